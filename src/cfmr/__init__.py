@@ -1,0 +1,1 @@
+"""Search inside video by sentence."""

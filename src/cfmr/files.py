@@ -1,0 +1,108 @@
+"""Reading and writing files so that nothing is ever half there: written beside, then renamed."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cfmr.errors import InputError
+
+
+def _cannot_write(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be written ({error.strerror or error}); choose another place or make room there")
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def make_directory(path: Path) -> Path:
+    """Create a directory and its parents. Raises InputError if that is not possible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary file name beside `path` that takes its place when the block ends well, and vanishes when not.
+
+    Raises:
+        InputError: the file cannot be written (no permission, disk full); nothing remains under either name.
+    """
+    path = Path(path)
+    make_directory(path.parent)
+    temporary = _beside(path)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and error.filename not in (None, str(temporary)):
+            raise
+        raise _cannot_write(path, error) from error
+    finally:
+        _remove(temporary)
+
+
+@contextlib.contextmanager
+def replacing_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Like `replacing`, for a whole directory: the old one stays in place until the new one is complete.
+
+    Two renames are needed where a directory of that name exists; whoever finds only `.NAME.old` after a power cut has
+    the old one.
+    """
+    path = Path(path)
+    make_directory(path.parent)
+    temporary = _beside(path)
+    old = path.with_name(f".{path.name}.old")
+    _remove(temporary)
+    try:
+        temporary.mkdir()
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                with open(file, "rb") as handle:
+                    os.fsync(handle.fileno())
+        _remove(old)
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+        _remove(old)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        _remove(temporary)
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The content of a JSON file. Raises InputError that names the file if it is missing, unreadable or no JSON."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "it is not text"
+        raise InputError(f"{path}: not valid JSON ({where}); is the file complete?") from error
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write JSON beside and rename."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,15 @@
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real annotations, word vectors and footage that are no part of the project; without them the test is skipped."""
+    path = Path(os.environ.get("CFMR_SHARED_DIR", ROOT.parent / "shared"))
+    if not path.is_dir():
+        pytest.skip(f"no {path}; set CFMR_SHARED_DIR")
+    return path
