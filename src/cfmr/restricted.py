@@ -170,8 +170,8 @@ def _check_opcodes(file: BinaryIO) -> None:
     start = file.tell()
     limit = _remaining(file)
     for opcode, argument, _ in pickletools.genops(file):
-        # The C unpickler makes room up to the largest slot that is named.
-        if opcode.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > limit:
+        # The C unpickler makes room up to the largest slot, and for the whole frame, that is named.
+        if opcode.name in ("PUT", "LONG_BINPUT", "FRAME") and int(argument or 0) > limit:
             raise ValueError("it numbers more values than it can hold")
     file.seek(start)
 
@@ -219,6 +219,7 @@ def _allowed() -> dict[str, _Stand]:
         "builtins.set": list,
         "builtins.frozenset": list,
         "builtins.complex": complex,
+        "builtins.bytes": lambda: b"",
         "_codecs.encode": _latin1,
         "numpy.ndarray": _refused_call,
         "numpy.dtype": _Dtype,
@@ -235,10 +236,9 @@ def _allowed() -> dict[str, _Stand]:
         stands[f"{core}.numeric._frombuffer"] = lambda data, dtype, shape, order: _Array(
             shape, dtype, data, fortran=order == "F"
         )
-    allowed = {name: _Stand(function) for name, function in stands.items()}
-    for python2, python3 in (("__builtin__.set", "builtins.set"), ("__builtin__.frozenset", "builtins.frozenset")):
-        allowed[python2] = allowed[python3]
-    return allowed
+    for name in ("set", "frozenset", "complex", "bytes"):
+        stands[f"__builtin__.{name}"] = stands[f"builtins.{name}"]  # how protocols before 3 spell it
+    return {name: _Stand(function) for name, function in stands.items()}
 
 
 class _Mapping(dict[Any, Any]):
