@@ -1,0 +1,194 @@
+"""One typed description of a run; reads the original release's JSON files unchanged."""
+
+import os
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cfmr.errors import InputError
+from cfmr.files import read_json
+
+Positive = Annotated[int, Field(gt=0)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A part of the file. Unknown keys are refused, so that a misspelt one is never silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Dataset(Section):
+    """Where the data lies, and to what size it is brought. Paths are relative to the working directory."""
+
+    dataset: str
+    feature_path: str
+    vocab_size: Positive
+    word_dim: Positive
+    frame_dim: Positive
+    max_num_words: Positive
+    max_num_frames: Annotated[int, Field(ge=8)]
+    target_stride: Positive = 1
+    train_data: str
+    test_data: str
+    val_data: str | None = None
+    vocab_path: str
+
+
+class Optimizer(Section):
+    """Adam's settings (Method, Losses)."""
+
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: NotNegative = 0.0
+    warmup_updates: Positive
+    warmup_init_lr: NotNegative
+
+
+class Training(Section):
+    """How long to train, and where checkpoints go."""
+
+    optimizer: Optimizer
+    batch_size: Positive
+    max_num_epochs: Positive
+    train_txt_decoder_epoch: int = 0  # in the original's files; nothing reads it
+    model_saved_path: str
+
+
+class Transformers(Section):
+    """Sizes of the encoders (`num_decoder_layers1`) and of the reconstructor (`num_decoder_layers2`)."""
+
+    d_model: Positive
+    num_heads: Positive
+    num_decoder_layers1: Positive
+    num_decoder_layers2: Positive
+    dropout: Probability
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "Transformers":
+        if self.d_model % self.num_heads:
+            raise ValueError(f"d_model {self.d_model} is not divisible by num_heads {self.num_heads}")
+        return self
+
+
+class CFMRSizes(Section):
+    """The published model's sizes; the spelling `guass_*` is that of the original's files."""
+
+    frames_input_size: Positive
+    words_input_size: Positive
+    hidden_size: Positive
+    use_negative: bool = True
+    sigma: Annotated[float, Field(gt=0)]
+    gamma: NotNegative
+    dropout: Probability
+    Transformers: Transformers
+    num_concept: Positive
+    guass_width_num_training: Positive
+    width_thresh_training: Fraction
+    guass_center_num: Positive
+    guass_width_num: Positive
+    width_thresh: Fraction
+
+    @model_validator(mode="after")
+    def _one_width(self) -> "CFMRSizes":
+        if self.hidden_size != self.Transformers.d_model:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} differs from Transformers.d_model {self.Transformers.d_model}"
+            )
+        if self.hidden_size % 2:
+            raise ValueError(f"hidden_size {self.hidden_size} is odd; half of it holds sines, half cosines")
+        return self
+
+
+class CFMRModel(Section):
+    """The published model."""
+
+    name: Literal["CFMR"]
+    config: CFMRSizes
+
+
+class CFMRLoss(Section):
+    """Margins and weights of the published losses (Method, Losses)."""
+
+    margin_1: float
+    margin_2: float
+    margin_3: float
+    margin_4: float
+    use_ref_words_rec: bool
+    use_ref_words_sam: bool
+    alpha_1: NotNegative
+    alpha_2: NotNegative
+
+
+class RunConfig(Section):
+    """What every run has in common."""
+
+    dataset: Dataset
+    train: Training
+
+    def _same_sizes(self, frames: int, words: int) -> None:
+        for key, here, there in (
+            ("frames_input_size", frames, self.dataset.frame_dim),
+            ("words_input_size", words, self.dataset.word_dim),
+        ):
+            if here != there:
+                other = "frame_dim" if key.startswith("frames") else "word_dim"
+                raise ValueError(f"model.config.{key} is {here} but dataset.{other} is {there}")
+
+
+class CFMRConfig(RunConfig):
+    """A run of the published model."""
+
+    model: CFMRModel
+    loss: CFMRLoss
+
+    @model_validator(mode="after")
+    def _features_fit(self) -> "CFMRConfig":
+        self._same_sizes(self.model.config.frames_input_size, self.model.config.words_input_size)
+        return self
+
+
+Config = CFMRConfig
+
+
+class _Named(BaseModel):
+    known: ClassVar[dict[str, type[RunConfig]]] = {"CFMR": CFMRConfig}
+
+
+def _explain(source: str, error: ValidationError) -> InputError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return InputError(f"{source}: key '{key}' is missing; add it")
+    if first["type"] == "extra_forbidden":
+        return InputError(f"{source}: key '{key}' is not known; remove it or correct its spelling")
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    where = f"key '{key}': " if key else ""
+    got = f" (found {first['input']!r})" if not isinstance(first["input"], dict) else ""
+    return InputError(f"{source}: {where}{message}{got}")
+
+
+def parse_config(value: Any, source: str) -> Config:
+    """Check a configuration that was read from `source`.
+
+    Raises:
+        InputError: one line that names `source` and the first key that is unknown, missing or wrong.
+    """
+    if not isinstance(value, dict):
+        raise InputError(f"{source}: a configuration is a JSON object with dataset, train, model and loss")
+    model = value.get("model")
+    name = model.get("name") if isinstance(model, dict) else None
+    if isinstance(model, dict) and name not in _Named.known:
+        raise InputError(f"{source}: key 'model.name' is {name!r}; known are {', '.join(_Named.known)}")
+    kind = _Named.known.get(name or "CFMR", CFMRConfig)
+    try:
+        return kind.model_validate(value)  # type: ignore[return-value]
+    except ValidationError as error:
+        raise _explain(source, error) from None
+
+
+def load_config(path: str | os.PathLike[str]) -> Config:
+    """Read a configuration file (the original's JSON, see Method, Published configurations). Raises InputError."""
+    return parse_config(read_json(path), str(path))
