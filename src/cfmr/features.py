@@ -125,6 +125,10 @@ class FeatureStore:
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{self.path}: features of {video} cannot be read; is the file complete?") from error
 
+    def clips(self, video: str) -> int:
+        """Number of features of one video, without reading them."""
+        return int(self._dataset(video).shape[0])
+
     def attributes_of(self, video: str) -> dict[str, Any]:
         """Attributes of one video; a file of ours has its `duration` in seconds."""
         return {key: _plain(value) for key, value in self._dataset(video).attrs.items()}
