@@ -1,8 +1,8 @@
 """The command line: one command a station. Parsing only; the work is elsewhere and imported when it is needed."""
 
 import sys
-from pathlib import Path  # noqa: F401
-from typing import Annotated  # noqa: F401
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -21,6 +21,109 @@ app = typer.Typer(
 @app.callback()
 def _commands() -> None:
     """Search inside video by sentence."""
+
+
+@app.command()
+def train(
+    config_path: Annotated[Path, typer.Option(help="configuration, JSON as in config/")],
+    tag: Annotated[str, typer.Option(help="name of the run")] = "base",
+    log: Annotated[
+        Path | None, typer.Option("--log", "--log_dir", help="where runs are written; default: model_saved_path")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="a run (or its 'last') to carry on")] = None,
+    evaluate_only: Annotated[bool, typer.Option("--eval", help="only evaluate the checkpoint of --resume")] = False,
+    backend: Annotated[str, typer.Option(help="pytorch or mindspore")] = "pytorch",
+    device: Annotated[str, typer.Option(help="cpu, cuda, Ascend")] = "cpu",
+    seed: Annotated[int, typer.Option(min=0, help="of parameters, batches and masked words")] = 8,
+    select: Annotated[
+        str, typer.Option(help="epoch to keep: best on 'validation' videos, 'last', or best on 'test' (the original's)")
+    ] = "validation",
+) -> None:
+    """Train a model from one glance per sentence."""
+    if evaluate_only:
+        if resume is None:
+            raise InputError("--eval needs --resume CHECKPOINT")
+        return evaluate(config_path=config_path, resume=resume, backend=backend, device=device)
+    from cfmr.backends import find_training
+    from cfmr.config import load_config
+    from cfmr.runs import check_select
+    from cfmr.tables import print_run
+
+    config = load_config(config_path)
+    directory = (log or Path(config.train.model_saved_path)) / tag
+    figures = find_training(backend).train(
+        config, directory, resume=resume, seed=seed, select=check_select(select), device=device
+    )
+    if figures:
+        print_run(figures, directory)
+    return None
+
+
+@app.command()
+def evaluate(
+    config_path: Annotated[Path, typer.Option(help="configuration that names features and the test split")],
+    resume: Annotated[Path, typer.Option(help="the checkpoint, or a run's directory")],
+    corpus: Annotated[bool, typer.Option("--corpus", help="also search all test videos together")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    backend: Annotated[str, typer.Option(help="pytorch or mindspore")] = "pytorch",
+    device: Annotated[str, typer.Option(help="cpu, cuda, Ascend")] = "cpu",
+) -> None:
+    """Measure a checkpoint on the test split of a configuration."""
+    from cfmr.backends import check_backend
+    from cfmr.config import load_config
+    from cfmr.runs import evaluate_checkpoint
+    from cfmr.tables import print_figures
+
+    figures = evaluate_checkpoint(
+        load_config(config_path), resume, corpus=corpus, backend=check_backend(backend), device=device
+    )
+    print_figures(figures, as_json=as_json)
+
+
+@app.command()
+def prepare(
+    dataset: Annotated[str, typer.Argument(help="charades, activitynet or tacos")],
+    raw: Annotated[Path, typer.Option(help="folder with the annotations as published")],
+    out: Annotated[Path, typer.Option(help="folder for train.json, val.json and test.json")],
+    seed: Annotated[int, typer.Option(help="for drawing glances where there are none")] = 0,
+    features: Annotated[Path | None, typer.Option(help="HDF5 feature file to check against the annotations")] = None,
+    config: Annotated[Path | None, typer.Option(help="configuration whose frame_dim the features must have")] = None,
+    pack: Annotated[Path | None, typer.Option(help="folder of .npy, .npz or .pt files to pack into --features")] = None,
+) -> None:
+    """Turn the published annotations of a data set into ours; check a feature file against them."""
+    from cfmr.config import load_config
+    from cfmr.prepare import check_features
+    from cfmr.prepare import prepare as run
+
+    if features is None and (config is not None or pack is not None):
+        raise InputError("--config and --pack go with --features, the feature file to check or write")
+    dim = None if config is None else load_config(config).dataset.frame_dim
+    splits = run(dataset, raw, out, seed)
+    for split in splits:
+        typer.echo(f"{split.path}: {split.rows} moments of {len(split.videos)} videos")
+        for note in split.notes:
+            typer.echo(f"  {note}")
+    if pack is not None and features is not None:
+        _pack(pack, features, None)
+    if features is not None:
+        for note in check_features(features, [split.path for split in splits], dim):
+            typer.echo(note)
+
+
+@app.command("pack")
+def pack_features(
+    source: Annotated[Path, typer.Argument(help="folder of .npy, .npz, .pt files, or an HDF5 file of another layout")],
+    out: Annotated[Path, typer.Option(help="HDF5 feature file to write")],
+    member: Annotated[str | None, typer.Option(help="which array, where a file has several")] = None,
+) -> None:
+    """Pack feature files of one video each into one HDF5 feature file."""
+    _pack(source, out, member)
+
+
+def _pack(source: Path, out: Path, member: str | None) -> None:
+    from cfmr.packing import pack
+
+    typer.echo(f"{out}: features of {pack(source, out, member)} videos")
 
 
 def main() -> None:

@@ -127,4 +127,4 @@ def _span(row: Annotation) -> tuple[float, float]:
 
 def _fractions(annotations: Sequence[Annotation]) -> NDArray[np.float64]:
     durations: Any = np.array([row.duration for row in annotations])[:, None]
-    return np.array([_span(row) for row in annotations]) / durations
+    return np.asarray(np.array([_span(row) for row in annotations]) / durations)

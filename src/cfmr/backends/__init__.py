@@ -1,11 +1,14 @@
 """Models in the frameworks that train them. Each backend has the same three files: model, losses, training."""
 
-from typing import Any, Literal, Protocol
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.checkpoints import Checkpoint
+from cfmr.config import Config
 from cfmr.errors import InputError
 
 Backend = Literal["pytorch", "mindspore"]
@@ -25,18 +28,41 @@ class Model(Protocol):
         """Word vectors (B, W, word_dim), zero behind a sentence's end, and lengths (B,) -> (B, D)."""
 
 
-def load_model(checkpoint: Checkpoint, backend: Backend = "pytorch", device: str = "cpu") -> Model:
+class Training(Protocol):
+    """A backend's training module."""
+
+    def train(
+        self, config: Config, directory: Path, *, resume: Path | None, seed: int, select: str, device: str
+    ) -> dict[str, Any]:
+        """Train and return the final figures."""
+
+    def restore(self, checkpoint: Checkpoint, device: str) -> Model:
+        """The model of a checkpoint, ready to encode."""
+
+
+def check_backend(name: str) -> Backend:
+    """Raises InputError for a name that is no backend."""
+    if name not in get_args(Backend):
+        raise InputError(f"--backend {name}: known are {', '.join(get_args(Backend))}")
+    return cast(Backend, name)
+
+
+def find_training(backend: str) -> Training:
+    """The training module of a backend. Raises InputError naming the extra to install if its framework is missing."""
+    name = check_backend(backend)
+    framework, extra = {"pytorch": ("torch", "train"), "mindspore": ("mindspore", "mindspore")}[name]
+    try:
+        return cast(Training, import_module(f"cfmr.backends.{name}.training"))
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != framework:
+            raise
+        raise InputError(f"this needs {framework}, which is not installed; install cfmr[{extra}]") from error
+
+
+def load_model(checkpoint: Checkpoint, backend: str = "pytorch", device: str = "cpu") -> Model:
     """The model of a checkpoint, ready to encode.
 
     Raises:
         InputError: the backend is not installed, or the parameters do not fit the configuration.
     """
-    if backend == "pytorch":
-        try:
-            from cfmr.backends.pytorch.training import restore
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-            raise InputError("this needs PyTorch; install cfmr[train]") from error
-        return restore(checkpoint, device)
-    raise InputError(f"backend '{backend}' is not known; take pytorch")
+    return find_training(backend).restore(checkpoint, device)
