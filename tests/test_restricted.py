@@ -61,7 +61,7 @@ def test_plain_values_and_arrays_are_read_in_every_protocol(tmp_path: Path, prot
 @pytest.mark.parametrize(
     ("value", "name"),
     [
-        (Runs(os.system, "touch broken-in"), "posix.system"),
+        (Runs(os.system, "touch broken-in"), "os.system"),
         (Runs(eval, "1"), "builtins.eval"),
         (Runs(getattr, "x", "upper"), "builtins.getattr"),
         (Path("x"), "pathlib."),
@@ -159,7 +159,7 @@ def test_a_checkpoint_that_asks_to_run_something_is_refused_by_name(tmp_path: Pa
     path = tmp_path / "evil.pt"
     value = {"model_parameters": Runs(os.system, f"touch {tmp_path}/broken-in")}
     torch.save(value, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(InputError, match=r"evil\.pt: asks to run 'posix\.system'; refused"):
+    with pytest.raises(InputError, match=r"evil\.pt: asks to run 'os\.system'; refused"):
         read_torch(path)
     assert not (tmp_path / "broken-in").exists()
 

@@ -4,6 +4,7 @@ A file is a JSON list with a row per sentence, `[video, duration, [start, end], 
 be null where a row only trains, the glance may be null where a row only tests.
 """
 
+import json
 import logging
 import math
 import os
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cfmr.errors import InputError
-from cfmr.files import read_json, write_json
+from cfmr.files import read_json, replacing
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,14 @@ def load_annotations(path: str | os.PathLike[str], *, glances: bool = False, spa
 
 def save_annotations(path: str | os.PathLike[str], rows: Iterable[Annotation]) -> None:
     """Write an annotation file (beside, then renamed)."""
-    write_json(path, [as_row(row) for row in rows])
+    write_rows(path, [as_row(row) for row in rows])
+
+
+def write_rows(path: str | os.PathLike[str], rows: Iterable[list[Any]]) -> None:
+    """Write rows of the format as they are, one a line."""
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    with replacing(path) as temporary:
+        temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 def as_row(annotation: Annotation) -> list[Any]:

@@ -37,6 +37,8 @@ _STORAGES = {
     "ByteStorage": "|u1",
     "BoolStorage": "|b1",
 }
+# Other names of one module: as protocols before 3 spell it, and as it is called on each system.
+_MODULES = {"__builtin__": "builtins", "posix": "os", "nt": "os"}
 # What malformed opcodes make the unpickler and the stand-ins raise.
 _MALFORMED = (
     pickle.UnpicklingError,
@@ -182,6 +184,7 @@ class _Unpickler(pickle.Unpickler):
         self._path, self._storage, self._allowed = path, storage, _allowed()
 
     def find_class(self, module: str, name: str) -> Any:
+        module = _MODULES.get(module, module)
         if module in ("torch", "torch.storage") and name in _STORAGES:
             return _STORAGES[name]
         try:
@@ -236,8 +239,6 @@ def _allowed() -> dict[str, _Stand]:
         stands[f"{core}.numeric._frombuffer"] = lambda data, dtype, shape, order: _Array(
             shape, dtype, data, fortran=order == "F"
         )
-    for name in ("set", "frozenset", "complex", "bytes"):
-        stands[f"__builtin__.{name}"] = stands[f"builtins.{name}"]  # how protocols before 3 spell it
     return {name: _Stand(function) for name, function in stands.items()}
 
 
