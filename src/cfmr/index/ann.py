@@ -1,0 +1,151 @@
+"""Approximate search for large collections: FAISS inverted lists of 8-bit codes, whose finds are re-ranked exactly.
+
+Vectors are projected to the 256 directions that hold most of their energy (no centring, so inner products survive),
+grouped around centroids and stored in one byte a number: 264 bytes a moment with its row number. The true scores of
+what is found come from the rows.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import faiss as untyped_faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from cfmr.index.codec import Floats
+
+if TYPE_CHECKING:
+    from cfmr.index.store import EmbeddedIndex
+
+faiss: Any = untyped_faiss
+Ids = NDArray[np.int64]
+
+PROJECTED = 256  # numbers a vector keeps
+POINTS_PER_LIST = 40  # training points a centroid
+RECALL = 0.99  # of the exact top ten, that `tune` asks for
+FILE, PROJECTION = "ivf.faiss", "projection.npy"
+
+
+@dataclass(slots=True)
+class Ann:
+    """Inverted lists over projected vectors. `projection` is (PROJECTED, dim), or None where vectors are short."""
+
+    ivf: Any
+    projection: Floats | None
+    nprobe: int = 16
+    rerank: int = 64
+
+    def project(self, vectors: Floats) -> Floats:
+        """(n, dim) -> (n, PROJECTED)."""
+        return vectors if self.projection is None else np.ascontiguousarray(vectors @ self.projection.T)
+
+    def add(self, ids: Ids, vectors: Floats) -> None:
+        """Add vectors under their row numbers."""
+        self.ivf.add_with_ids(self.project(vectors), np.ascontiguousarray(ids))
+
+    def search(self, vector: Floats, count: int, allowed: "Allowed | None" = None) -> Ids:
+        """Row numbers of about the `count` best vectors, best first; fewer if the lists looked at hold no more."""
+        query = vector[None] if self.projection is None else (self.projection @ vector)[None]
+        if allowed is None:
+            parameters = faiss.SearchParametersIVF(nprobe=self.nprobe)
+        else:
+            nprobe = min(int(self.nprobe * allowed.widening), self.ivf.nlist)
+            parameters = faiss.SearchParametersIVF(nprobe=nprobe, sel=allowed.selector)
+        _, ids = self.ivf.search(query, count, params=parameters)
+        found: Ids = ids[0]
+        return found[found >= 0]
+
+    def save(self, path: Path) -> None:
+        """Write the lists; the projection is the caller's to write."""
+        faiss.write_index(self.ivf, str(path))
+
+
+class Allowed:
+    """The rows a filtered search may find, as a bitmap over row numbers.
+
+    `widening`: how many times more lists have to be looked at because only some of their rows count.
+    """
+
+    def __init__(self, ranges: Iterable[tuple[int, int]], covered: int) -> None:
+        flags = np.zeros(-(-covered // 8) * 8, dtype=bool)
+        for low, high in ranges:
+            flags[low:high] = True
+        share = max(float(flags.sum()) / max(covered, 1), 1e-6)
+        self.widening = float(np.clip(1 / share, 1, 16))
+        self._bits = np.packbits(flags, bitorder="little")  # the selector points into this array
+        self.selector = faiss.IDSelectorBitmap(covered, faiss.swig_ptr(self._bits))
+
+
+def _projection(sample: Floats) -> Floats | None:
+    """The PROJECTED strongest directions of a sample, (PROJECTED, dim)."""
+    if sample.shape[1] <= PROJECTED:
+        return None
+    _, directions = np.linalg.eigh(sample.T @ sample)
+    return np.ascontiguousarray(directions[:, ::-1][:, :PROJECTED].T.astype(np.float32))
+
+
+def lists_for(rows: int) -> int:
+    """Number of inverted lists for a collection: 4 sqrt(n), a power of two, at most 8192."""
+    return int(np.clip(2 ** round(np.log2(4 * max(rows, 1) ** 0.5)), 16, 8192))
+
+
+def train(rows: int, sample: Callable[[int], Iterable[Floats]]) -> Ann:
+    """Fit projection and centroids for a collection of `rows`; `sample(n)` yields some n vectors (., dim) in blocks."""
+    lists = lists_for(rows)
+    blocks = iter(sample(max(POINTS_PER_LIST * lists, 16384)))
+    first: list[Floats] = []
+    while sum(map(len, first)) < 16384 and (block := next(blocks, None)) is not None:
+        first.append(block)
+    projection = _projection(np.concatenate(first))
+    width = PROJECTED if projection is not None else first[0].shape[1]
+    quantizer = faiss.IndexFlatIP(width)
+    ivf = faiss.IndexIVFScalarQuantizer(
+        quantizer, width, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+    )
+    ivf.cp.spherical = True
+    ivf.cp.niter = 8
+    ivf.cp.min_points_per_centroid = 1
+    ann = Ann(ivf, projection)
+    points = [ann.project(b) for b in first]
+    points += [ann.project(b) for b in blocks]
+    ivf.train(np.concatenate(points))
+    return ann
+
+
+def load(directory: Path, names: Iterable[str], nprobe: int, rerank: int, mapped: bool = True) -> Ann:
+    """Open saved lists: mapped for searching, in memory for adding."""
+    ivf = faiss.read_index(str(directory / FILE), faiss.IO_FLAG_MMAP if mapped else 0)
+    projection = np.load(directory / PROJECTION, allow_pickle=False) if PROJECTION in names else None
+    return Ann(ivf, projection, nprobe, rerank)
+
+
+def tune(index: "EmbeddedIndex", queries: Floats, top: int = 10) -> tuple[int, int, float]:
+    """The fewest lists, and then the fewest re-ranked finds, that keep RECALL of the exact `top`.
+
+    Args:
+        index: opened with approximate search.
+        queries: (m, dim).
+
+    Returns:
+        nprobe, rerank, and the recall reached.
+    """
+    ann = index.ann
+    assert ann is not None
+    worst = [index.top(q, top, exact=True)[-1].score for q in queries]
+
+    def recall(nprobe: int, rerank: int) -> float:
+        ann.nprobe, ann.rerank = nprobe, rerank
+        kept = [sum(h.score >= w - 1e-5 for h in index.top(q, top)) for q, w in zip(queries, worst, strict=True)]
+        return float(np.minimum(kept, top).sum()) / max(min(top, len(index)) * len(worst), 1)
+
+    nprobe, rerank = 4, 256
+    reached = recall(nprobe, rerank)
+    while reached < RECALL and nprobe < ann.ivf.nlist:
+        nprobe *= 2
+        reached = recall(nprobe, rerank)
+    while rerank > 2 * top and (fewer := recall(nprobe, rerank // 2)) >= min(RECALL, reached):
+        rerank, reached = rerank // 2, fewer
+    ann.nprobe, ann.rerank = nprobe, rerank
+    return nprobe, rerank, reached

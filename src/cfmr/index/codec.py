@@ -1,0 +1,103 @@
+"""How a stored row stands for the vector that is searched.
+
+A moment of the published model is K concept vectors, each divided by its own norm: K d numbers. Before that division
+they are a linear image of d numbers, c_k = W_k h + b_k, so h and the K norms hold the moment exactly in a seventh of
+the space, and
+
+    sum_k <c_k, t_k> / |c_k|  =  sum_k (<h, W_k^T t_k> + <b_k, t_k>) / |c_k|
+
+scores it without ever writing c_k out: W_k^T t_k is worked out once per query. Models whose rows are searched as they
+are need no codec parameters: K = 1, W = I, no norms.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+BLOCK = 8192  # rows scored or expanded at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A query made ready for scoring rows: its own vector (dim,), `weights` (K, d) and `offsets` (K,)."""
+
+    vector: Floats
+    weights: Floats
+    offsets: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """Rows of `width` numbers that stand for vectors of `dim` numbers.
+
+    Args:
+        width: numbers a stored row has, d.
+        weight: (K, d_concept, d), or None where a row is the vector itself.
+        bias: (K, d_concept), or None.
+    """
+
+    width: int
+    weight: Floats | None = None
+    bias: Floats | None = None
+
+    @property
+    def dim(self) -> int:
+        """Length of the searched vectors, K * d_concept."""
+        return self.width if self.weight is None else self.weight.shape[0] * self.weight.shape[1]
+
+    def _concepts(self, rows: Floats) -> Floats:
+        """(n, d) -> (n, K, d_concept), before normalisation."""
+        assert self.weight is not None
+        assert self.bias is not None
+        concepts, size, width = self.weight.shape
+        flat: Floats = rows @ self.weight.reshape(concepts * size, width).T
+        return flat.reshape(len(rows), concepts, size) + self.bias
+
+    def scales(self, rows: Floats) -> Floats | None:
+        """1 / |c_k| for every row, (n, K); None where rows are vectors themselves."""
+        if self.weight is None:
+            return None
+        norms = [np.linalg.norm(self._concepts(rows[i : i + BLOCK]), axis=2) for i in range(0, len(rows), BLOCK)]
+        scales: Floats = (1 / np.maximum(np.concatenate(norms), 1e-12)).astype(np.float32)
+        return scales
+
+    def expand(self, rows: Floats, scales: Floats | None) -> Floats:
+        """The vectors that rows stand for, (n, d) -> (n, dim)."""
+        if scales is None:
+            return rows
+        vectors: Floats = (self._concepts(rows) * scales[:, :, None]).reshape(len(rows), -1)
+        return vectors
+
+    def probe(self, vector: Floats) -> Probe:
+        """Prepare a query vector (dim,) for `score`."""
+        if self.weight is None:
+            return Probe(vector, vector[None], np.zeros(1, np.float32))
+        assert self.bias is not None
+        parts = vector.reshape(self.weight.shape[0], 1, -1)
+        return Probe(vector, np.matmul(parts, self.weight)[:, 0], np.einsum("ki,kzi->k", self.bias, parts))
+
+    @staticmethod
+    def score(rows: Floats, scales: Floats | None, probe: Probe) -> Floats:
+        """Inner products of a query with the vectors that rows stand for, (n,)."""
+        products: Floats = rows @ probe.weights.T  # n, K
+        if scales is None:
+            return products[:, 0]
+        products += probe.offsets
+        result: Floats = np.einsum("nk,nk->n", products, scales)
+        return result
+
+    def array(self) -> Floats | None:
+        """The parameters as one array (K, d_concept, d + 1), the bias last."""
+        if self.weight is None or self.bias is None:
+            return None
+        return np.concatenate([self.weight, self.bias[:, :, None]], axis=2)
+
+    @classmethod
+    def from_array(cls, width: int, array: Floats | None) -> "Codec":
+        """Undo `array`."""
+        if array is None:
+            return cls(width)
+        return cls(width, np.ascontiguousarray(array[:, :, :-1]), np.ascontiguousarray(array[:, :, -1]))

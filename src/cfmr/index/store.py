@@ -1,0 +1,300 @@
+"""Reading an index: exact search over mapped rows, or FAISS under an exact re-rank, with filters inside the search."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfmr.errors import InputError
+from cfmr.files import read_json
+from cfmr.index import disk
+from cfmr.index.codec import BLOCK, Codec, Floats, Probe
+from cfmr.index.manifest import Manifest, read_manifest
+from cfmr.index.segment import Segment, Value, Video
+
+if TYPE_CHECKING:
+    from cfmr.index.ann import Allowed, Ann
+
+CARD = "card.json"
+CODEC = "codec.npy"
+FEW_ROWS = 16384  # a filter that leaves no more rows than this is searched exactly
+MANY_RANGES = 64  # above this, ranges of a segment are gathered instead of scored one by one
+
+Range = tuple[int, int, int]  # segment, from row, to row
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A row that was found: its video, span in seconds and score."""
+
+    video: Video
+    start: float
+    end: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The rows a search may look at: merged ranges in the order of the index, and how many rows that is.
+
+    `everything`: no row of the index is left out.
+    """
+
+    ranges: tuple[Range, ...]
+    rows: int
+    everything: bool
+
+
+def _merged(ranges: Iterator[Range]) -> tuple[Range, ...]:
+    result: list[Range] = []
+    for segment, low, high in ranges:
+        if result and result[-1][0] == segment and result[-1][2] == low:
+            result[-1] = (segment, result[-1][1], high)
+        else:
+            result.append((segment, low, high))
+    return tuple(result)
+
+
+def best(scores: Floats, count: int) -> NDArray[np.intp]:
+    """Places of the `count` largest scores, best first; of equal ones the first place first."""
+    if count < len(scores):
+        edge = np.partition(scores, len(scores) - count)[len(scores) - count]
+        places = np.flatnonzero(scores >= edge)
+    else:
+        places = np.arange(len(scores))
+    return places[np.argsort(-scores[places], kind="stable")[:count]]
+
+
+def matches(video: Video, where: Mapping[str, Value]) -> bool:
+    """Whether a video's metadata has all of these values (compared as text, so that 3 from a shell means 3)."""
+    return all(key in video.metadata and str(video.metadata[key]) == str(value) for key, value in where.items())
+
+
+class EmbeddedIndex:
+    """An index directory, opened for reading at one generation. Safe to use from several threads."""
+
+    def __init__(self, root: Path, manifest: Manifest, verify: bool) -> None:
+        self.root = root
+        self.manifest = manifest
+        for part in manifest.parts():
+            disk.check_part(root, part, verify)
+        self.model_path = root / manifest.model.directory
+        self.card: dict[str, Any] = read_json(self.model_path / CARD)
+        has_codec = CODEC in manifest.model.files
+        self.codec = Codec.from_array(
+            int(self.card["width"]), np.load(self.model_path / CODEC, allow_pickle=False) if has_codec else None
+        )
+        self.segments = [Segment(root, entry) for entry in manifest.segments]
+        self._places = {v.id: (at, v) for at, segment in enumerate(self.segments) for v in segment.live()}
+        self._firsts = [s.first_row for s in self.segments]
+        self._everything = self._select(None)
+        self.ann: Ann | None = None
+        self._allowed: tuple[Selection, Allowed] | None = None
+        self._files: list[int] = []
+        if manifest.ann is not None:
+            from cfmr.index import ann  # FAISS costs a tenth of a second to import: only where it is used
+
+            entry = manifest.ann
+            directory = root / entry.part.directory
+            self.ann = ann.load(directory, entry.part.files, entry.nprobe, entry.rerank)
+            # Re-ranking reads single rows; reading instead of mapping keeps them out of this process' memory.
+            self._files = [os.open(s.path / "rows.npy", os.O_RDONLY) for s in self.segments]
+
+    def __del__(self) -> None:
+        for file in getattr(self, "_files", []):
+            os.close(file)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], verify: bool = True) -> "EmbeddedIndex":
+        """Open the present generation.
+
+        Args:
+            verify: compare every file with its checksum (some 5 GB a second); without it, only sizes.
+
+        Raises:
+            InputError: no index there, or it is damaged; names the file.
+        """
+        root = Path(path)
+        manifest = read_manifest(root)
+        while True:
+            try:
+                return cls(root, manifest, verify)
+            except FileNotFoundError as error:
+                newer = read_manifest(root)  # a writer may have replaced what was about to be opened
+                if newer.generation == manifest.generation:
+                    raise disk.damaged(Path(str(error.filename)), "it is missing") from error
+                manifest = newer
+
+    @property
+    def generation(self) -> int:
+        """Rises by one with every change of the index."""
+        return self.manifest.generation
+
+    @property
+    def engine(self) -> str:
+        """How a search over everything is done: "exact" or "ivf"."""
+        return "exact" if self.ann is None else "ivf"
+
+    def __len__(self) -> int:
+        """Rows of all videos."""
+        return self._everything.rows
+
+    def videos(self) -> list[Video]:
+        """All videos, in the order in which they were added."""
+        return [v for _, v in self._places.values()]
+
+    def video(self, name: str) -> Video:
+        """One video. Raises InputError if the index has none of that name."""
+        return self._place(name)[1]
+
+    def _place(self, name: str) -> tuple[int, Video]:
+        try:
+            return self._places[name]
+        except KeyError:
+            near = ""
+            if len(name) < 200:
+                import difflib
+
+                close = difflib.get_close_matches(name, self._places, n=1)
+                near = f"; did you mean {close[0]!r}?" if close else ""
+            raise InputError(f"{self.root}: no video {name[:200]!r} in this index{near}") from None
+
+    def select(self, videos: Sequence[str] | None = None, where: Mapping[str, Value] | None = None) -> Selection:
+        """The rows of these videos (None: all) whose metadata has all of `where`.
+
+        Raises:
+            InputError: a video is not in the index, or no video has such metadata.
+        """
+        if videos is None and not where:
+            return self._everything
+        places = list(self._places.values()) if videos is None else [self._place(v) for v in dict.fromkeys(videos)]
+        if where:
+            places = [p for p in places if matches(p[1], where)]
+            if not places:
+                known = sorted({k for v in self.videos() for k in v.metadata})
+                asked = ", ".join(f"{k}={v}" for k, v in where.items())
+                raise InputError(
+                    f"{self.root}: no video has {asked}; "
+                    + (f"keys it knows: {', '.join(known[:20])}" if known else "its videos have no metadata")
+                )
+        return self._select(places)
+
+    def _select(self, places: list[tuple[int, Video]] | None) -> Selection:
+        if places is None:
+            places = list(self._places.values())
+        places = sorted(places, key=lambda p: (p[0], p[1].first))
+        ranges = _merged((at, v.first, v.first + v.rows) for at, v in places)
+        rows = sum(high - low for _, low, high in ranges)
+        return Selection(ranges, rows, rows == sum(s.entry.rows for s in self.segments))
+
+    def top(self, vector: Floats, count: int, selection: Selection | None = None, exact: bool = False) -> list[Hit]:
+        """The `count` rows with the largest inner product, best first.
+
+        Args:
+            vector: query, (dim,) float32.
+            selection: from `select`; None for all rows.
+            exact: score every row, whatever the size.
+        """
+        selection = selection or self._everything
+        probe = self.codec.probe(vector)
+        if exact or self.ann is None or selection.rows <= FEW_ROWS:
+            return self._hits(*self._exact_scores(probe, selection.ranges, count))
+        return self._approximate(self.ann, probe, count, selection)
+
+    def curve(self, vector: Floats, name: str) -> tuple[NDArray[np.float64], Floats]:
+        """Spans (n, 2) in seconds and scores (n,) of all rows of one video."""
+        at, video = self._place(name)
+        segment = self.segments[at]
+        rows = slice(video.first, video.first + video.rows)
+        scales = None if segment.scales is None else segment.scales[rows]
+        return segment.spans[rows], Codec.score(segment.rows[rows], scales, self.codec.probe(vector))
+
+    def _hits(self, segments: NDArray[np.intp], rows: NDArray[np.intp], scores: Floats) -> list[Hit]:
+        hits = []
+        for at, row, score in zip(segments.tolist(), rows.tolist(), scores.tolist(), strict=True):
+            segment = self.segments[at]
+            start, end = segment.spans[row].tolist()
+            hits.append(Hit(segment.video_of(row), start, end, score))
+        return hits
+
+    def _exact_scores(
+        self, probe: Probe, ranges: Sequence[Range], count: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+        """Segment, row and score of the `count` best rows in the ranges."""
+        blocks = list(self._blocks(ranges))
+        if not blocks:
+            nothing = np.zeros(0, np.intp)
+            return nothing, nothing, np.zeros(0, np.float32)
+        parts = []
+        for at, places in blocks:
+            segment = self.segments[at]
+            scales = None if segment.scales is None else segment.scales[places]
+            parts.append(Codec.score(segment.rows[places], scales, probe))
+        scores = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        chosen = best(scores, count)
+        ends = np.cumsum([len(p) for p in parts])
+        block = np.searchsorted(ends, chosen, side="right")
+        within = chosen - (ends[block] - [len(parts[i]) for i in block])
+        rows = [
+            places.start + w if isinstance(places := blocks[i][1], slice) else places[w]
+            for i, w in zip(block.tolist(), within.tolist(), strict=True)
+        ]
+        return np.array([blocks[i][0] for i in block], np.intp), np.array(rows, np.intp), scores[chosen]
+
+    @staticmethod
+    def _blocks(ranges: Sequence[Range]) -> Iterator[tuple[int, slice | NDArray[np.intp]]]:
+        """Ranges cut to blocks that fit the cache; many small ranges of a segment become lists of rows."""
+        by_segment: dict[int, list[tuple[int, int]]] = {}
+        for at, low, high in ranges:
+            by_segment.setdefault(at, []).append((low, high))
+        for at, pairs in by_segment.items():
+            if len(pairs) > MANY_RANGES:
+                rows = np.concatenate([np.arange(low, high) for low, high in pairs])
+                yield from ((at, rows[i : i + BLOCK]) for i in range(0, len(rows), BLOCK))
+            else:
+                for low, high in pairs:
+                    yield from ((at, slice(i, min(i + BLOCK, high))) for i in range(low, high, BLOCK))
+
+    def _approximate(self, ann: "Ann", probe: Probe, count: int, selection: Selection) -> list[Hit]:
+        assert self.manifest.ann is not None
+        covered = self.manifest.ann.covered
+        allowed = None if selection.everything else self._allowed_rows(selection, covered)
+        ids = ann.search(probe.vector, max(ann.rerank, 2 * count), allowed)
+        segments = np.searchsorted(self._firsts, ids, side="right") - 1
+        rows = (ids - np.asarray(self._firsts)[segments]).astype(np.intp)
+        scores = self._rescore(probe, segments, rows)
+        tail = [r for r in selection.ranges if self._firsts[r[0]] >= covered]
+        if tail:
+            more = self._exact_scores(probe, tail, count)
+            segments = np.concatenate([segments, more[0]])
+            rows = np.concatenate([rows, more[1]])
+            scores = np.concatenate([scores, more[2]])
+        chosen = best(scores, count)
+        return self._hits(segments[chosen], rows[chosen], scores[chosen])
+
+    def _allowed_rows(self, selection: Selection, covered: int) -> "Allowed":
+        cached = self._allowed
+        if cached is not None and cached[0] == selection:
+            return cached[1]
+        from cfmr.index.ann import Allowed
+
+        shifted = ((self._firsts[at] + low, self._firsts[at] + high) for at, low, high in selection.ranges)
+        allowed = Allowed((r for r in shifted if r[0] < covered), covered)
+        self._allowed = (selection, allowed)
+        return allowed
+
+    def _rescore(self, probe: Probe, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> Floats:
+        """Exact scores of single rows, read from the files."""
+        width = self.codec.width * 4
+        pieces, scales = [], []
+        for at, row in zip(segments.tolist(), rows.tolist(), strict=True):
+            segment = self.segments[at]
+            pieces.append(os.pread(self._files[at], width, segment.rows_offset + row * width))
+            if segment.scales is not None:
+                scales.append(segment.scales[row])
+        values = np.frombuffer(b"".join(pieces), np.float32).reshape(len(rows), self.codec.width)
+        return Codec.score(values, np.stack(scales) if scales else None, probe)
