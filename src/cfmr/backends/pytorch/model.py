@@ -135,6 +135,10 @@ class VideoEncoder(nn.Module):
 
     def forward(self, clips: Tensor, weights: Tensor) -> Tensor:
         """clips (B, S, d), weights (B, A, S) -> concepts (B, A, K, d)."""
+        return to_concepts(self.vid_necks, self.last_positions(clips, weights))
+
+    def last_positions(self, clips: Tensor, weights: Tensor) -> Tensor:
+        """What the neck reads, (B, A, d)."""
         batch, anchors, _ = weights.shape
         flat = weights.flatten(0, 1)
         shared = next(iter(self.vid_encoder)).self_attn.project(clips, "qkv")  # B, S, 3 d
@@ -143,7 +147,7 @@ class VideoEncoder(nn.Module):
             self._encode(clips, shared, flat[rows], rows // anchors, start, length) for rows, start, length in groups
         ]
         order = torch.cat([rows for rows, _, _ in groups]).argsort()
-        return to_concepts(self.vid_necks, torch.cat(last)[order].unflatten(0, (batch, anchors)))
+        return torch.cat(last)[order].unflatten(0, (batch, anchors))
 
     def _encode(
         self, clips: Tensor, shared: Tensor, weights: Tensor, video: Tensor, start: Tensor, length: int
@@ -364,6 +368,22 @@ class CFMR(nn.Module):
         clips = pool_clips(features, self.max_num_frames)[None, self.kept_clips]
         concepts = F.normalize(self.encode_video(self.tensor(clips))[0], dim=-1)
         return concepts.flatten(-2).cpu().numpy(), spans(*retrieval_anchors(self.sizes))
+
+    @torch.inference_mode()
+    def video_rows(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+        """The same as `video_vectors` in a seventh of the space: rows (A, d) of which `row_map` makes the concepts."""
+        clips = self.tensor(pool_clips(features, self.max_num_frames)[None, self.kept_clips])
+        centres, widths = retrieval_anchors(self.sizes)
+        weights = self.tensor(anchor_weights(centres, widths, self.sizes.sigma, self.positions))
+        last = self.vid_encoder.last_positions(self.project_clips(clips), weights[None])[0]
+        return self.vid_encoder.vid_necks[0](last).cpu().numpy(), spans(centres, widths)
+
+    @torch.inference_mode()
+    def row_map(self) -> tuple[Array, Array]:
+        """Weight (K, d, d) and bias (K, d): concept k of a row h, before normalisation, is weight[k] @ h + bias[k]."""
+        final = cast(nn.Linear, self.vid_encoder.vid_necks[1])
+        weight, bias = (p.unflatten(0, (-1, self.sizes.num_concept)).transpose(0, 1) for p in final.parameters())
+        return weight.cpu().numpy().copy(), bias.cpu().numpy().copy()
 
     @torch.inference_mode()
     def text_vectors(self, words: Array, lengths: NDArray[np.int64]) -> Array:

@@ -1,0 +1,140 @@
+"""The text encoder as an ONNX graph, written from a checkpoint's parameters: no framework is asked.
+
+The graph computes what the last position needs and nothing else: in the last layer one query. Start and prediction
+vector are projected beforehand, attention and residual norms are ONNX Runtime's fused operators, and the neck's rows
+are put in the order in which concepts are searched. A sentence comes alone, so there is no padding (Method, Text concepts).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from cfmr.config import CFMRSizes
+
+Floats = NDArray[np.float32]
+Parameters = Mapping[str, NDArray[Any]]
+
+FUSED = "com.microsoft"
+OPSET, IR = 17, 9
+INPUT, OUTPUT = "words", "query"
+
+
+@dataclass
+class Graph:
+    """Nodes and constants, put together one operator at a time."""
+
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    constants: list[onnx.TensorProto] = field(default_factory=list)
+
+    def constant(self, value: NDArray[Any]) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        name = f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], domain=domain, **attributes))
+        return name
+
+    def linear(self, x: str, weight: Floats, bias: Floats | None) -> str:
+        """x W^T + b, with the weight as PyTorch stores it, (out, in)."""
+        y = self.op("MatMul", x, self.constant(weight.T))
+        return y if bias is None else self.op("Add", y, self.constant(bias))
+
+    def add_and_norm(self, x: str, branch: str, bias: Floats, norm: tuple[Floats, Floats]) -> str:
+        """LayerNorm(x + branch + bias)."""
+        scale, shift = map(self.constant, norm)
+        return self.op(
+            "SkipLayerNormalization", x, branch, scale, shift, self.constant(bias), domain=FUSED, epsilon=1e-5
+        )
+
+    def slice(self, x: str, axis: int, first: int, last: int) -> str:
+        bounds = (self.constant(np.array([b], np.int64)) for b in (first, last, axis))
+        return self.op("Slice", x, *bounds)
+
+
+def cfmr_text(parameters: Parameters, sizes: CFMRSizes) -> onnx.ModelProto:
+    """The published model's text encoder: words (1, n, word_dim) -> query (K d), every concept of length 1."""
+    graph = Graph()
+    heads, concepts, width = sizes.Transformers.num_heads, sizes.num_concept, sizes.hidden_size
+    weight, bias = parameters["word_fc.weight"], parameters["word_fc.bias"]
+    start, last = ((parameters[n] @ weight.T + bias)[None, None] for n in ("start_vec", "txt_pred_vec"))
+    words = graph.linear(INPUT, weight, bias)
+    x = graph.op("Concat", graph.constant(start), words, graph.constant(last), axis=1)
+    layers = range(sizes.Transformers.num_decoder_layers1)
+    for number in layers:
+        prefix = f"txt_encoder.txt_encoder.decoder_layers.{number}."
+        layer = {n.removeprefix(prefix): v for n, v in parameters.items() if n.startswith(prefix)}
+        x = _layer(graph, x, layer, heads, only_last=number == layers[-1])
+    x = graph.linear(x, parameters["txt_encoder.txt_necks.0.weight"], parameters["txt_encoder.txt_necks.0.bias"])
+    order = np.arange(width * concepts).reshape(width, concepts).T.ravel()  # the original views concepts as (d, K)
+    neck = parameters["txt_encoder.txt_necks.1.weight"][order], parameters["txt_encoder.txt_necks.1.bias"][order]
+    x = graph.op("Reshape", graph.linear(x, *neck), graph.constant(np.array([concepts, width], np.int64)))
+    x = graph.op("LpNormalization", x, axis=-1, p=2)
+    return finished(graph, x, weight.shape[1], width * concepts)
+
+
+def _layer(graph: Graph, x: str, layer: Parameters, heads: int, only_last: bool) -> str:
+    """One post-norm layer; `only_last`: of the last position."""
+    weight, bias = layer["self_attn.in_proj_weight"], layer["self_attn.in_proj_bias"]
+    width = weight.shape[1]
+    if only_last:
+        keys_values = graph.linear(x, weight[width:], None)
+        k, v = (graph.slice(keys_values, 2, i * width, (i + 1) * width) for i in range(2))
+        x = graph.slice(x, 1, -1, 2**31 - 1)
+        q = graph.linear(x, weight[:width], None)
+        mixed = graph.op("MultiHeadAttention", q, k, v, graph.constant(bias), domain=FUSED, num_heads=heads)
+    else:
+        inputs = (x, graph.constant(weight.T), graph.constant(bias))
+        mixed = graph.op("Attention", *inputs, domain=FUSED, num_heads=heads, unidirectional=1)
+    mixed = graph.linear(mixed, layer["self_attn.out_proj.weight"], None)
+    norm = layer["self_attn_layer_norm.weight"], layer["self_attn_layer_norm.bias"]
+    x = graph.add_and_norm(x, mixed, layer["self_attn.out_proj.bias"], norm)
+    hidden = graph.op("Relu", graph.linear(x, layer["fc1.weight"], layer["fc1.bias"]))
+    norm = layer["final_layer_norm.weight"], layer["final_layer_norm.bias"]
+    return graph.add_and_norm(x, graph.linear(hidden, layer["fc2.weight"], None), layer["fc2.bias"], norm)
+
+
+def finished(graph: Graph, result: str, word_dim: int, dim: int) -> onnx.ModelProto:
+    """The model whose output is `result`, flattened to (dim,)."""
+    flat = graph.constant(np.array([dim], np.int64))
+    graph.nodes.append(helper.make_node("Reshape", [result, flat], [OUTPUT]))
+    floats = onnx.TensorProto.FLOAT
+    inputs = [helper.make_tensor_value_info(INPUT, floats, [1, "words", word_dim])]
+    outputs = [helper.make_tensor_value_info(OUTPUT, floats, [dim])]
+    body = helper.make_graph(graph.nodes, "text", inputs, outputs, graph.constants)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(FUSED, 1)]
+    return helper.make_model(body, opset_imports=opsets, ir_version=IR, producer_name="cfmr")
+
+
+def quantise(source: Path, target: Path) -> None:
+    """Write the graph at `source` again with weights of 8 bits, one scale a column."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        source,
+        target,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+    )
+
+
+def ranking_survives(
+    exact: Callable[[Sequence[str]], Floats],
+    quantised: Callable[[Sequence[str]], Floats],
+    sentences: Sequence[str],
+    moments: Floats,
+    share: float = 0.995,
+) -> tuple[bool, float]:
+    """Whether two encoders find the same first moment for at least `share` of the sentences, and for how many."""
+    first = (exact(sentences) @ moments.T).argmax(1)
+    second = (quantised(sentences) @ moments.T).argmax(1)
+    same = float((first == second).mean())
+    return same >= share, same
