@@ -84,7 +84,7 @@ def evaluate(
 def prepare(
     dataset: Annotated[str, typer.Argument(help="charades, activitynet or tacos")],
     raw: Annotated[Path, typer.Option(help="folder with the annotations as published")],
-    out: Annotated[Path, typer.Option(help="folder for train.json, val.json and test.json")],
+    out: Annotated[Path, typer.Option(help="folder for glance_train_DATASET.json, ..._val_..., ..._test_...")],
     seed: Annotated[int, typer.Option(help="for drawing glances where there are none")] = 0,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file to check against the annotations")] = None,
     config: Annotated[Path | None, typer.Option(help="configuration whose frame_dim the features must have")] = None,
@@ -124,6 +124,23 @@ def _pack(source: Path, out: Path, member: str | None) -> None:
     from cfmr.packing import pack
 
     typer.echo(f"{out}: features of {pack(source, out, member)} videos")
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="a .pt file of the original PyTorch release")],
+    out: Annotated[Path, typer.Option(help="directory to write the checkpoint to")],
+    config: Annotated[Path | None, typer.Option(help="its configuration, where the file does not carry it")] = None,
+    vocab: Annotated[Path | None, typer.Option(help="the glove.pkl it was trained with")] = None,
+) -> None:
+    """Turn a checkpoint of the original release into ours, executing nothing in it."""
+    from cfmr.convert import convert as read
+
+    converted, notes = read(checkpoint, config, vocab)
+    converted.save(out)
+    typer.echo(f"{out}: {sum(value.size for value in converted.parameters.values()):,} parameters")
+    for note in notes:
+        typer.echo(f"  {note}")
 
 
 def main() -> None:

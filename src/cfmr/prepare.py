@@ -59,7 +59,7 @@ class Split:
 
 
 def prepare(dataset: str, raw: str | os.PathLike[str], out: str | os.PathLike[str], seed: int = 0) -> list[Split]:
-    """Turn the published annotations in the folder `raw` into train.json, val.json and test.json in the folder `out`.
+    """Turn the published annotations in the folder `raw` into `glance_SPLIT_DATASET.json` in the folder `out`.
 
     Where a moment has no glance, one is drawn uniformly from it, the same for the same seed.
 
@@ -88,7 +88,7 @@ def prepare(dataset: str, raw: str | os.PathLike[str], out: str | os.PathLike[st
     gathered = {split: _gather(dataset, split, path, seed) for split, path in found.items() if path is not None}
     splits = []
     for split, rows in gathered.items():
-        target = out / f"{split}.json"
+        target = out / f"glance_{split}_{dataset}.json"
         write_rows(target, rows.rows)
         splits.append(Split(target, len(rows.rows), list(dict.fromkeys(row[0] for row in rows.rows)), rows.notes()))
     return splits
