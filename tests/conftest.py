@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from worlds import World, make_world
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -13,3 +15,9 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip(f"no {path}; set CFMR_SHARED_DIR")
     return path
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A tiny made-up world that trains in a second."""
+    return make_world(tmp_path / "world")

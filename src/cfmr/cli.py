@@ -28,7 +28,8 @@ def train(
     config_path: Annotated[Path, typer.Option(help="configuration, JSON as in config/")],
     tag: Annotated[str, typer.Option(help="name of the run")] = "base",
     log: Annotated[
-        Path | None, typer.Option("--log", "--log_dir", help="where runs are written; default: model_saved_path")
+        Path | None,
+        typer.Option("--log", "--log-dir", "--log_dir", help="where runs are written; default: model_saved_path"),
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="a run (or its 'last') to carry on")] = None,
     evaluate_only: Annotated[bool, typer.Option("--eval", help="only evaluate the checkpoint of --resume")] = False,

@@ -1,0 +1,102 @@
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cfmr.config import load_config, parse_config
+from cfmr.errors import InputError
+
+CONFIGS = Path(__file__).parents[1] / "config"
+PUBLISHED = CONFIGS / "charades/i3d.json"
+
+
+def published() -> dict[str, Any]:
+    return json.loads(PUBLISHED.read_text())
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.json")), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_shipped_configuration_loads(path: Path) -> None:
+    assert load_config(path).dataset.max_num_words > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("charades/i3d", (1111, 1024, 200, 32, 30, 7, 0.55, 8, 0.45, 2.0, 1.0, False)),
+        ("activitynet/c3d", (8000, 500, 200, 64, 60, 8, 0.66, 4, 0.8, 0.5, 0.5, False)),
+        ("tacos/c3d", (2288, 4096, 512, 32, 60, 8, 0.3, 15, 0.3, 1.0, 1.0, True)),
+    ],
+)
+def test_published_values_are_those_of_the_paper(name: str, expected: tuple[Any, ...]) -> None:
+    config = load_config(CONFIGS / f"{name}.json")
+    sizes = config.model.config
+    assert (
+        config.dataset.vocab_size,
+        config.dataset.frame_dim,
+        config.dataset.max_num_frames,
+        config.train.batch_size,
+        config.train.max_num_epochs,
+        sizes.num_concept,
+        sizes.width_thresh_training,
+        sizes.guass_center_num,
+        sizes.width_thresh,
+        config.loss.alpha_1,
+        config.loss.alpha_2,
+        config.loss.use_ref_words_sam,
+    ) == expected
+
+
+def test_a_key_of_the_original_that_nothing_reads_is_accepted() -> None:
+    value = published()
+    value["train"]["train_txt_decoder_epoch"] = 0
+    parse_config(value, "theirs.json")
+
+
+def broken(change: Any) -> dict[str, Any]:
+    value = copy.deepcopy(published())
+    change(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["train"].pop("batch_size"), "mine.json: key 'train.batch_size' is missing; add it"),
+        (lambda c: c["loss"].update(margin_5=1), "mine.json: key 'loss.margin_5' is not known"),
+        (lambda c: c["dataset"].update(vocab_size="many"), "mine.json: key 'dataset.vocab_size': "),
+        (lambda c: c["train"].update(batch_size=0), "mine.json: key 'train.batch_size': "),
+        (
+            lambda c: c["model"]["config"]["Transformers"].update(num_heads=3),
+            "d_model 256 is not divisible by num_heads 3",
+        ),
+        (
+            lambda c: c["model"]["config"].update(hidden_size=128),
+            "hidden_size 128 differs from Transformers.d_model 256",
+        ),
+        (
+            lambda c: c["dataset"].update(frame_dim=500),
+            "model.config.frames_input_size is 1024 but dataset.frame_dim is 500",
+        ),
+        (lambda c: c["model"].update(name="CPL"), "mine.json: key 'model.name' is 'CPL'; known are CFMR"),
+        (lambda c: c.pop("loss"), "mine.json: key 'loss' is missing"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key_and_the_file(change: Any, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        parse_config(broken(change), "mine.json")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_list_is_no_configuration() -> None:
+    with pytest.raises(InputError, match=r"mine\.json: a configuration is a JSON object"):
+        parse_config([], "mine.json")
+
+
+def test_truncated_json_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "half.json"
+    path.write_text(PUBLISHED.read_text()[:300])
+    with pytest.raises(InputError, match=r"half\.json: not valid JSON \(line"):
+        load_config(path)
