@@ -109,6 +109,15 @@ def test_seeking_finds_the_same_frames_as_reading_on(tmp_path: Path) -> None:
         assert seen(path, fps=10, start=start)[0][1] == LEVELS[int(start * 10)]
 
 
+@pytest.mark.parametrize("name", ["cockatoo.mp4", "flipping_a_pancake.mkv", "bottle-detection.mp4"])
+def test_seeking_shows_the_pictures_that_reading_on_shows(shared: Path, name: str) -> None:
+    with Video(shared / "video" / name) as video:
+        whole = [frame.gray(32, 24).astype(int) for frame in video.frames(fps=1)]
+        for second in (len(whole) // 2, len(whole) - 1):
+            sought = next(video.frames(fps=1, start=second)).gray(32, 24)
+            assert np.abs(whole[second] - sought).mean() < 1
+
+
 def test_what_probing_tells_of_a_video(steady: Path) -> None:
     info = probe(steady)
     assert (info.width, info.height, info.rotation) == (64, 48, 0)

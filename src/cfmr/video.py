@@ -101,11 +101,11 @@ class Frame:
         return self.orientation.size(max(round(self.picture.width * self.pixel_aspect), 1), self.picture.height)
 
     def rgb(self, width: int | None = None, height: int | None = None) -> Image:
-        """Upright (height, width, 3); scaled by area. One of the two alone keeps the proportions."""
+        """Upright (height, width, 3); made smaller by area. One of the two alone keeps the proportions."""
         return self._convert("rgb24", width, height)
 
     def gray(self, width: int | None = None, height: int | None = None) -> Image:
-        """Upright (height, width); scaled by area."""
+        """Upright (height, width); made smaller by area."""
         return self._convert("gray", width, height)
 
     def _convert(self, kind: str, width: int | None, height: int | None) -> Image:
@@ -115,8 +115,10 @@ class Frame:
         if height is None:
             height = max(round(own_height * width / own_width), 1)
         stored_width, stored_height = self.orientation.size(width, height)
+        shrinks = stored_width <= self.picture.width and stored_height <= self.picture.height
+        how = "AREA" if shrinks else "BICUBIC"
         scaled = self.picture.reformat(
-            width=stored_width, height=stored_height, format=kind, interpolation="AREA", threads=1
+            width=stored_width, height=stored_height, format=kind, interpolation=how, threads=1
         )
         return self.orientation.turn(np.asarray(scaled.to_ndarray(), dtype=np.uint8))
 
@@ -257,19 +259,28 @@ class Video:
         """Decoded pictures with their times, in order, from the last key frame before `start` or earlier."""
         self._rewind()
         self._untouched = False
-        if start > 0:
-            try:
-                self._container.seek(int((start + self._zero) * av.time_base), backward=True)
-            except av.error.FFmpegError:
-                self._rewind()
+        if start > 0 and self._seek(start):
             pictures = self._in_order()
             first = next(pictures, None)
-            if first is not None and first[0] <= start + 1e-6:
+            if first is not None and first[0] <= start + 1e-6 and not first[1].is_corrupt:
                 yield first
                 yield from pictures
                 return
-            self._rewind()  # the index is broken, or the file has none: from the beginning
+        if start > 0:  # the file has no index, or a broken one: from the beginning
+            self._rewind()
+            self._untouched = False
         yield from self._in_order()
+
+    def _seek(self, start: float) -> bool:
+        # the decoder may need what only the beginning says: some encoders name themselves, and so their bugs, there
+        next(self._decoded(), None)
+        self._begin()
+        self._untouched = False
+        try:
+            self._container.seek(int((start + self._zero) * av.time_base), backward=True)
+        except av.error.FFmpegError:
+            return False
+        return True
 
     def _in_order(self) -> Iterator[tuple[float, Any]]:
         waiting: list[tuple[float, int, Any]] = []
