@@ -144,6 +144,18 @@ def convert(
         typer.echo(f"  {note}")
 
 
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="directories of finished runs")],
+    out: Annotated[Path, typer.Option(help="folder for report.md and its pictures")],
+    videos: Annotated[Path | None, typer.Option(help="folder of the videos, for frames in the pictures")] = None,
+) -> None:
+    """Write tables and pictures of finished runs, beside the published figures."""
+    from cfmr.report import write_report
+
+    typer.echo(f"written to {write_report(runs, out, videos)}")
+
+
 def main() -> None:
     """Run a command; a mistake of the user ends in one line on stderr and exit code 2."""
     try:

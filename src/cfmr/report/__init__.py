@@ -1,0 +1,5 @@
+"""Tables and pictures of finished runs, beside the published figures."""
+
+from cfmr.report.writing import write_report
+
+__all__ = ["write_report"]

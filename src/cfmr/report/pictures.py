@@ -1,0 +1,187 @@
+"""The report's pictures, with matplotlib."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from cfmr.errors import InputError
+from cfmr.files import replacing
+from cfmr.metrics import iou
+from cfmr.report.published import Benchmark, Cost
+from cfmr.report.queries import Query
+from cfmr.report.runs import Run
+
+# Told apart by colour-blind readers too (Okabe and Ito).
+BLUE, ORANGE, GREEN, GREY, RED = "#0072B2", "#E69F00", "#009E73", "#7F7F7F", "#D55E00"
+SUPERVISION = {"full": BLUE, "weak": ORANGE, "point": GREEN}
+STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 150}
+FRAMES = 8  # pictures in a strip
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a picture beside and rename."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", bbox_inches="tight")
+    plt.close(figure)
+
+
+def draw_efficiency(benchmark: Benchmark, own: Sequence[tuple[str, float, Cost]]) -> Any:
+    """Accuracy over online cost; the area of a disc is the number of parameters.
+
+    Args:
+        own: name, mean of the two R@1 measures and cost of each measured run.
+    """
+    supervision = {row.method: row.supervision for row in benchmark.accuracy}
+    published = [
+        (cost, accuracy)
+        for cost in benchmark.efficiency
+        if (accuracy := benchmark.main_accuracy(cost.method)) is not None
+    ]
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.2, 4.4))
+        for cost, accuracy in published:
+            colour = SUPERVISION[supervision[cost.method]]
+            axes.scatter(cost.flops, accuracy, s=14 * cost.parameters, color=colour, alpha=0.55, linewidths=0)
+        for _, accuracy, cost in own:
+            axes.scatter(
+                cost.flops, accuracy, s=14 * cost.parameters, color=RED, marker="o", edgecolors="black", zorder=3
+            )
+        labels = [(c.flops, a, f"{c.method}, {c.parameters:.1f} M") for c, a in published]
+        labels += [(c.flops, a, f"{name} (measured), {c.parameters:.1f} M") for name, a, c in own]
+        axes.set_xscale("log")
+        axes.margins(x=0.2, y=0.2)
+        _label_apart(axes, labels)
+        first, second = benchmark.measures[:2]
+        axes.set_xlabel("online multiply-adds a query, 1e8 (log scale)")
+        axes.set_ylabel(f"mean of {first} and {second.removeprefix('R@1,')}, %")
+        axes.set_title(f"{benchmark.title}: accuracy over online cost; area: parameters", loc="left")
+        handles = [Line2D([], [], marker="o", ls="", color=c, label=f"{k}, published") for k, c in SUPERVISION.items()]
+        if own:
+            handles.append(Line2D([], [], marker="o", ls="", color=RED, mec="black", label="measured here"))
+        axes.legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def _label_apart(axes: Any, labels: list[tuple[float, float, str]]) -> None:
+    """Write each label beside its point, moved up or down until it covers no other."""
+    axes.figure.canvas.draw()
+    renderer = axes.figure.canvas.get_renderer()
+    taken: list[Any] = []
+    for x, y, text in sorted(labels, key=lambda label: -label[1]):
+        for offset in (0, 10, -10, 20, -20, 30, -30, 40, -40):
+            note = axes.annotate(text, (x, y), (7, offset), textcoords="offset points", fontsize=8, va="center")
+            box = note.get_window_extent(renderer)
+            if not any(box.overlaps(other) for other in taken):
+                break
+            note.remove()
+        else:
+            note = axes.annotate(text, (x, y), (7, 0), textcoords="offset points", fontsize=8, va="center")
+            box = note.get_window_extent(renderer)
+        taken.append(box)
+
+
+def draw_training(run: Run) -> Any:
+    """Loss and its parts, and the figures by which the epoch was chosen, over epochs."""
+    epochs = [line["epoch"] for line in run.epochs]
+    parts = [key for key in run.epochs[0] if "/" in key or key == "loss"]
+    chosen = next((key for key in ("validation", "test") if any(key in line for line in run.epochs)), None)
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(1, 2 if chosen else 1, figsize=(9 if chosen else 5, 3.4), squeeze=False)
+        left = panels[0][0]
+        for key in parts:
+            width = 2.2 if key == "loss" else 1.0
+            left.plot(epochs, [line.get(key, np.nan) for line in run.epochs], lw=width, label=key, marker=".", ms=4)
+        left.set(
+            xlabel="epoch",
+            ylabel="loss",
+            title=f"{run.name}: training",
+            yscale="symlog" if len(parts) > 1 else "linear",
+        )
+        left.legend(frameon=False, fontsize=6, ncols=2)
+        if chosen:
+            _draw_figures(panels[0][1], run, epochs, chosen)
+        figure.tight_layout()
+    return figure
+
+
+def _draw_figures(axes: Any, run: Run, epochs: list[int], chosen: str) -> None:
+    known = {key for line in run.epochs for key in line.get(chosen, {})}
+    wanted = ["R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7", "R@1,mIoU", "R@1,glance"]
+    for key in (key for key in wanted if key in known):
+        values = [line.get(chosen, {}).get(key, np.nan) for line in run.epochs]
+        axes.plot(epochs, values, label=key, marker=".", ms=4)
+    if isinstance(best := run.figures.get("epoch"), int):
+        axes.axvline(best, color=GREY, lw=1, ls=":", label="epoch kept")
+    axes.set(xlabel="epoch", ylabel="percent", title=f"{run.name}: on {chosen}", ylim=(0, None))
+    axes.legend(frameon=False, fontsize=7)
+
+
+def draw_queries(run: Run, queries: Sequence[Query], videos: Path | None) -> Any:
+    """For each query a strip of frames (where the videos are at hand), the true moment and those found."""
+    strips = [_strip(videos, query) for query in queries]
+    heights = [1.9 if strip is None else 2.6 for strip in strips]
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(
+            len(queries), 1, figsize=(9, 0.62 * sum(heights)), squeeze=False, height_ratios=heights
+        )
+        for axes, query, strip in zip(panels[:, 0], queries, strips, strict=True):
+            _draw_query(axes, query, strip)
+        panels[-1, 0].set_xlabel("seconds")
+        figure.suptitle(f"{run.name}: five test sentences, {run.features}", x=0.02, ha="left", fontsize=9)
+        figure.tight_layout()
+    return figure
+
+
+def _draw_query(axes: Any, query: Query, strip: Any) -> None:
+    row = query.annotation
+    top = 2.0
+    if strip is not None:
+        axes.imshow(strip, extent=(0, row.duration, 2.1, 4.3), aspect="auto", interpolation="bilinear")
+        top = 4.4
+    if row.span is not None:
+        start, end = row.span
+        axes.add_patch(Rectangle((start, 1.2), end - start, 0.6, color=GREEN))
+    for rank, (start, end) in reversed(list(enumerate(query.spans))):
+        style = {"color": BLUE} if rank == 0 else {"edgecolor": BLUE, "facecolor": "none", "alpha": 0.8 / rank}
+        axes.add_patch(Rectangle((start, 0.3), end - start, 0.6, **style))
+    overlap = "" if row.span is None else f", IoU {float(iou(query.spans[0], np.array(row.span))):.2f}"
+    axes.set(xlim=(0, row.duration), ylim=(0, top), yticks=[0.6, 1.5], yticklabels=["found", "true"])
+    sentence = row.sentence.strip()
+    sentence = sentence if len(sentence) <= 90 else sentence[:87] + "..."
+    axes.set_title(
+        f"\u201c{sentence}\u201d  ({row.video}{overlap}, {query.milliseconds:.1f} ms)", loc="left", fontsize=8
+    )
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _strip(videos: Path | None, query: Query) -> Any:
+    """Frames side by side, (height, width, 3); None if the video is not there or cannot be read."""
+    if videos is None:
+        return None
+    from PIL import Image
+
+    from cfmr.video import thumbnail
+
+    names = [query.annotation.video, *(query.annotation.video + suffix for suffix in VIDEO_SUFFIXES)]
+    path = next((videos / name for name in names if (videos / name).is_file()), None)
+    if path is None:
+        return None
+    times = (np.arange(FRAMES) + 0.5) / FRAMES * query.annotation.duration
+    try:
+        frames = [Image.open(io.BytesIO(thumbnail(path, float(at), 160))).convert("RGB") for at in times]
+    except InputError:
+        return None
+    height = min(frame.height for frame in frames)
+    return np.concatenate([np.asarray(frame)[:height] for frame in frames], axis=1)

@@ -1,0 +1,58 @@
+"""Example queries of a run: what was asked, what is true, what was found."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfmr.annotations import Annotation
+from cfmr.backends import Model
+from cfmr.evaluation import encode_sentences, rank_moments
+from cfmr.features import FeatureStore
+from cfmr.words import Vocabulary
+
+ANSWERS = 5
+
+
+@dataclass(frozen=True)
+class Query:
+    """One sentence asked of its video.
+
+    Attributes:
+        annotation: the sentence and the true moment.
+        spans: (ANSWERS, 2) best first, seconds.
+        milliseconds: from the sentence to these.
+    """
+
+    annotation: Annotation
+    spans: NDArray[np.float64]
+    milliseconds: float
+
+
+def ask(
+    model: Model,
+    rows: Sequence[Annotation],
+    features: FeatureStore,
+    vocabulary: Vocabulary,
+    max_words: int,
+    count: int = 5,
+) -> list[Query]:
+    """Ask some test sentences, one a video, drawn once and for all so that runs can be compared."""
+    drawn = np.random.default_rng(0).permutation(len(rows))
+    videos: dict[str, Annotation] = {}
+    for index in drawn:
+        videos.setdefault(rows[index].video, rows[index])
+    chosen = list(videos.values())[:count]
+    encode_sentences(model, [row.sentence for row in chosen], vocabulary, max_words)  # warms up
+    return [_ask(model, row, features, vocabulary, max_words) for row in chosen]
+
+
+def _ask(model: Model, row: Annotation, features: FeatureStore, vocabulary: Vocabulary, max_words: int) -> Query:
+    vectors, spans = model.video_vectors(features.read(row.video))
+    began = time.perf_counter()
+    sentence = encode_sentences(model, [row.sentence], vocabulary, max_words)[0]
+    found, _ = rank_moments(model.readout, vectors @ sentence, spans)
+    elapsed = time.perf_counter() - began
+    return Query(row, np.asarray(found[:ANSWERS] * row.duration, np.float64), 1000 * elapsed)
