@@ -156,6 +156,92 @@ def report(
     typer.echo(f"written to {write_report(runs, out, videos)}")
 
 
+@app.command("index")
+def index_videos(
+    checkpoint: Annotated[Path, typer.Option(help="the model: a checkpoint, or a run's directory")],
+    features: Annotated[Path, typer.Option(help="HDF5 feature file of the videos")],
+    out: Annotated[Path, typer.Option(help="index directory; if it exists, videos are added to it")],
+    videos: Annotated[
+        Path | None, typer.Option(help="folder of the video files, for --save-clips and the page")
+    ] = None,
+    annotations: Annotated[
+        list[Path] | None, typer.Option(help="annotation files: durations of the videos, sentences to check with")
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="annotations of some of the videos, to choose the score below which nothing fits"),
+    ] = None,
+    metadata: Annotated[Path | None, typer.Option(help="JSON {video: {key: value}} to filter by with --where")] = None,
+    engine: Annotated[str | None, typer.Option(help="exact, ivf (FAISS), or auto by size")] = None,
+    window: Annotated[
+        float | None, typer.Option(min=1, help="seconds; longer videos are cut into overlapping windows of this length")
+    ] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="a video to take out; may be given again")] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="replace what is there, also an index of another model")
+    ] = False,
+    backend: Annotated[str, typer.Option(help="pytorch or mindspore")] = "pytorch",
+    device: Annotated[str, typer.Option(help="cpu, cuda, Ascend")] = "cpu",
+) -> None:
+    """Index videos for searching; run again with new videos, it adds them."""
+    from cfmr.index.build import build_index
+    from cfmr.index.progress import shown
+
+    with shown() as progress:
+        report = build_index(
+            checkpoint,
+            features,
+            out,
+            annotations=annotations or (),
+            videos=videos,
+            metadata=metadata,
+            engine=engine,
+            window=window,
+            remove=remove or (),
+            rebuild=rebuild,
+            calibrate=calibrate,
+            backend=backend,
+            device=device,
+            progress=progress,
+        )
+    for line in report.lines(out):
+        typer.echo(line)
+
+
+@app.command()
+def search(
+    sentence: Annotated[str, typer.Argument(help="what happens in the moment")],
+    index: Annotated[Path, typer.Option(help="index directory")],
+    video: Annotated[list[str] | None, typer.Option(help="search in this video only; may be given again")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="key=value of the videos' metadata; may be given again")
+    ] = None,
+    top: Annotated[int, typer.Option(help="how many moments")] = 5,
+    min_score: Annotated[
+        str | None, typer.Option(help="leave out moments below it; auto: as chosen on validation")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    save_clips: Annotated[Path | None, typer.Option(help="folder to write each moment to as a playable file")] = None,
+    videos: Annotated[Path | None, typer.Option(help="folder of the video files, if they have moved")] = None,
+) -> None:
+    """Find the moments of indexed videos that a sentence describes."""
+    from cfmr import answers
+    from cfmr.retriever import MomentRetriever
+
+    filters = answers.parse_where(where or [])
+    retriever = MomentRetriever.load(index)
+    least = answers.parse_min_score(min_score, retriever, video)
+    result = retriever.search(sentence, top, video, filters, least)
+    if as_json:
+        typer.echo(answers.as_json(result))
+    else:
+        for line in answers.lines(retriever, result):
+            typer.echo(line)
+    if save_clips is not None:
+        for path in answers.save_clips(result, save_clips, videos):
+            typer.echo(path, err=as_json)
+
+
 def main() -> None:
     """Run a command; a mistake of the user ends in one line on stderr and exit code 2."""
     try:

@@ -140,7 +140,7 @@ class IndexWriter:
         if parameters is not None:
             files[CODEC] = disk.write_array(path / CODEC, [parameters], len(parameters))
         disk.sync_directory(path)
-        self._manifest = replace(self._manifest, model=Part(name, files), segments=(), ann=None)
+        self._manifest = replace(self._manifest, model=Part(name, files), segments=(), ann=None, notes={})
         self._codec = codec
         self._places.clear()
         self._pending.clear()
@@ -185,11 +185,35 @@ class IndexWriter:
         self._set_segments([replace(entry, dead=dead) if i == at else s for i, s in enumerate(self._manifest.segments)])
         return True
 
-    def commit(self) -> int:
-        """Make everything since the last commit the state of the index; returns its generation."""
+    @property
+    def rows(self) -> int:
+        """Rows the index has after the last commit."""
+        return sum(v.rows for _, v in self._places.values())
+
+    @property
+    def engine(self) -> str:
+        """How the index is searched after the last commit."""
+        return "exact" if self._manifest.ann is None else "ivf"
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What was measured of the index."""
+        return self._manifest.notes
+
+    def note(self, values: Mapping[str, Any]) -> None:
+        """Write something measured into the index (JSON)."""
+        self._manifest = replace(self._manifest, notes={**self._manifest.notes, **values})
+
+    def commit(self, tidy: bool = True) -> int:
+        """Make everything since the last commit the state of the index; returns its generation.
+
+        Args:
+            tidy: also merge segments and bring the approximate search up to date, which a long run leaves to its end.
+        """
         self._flush()
-        self._compact()
-        self._update_ann()
+        if tidy:
+            self._compact()
+            self._update_ann()
         self._manifest = write_manifest(self.root, self._manifest)
         self._sweep()
         return self._manifest.generation
@@ -346,7 +370,7 @@ class IndexWriter:
         else:
             queries = np.concatenate(list(self._sample(index.segments, len(index), SAMPLED_QUERIES)))
         nprobe, rerank, recall = engine.tune(index, queries[:SAMPLED_QUERIES])
-        self._manifest.notes["recall_at_10"] = round(recall, 4)
+        self.note({"recall_at_10": round(recall, 4)})
         return replace(entry, nprobe=nprobe, rerank=rerank)
 
     def _sweep(self) -> None:

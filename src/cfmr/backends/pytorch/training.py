@@ -301,6 +301,8 @@ class Trainer:
     def _checkpoint(self, *, with_optimizer: bool) -> Checkpoint:
         parameters = {name: value.detach().cpu().numpy() for name, value in self.model.state_dict().items()}
         state: dict[str, Any] = {"epoch": self.epoch, "seed": self.seed, "select": self.select, "best": self.best}
+        durations = self.training.durations
+        state["durations"] = {"median": float(np.median(durations)), "longest": float(durations.max())}
         optimizer: Tensors = {}
         if with_optimizer:
             state |= {"step": self.step, "lines": self.lines}

@@ -1,0 +1,422 @@
+"""The offline line's end: a checkpoint and features become an index."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from cfmr.annotations import load_annotations
+from cfmr.backends import Model, load_model
+from cfmr.checkpoints import Checkpoint
+from cfmr.errors import InputError
+from cfmr.evaluation import encode_sentences
+from cfmr.features import FeatureStore
+from cfmr.index import disk, text_onnx
+from cfmr.index.codec import Codec, Floats
+from cfmr.index.segment import Value, Video, VideoRows
+from cfmr.index.text import GRAPH, VECTORS, WORDS, SentenceEncoder
+from cfmr.index.video_files import video_file
+from cfmr.index.writer import IndexWriter, Limits
+
+Progress = Callable[[str, int, int], None]  # what, done, of how many
+
+SENTENCES = 1000  # the quantised text encoder is judged on at most so many
+CHECKED_VIDEOS = 32  # whose moments it ranks for that
+TOLERANCE = 1e-5  # between the graph and the model
+SAVE_SECONDS = 60.0  # a long run keeps what it has so often
+LONGER = 1.25  # a video up to so many times the longest trained on is still one window
+
+
+class CompactModel(Protocol):
+    """A model whose rows are a linear image away from its vectors; see `Codec`."""
+
+    def video_rows(self, features: NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
+        """Features (n, frame_dim) -> rows (m, d) and their spans (m, 2) as fractions."""
+
+    def row_map(self) -> tuple[Floats, Floats]:
+        """Weight (K, d_concept, d) and bias (K, d_concept)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an index run did."""
+
+    added: int
+    replaced: int
+    removed: int
+    unchanged: int
+    rows: int
+    engine: str
+    notes: Mapping[str, Any]
+
+    def lines(self, out: Path) -> list[str]:
+        """The report for a person."""
+        counts = {"added": self.added, "replaced": self.replaced, "removed": self.removed, "unchanged": self.unchanged}
+        told = ", ".join(f"{n:,} {what}" for what, n in counts.items() if n) or "nothing to do"
+        result = [f"{out}: videos: {told}; {self.rows:,} moments, searched by engine {self.engine}"]
+        if self.engine == "ivf":
+            result.append(f"  finds {100 * self.notes['recall_at_10']:.1f} % of the exact ten best")
+        if "thresholds" in self.notes:
+            chosen, right = self.notes["thresholds"], self.notes["threshold_accuracy"]
+            result.append(
+                f"  a match scores {chosen['collection']:.2f} in the collection, {chosen['video']:.2f} in one video "
+                f"(right for {100 * right['collection']:.0f} % and {100 * right['video']:.0f} %)"
+            )
+        return result
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is known of videos besides their features.
+
+    Args:
+        features: to be indexed.
+        durations: seconds by video, where an annotation file tells.
+        folder: where the video files lie.
+        metadata: values by video.
+    """
+
+    features: FeatureStore
+    durations: Mapping[str, float] = field(default_factory=dict)
+    folder: Path | None = None
+    metadata: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+
+    def duration(self, video: str, clips: int) -> float:
+        """Seconds of a video. Raises InputError if nothing tells."""
+        if video in self.durations:
+            return self.durations[video]
+        seconds = self.features.duration(video)
+        if seconds is None and (rate := clips_per_second(self.features.attributes)):
+            seconds = clips / rate
+        if seconds is None or not seconds > 0:
+            raise InputError(
+                f"{self.features.path}: does not say how long {video} is; "
+                "give --annotations FILE, a JSON list of [video, duration, ...]"
+            )
+        return seconds
+
+    def path(self, video: str) -> str | None:
+        """The video file, if the feature file or the folder has it."""
+        if self.folder is not None and (found := video_file(self.folder, video)) is not None:
+            return str(found.resolve())
+        known = self.features.attributes_of(video).get("path")
+        return None if known is None else str(known)
+
+
+def clips_per_second(attributes: Mapping[str, Any]) -> float | None:
+    """Rate of a feature file's clips, where its attributes tell."""
+    try:
+        if "clips_per_second" in attributes:
+            return float(attributes["clips_per_second"])
+        return float(attributes["fps"]) / float(attributes["stride"])
+    except (KeyError, ValueError, ZeroDivisionError):
+        return None
+
+
+def windows(duration: float, length: float | None) -> list[tuple[float, float]]:
+    """Windows of `length` seconds that overlap by at least half and cover a video; the video itself if it is no longer.
+
+    Args:
+        duration: seconds.
+        length: seconds; None for never cutting.
+    """
+    if length is None or duration <= length:
+        return [(0.0, duration)]
+    count = int(np.ceil((duration - length) / (length / 2))) + 1
+    return [(float(s), float(s) + length) for s in np.linspace(0, duration - length, count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Windowing:
+    """How long videos are cut: those longer than `longest` seconds into windows of `length` seconds."""
+
+    length: float | None
+    longest: float
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, length: float | None) -> "Windowing":
+        """From what the model was trained on, unless a length is asked for."""
+        trained = checkpoint.state.get("durations")
+        if length is not None:
+            return cls(length, length)
+        if not trained:
+            return cls(None, 0.0)
+        return cls(float(trained["median"]), LONGER * float(trained["longest"]))
+
+    def cut(self, duration: float) -> list[tuple[float, float]]:
+        """The windows of a video."""
+        return [(0.0, duration)] if duration <= self.longest else windows(duration, self.length)
+
+
+class RowEncoder:
+    """Features of a video to index rows with spans in absolute seconds."""
+
+    def __init__(self, model: Model, windowing: Windowing) -> None:
+        self.windowing = windowing
+        self.codec: Codec | None = None
+        self._encode = model.video_vectors
+        if hasattr(model, "video_rows"):
+            compact = cast(CompactModel, model)
+            weight, bias = compact.row_map()
+            self.codec = Codec(weight.shape[2], weight, bias)
+            self._encode = compact.video_rows
+
+    def rows(self, features: Floats, duration: float) -> tuple[Floats, NDArray[np.float64]]:
+        """Rows (n, width) and spans (n, 2) in seconds."""
+        rate = len(features) / duration
+        rows, spans = [], []
+        for start, end in self.windowing.cut(duration):
+            first = min(int(start * rate), len(features) - 1)
+            last = max(int(np.ceil(end * rate)), first + 1)
+            found, fractions = self._encode(features[first:last])
+            rows.append(found)
+            spans.append(start + fractions.astype(np.float64) * (end - start))
+        return np.concatenate(rows), np.minimum(np.concatenate(spans), duration)
+
+
+def model_fingerprint(checkpoint: Checkpoint) -> str:
+    """Equal for equal parameters and words."""
+    digest = hashlib.blake2b(digest_size=12)
+    for name in sorted(checkpoint.parameters):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(checkpoint.parameters[name]).data)
+    digest.update("\n".join(checkpoint.vocabulary.words).encode())
+    digest.update(np.ascontiguousarray(checkpoint.vocabulary.vectors).data)
+    return digest.hexdigest()
+
+
+class IndexBuild:
+    """One run of `cfmr index`.
+
+    Args:
+        checkpoint: the model.
+        sources: the videos.
+        sentences: on which the text encoder is checked and the search tuned; made up from the vocabulary where there
+            are none.
+        progress: told what is going on.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        sources: Sources,
+        *,
+        sentences: Sequence[str] = (),
+        window: float | None = None,
+        backend: str = "pytorch",
+        device: str = "cpu",
+        limits: Limits | None = None,
+        progress: Progress = lambda what, done, total: None,
+    ) -> None:
+        self.checkpoint, self.sources, self.progress, self.limits = checkpoint, sources, progress, limits
+        self.model = load_model(checkpoint, backend, device)
+        self.encoder = RowEncoder(self.model, Windowing.of(checkpoint, window))
+        self.max_words = checkpoint.config.dataset.max_num_words
+        known = [s for s in dict.fromkeys(sentences) if checkpoint.vocabulary.ids(s, self.max_words)]
+        self.sentences = known[:SENTENCES] or made_up_sentences(checkpoint.vocabulary.words, self.max_words)
+        self.fingerprint = model_fingerprint(checkpoint)
+
+    def run(self, out: Path, *, engine: str | None = None, remove: Sequence[str] = (), rebuild: bool = False) -> Report:
+        """Add the videos that the index at `out` lacks, replace those whose features have changed.
+
+        Args:
+            engine: "auto", "exact" or "ivf"; None keeps what the index has.
+            remove: videos to take out.
+            rebuild: replace whatever is there, in one step at the end.
+
+        Raises:
+            InputError: the index was made with another model, someone else writes it, or features cannot be used.
+        """
+        features = self.sources.features
+        width = self.checkpoint.config.dataset.frame_dim
+        with IndexWriter.open(out, self.limits) as writer:
+            fresh = self._prepare(writer, out, rebuild)
+            if engine is not None:
+                writer.set_engine(engine)
+            writer.queries = lambda: self._text_vectors(self.sentences[:200])
+            known = writer.videos
+            writer.remove(remove)
+            features.check([v for v in features.videos if v not in remove], width)
+            added = replaced = unchanged = 0
+            saved = time.monotonic()
+            names = [v for v in features.videos if v not in remove]
+            for number, name in enumerate(names):
+                self.progress("encoding videos", number, len(names))
+                item = self._video(name, known.get(name))
+                if item is None:
+                    unchanged += 1
+                    continue
+                writer.add([item])
+                replaced, added = replaced + (name in known), added + (name not in known)
+                if not (fresh and rebuild) and time.monotonic() - saved > SAVE_SECONDS:
+                    writer.commit(tidy=False)
+                    saved = time.monotonic()
+            self.progress("writing the index", len(names), len(names))
+            changed = fresh or added or replaced or remove or engine is not None
+            if changed:
+                writer.commit()
+            rows, notes = writer.rows, dict(writer.notes)
+            return Report(added, replaced, len(remove), unchanged, rows, writer.engine, notes)
+
+    def _prepare(self, writer: IndexWriter, out: Path, rebuild: bool) -> bool:
+        """Give the writer this model if it has none; True if it was given."""
+        card = writer.card
+        if card and not rebuild:
+            if card["fingerprint"] != self.fingerprint:
+                raise InputError(
+                    f"{out}: this index was made with another model ({card['name']}, {card['fingerprint']}; "
+                    f"the checkpoint is {self.fingerprint}); choose another --out, or replace it with --rebuild"
+                )
+            return False
+        codec, card = self._card()
+        writer.set_model(card, codec, lambda folder: self._write_text(folder, card))
+        return True
+
+    def _card(self) -> tuple[Codec, dict[str, Any]]:
+        from importlib.metadata import version
+
+        config = self.checkpoint.config
+        codec = self.encoder.codec
+        if codec is None:
+            codec = Codec(self._text_vectors(self.sentences[:1]).shape[1])
+        windowing = self.encoder.windowing
+        card = {
+            "name": config.model.name,
+            "dataset": config.dataset.dataset,
+            "epoch": self.checkpoint.state.get("epoch"),
+            "fingerprint": self.fingerprint,
+            "cfmr": version("cfmr"),
+            "readout": self.model.readout,
+            "max_words": self.max_words,
+            "frame_dim": config.dataset.frame_dim,
+            "window": {"length": windowing.length, "longest": windowing.longest},
+            "features": {k: str(v) for k, v in self.sources.features.attributes.items()},
+        }
+        return codec, card
+
+    def _text_vectors(self, sentences: Sequence[str]) -> Floats:
+        return encode_sentences(self.model, sentences, self.checkpoint.vocabulary, self.max_words)
+
+    def _write_text(self, folder: Path, card: dict[str, Any]) -> Iterable[str]:
+        """The text encoder and its vocabulary; what was measured on the way goes into the card."""
+        vocabulary = self.checkpoint.vocabulary
+        disk.write_json(folder / WORDS, vocabulary.words)
+        disk.write_array(folder / VECTORS, [vocabulary.vectors], len(vocabulary.vectors))
+        whole, small = folder / "whole.onnx", folder / "small.onnx"
+        onnx.save(self._graph(), whole)
+        truth = self._text_vectors(self.sentences)
+        graph = SentenceEncoder(folder, self.max_words, whole.name)
+        difference = float(np.abs(graph.vectors(self.sentences) - truth).max())
+        if not difference <= TOLERANCE:
+            raise RuntimeError(f"the exported text encoder differs from the model by {difference:.1e}")
+        text_onnx.quantise(whole, small)
+        quantised = SentenceEncoder(folder, self.max_words, small.name).vectors(self.sentences)
+        same = text_onnx.same_first(truth, quantised, self._some_moments())
+        (small if same >= text_onnx.SHARE else whole).replace(folder / GRAPH)
+        whole.unlink(missing_ok=True)
+        small.unlink(missing_ok=True)
+        card["text"] = {
+            "largest_difference": difference,
+            "quantised": same >= text_onnx.SHARE,
+            "same_first_quantised": round(same, 4),
+            "sentences": len(self.sentences),
+        }
+        return [GRAPH, WORDS, VECTORS]
+
+    def _graph(self) -> onnx.ModelProto:
+        config = self.checkpoint.config
+        return text_onnx.cfmr_text(self.checkpoint.parameters, config.model.config)
+
+    def _some_moments(self) -> Floats:
+        """Vectors of some videos' moments, (n, dim)."""
+        features = self.sources.features
+        names = features.videos[:: max(1, len(features.videos) // CHECKED_VIDEOS)][:CHECKED_VIDEOS]
+        return np.concatenate([self.model.video_vectors(features.read(name))[0] for name in names])
+
+    def _video(self, name: str, known: Video | None) -> VideoRows | None:
+        """The rows of a video, or None if the index has it as it is."""
+        features = self.sources.features.read(name)
+        duration = self.sources.duration(name, len(features))
+        path, metadata = self.sources.path(name), dict(self.sources.metadata.get(name, {}))
+        digest = hashlib.blake2b(np.ascontiguousarray(features).data, digest_size=12)
+        digest.update(repr((duration, self.encoder.windowing)).encode())
+        fingerprint = digest.hexdigest()
+        if known is not None and (known.fingerprint, known.path, known.metadata) == (fingerprint, path, metadata):
+            return None
+        rows, spans = self.encoder.rows(features, duration)
+        return VideoRows(Video(name, duration, len(rows), 0, path, metadata, fingerprint), rows, spans)
+
+
+def made_up_sentences(words: Sequence[str], max_words: int, count: int = SENTENCES) -> list[str]:
+    """Sentences of words as frequent as in speech, for want of real ones."""
+    rng = np.random.default_rng(0)
+    chance = 1 / np.arange(1, len(words) + 1)
+    chance /= chance.sum()
+    lengths = rng.integers(1, min(max_words, 12) + 1, count)
+    return [" ".join(rng.choice(words, n, p=chance)) for n in lengths]
+
+
+def read_metadata(path: Path) -> dict[str, dict[str, Value]]:
+    """Values to filter by: a JSON object {video: {key: value}}. Raises InputError naming the video."""
+    from cfmr.files import read_json
+
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a JSON object is expected, {{video: {{key: value}}}}")
+    for video, values in content.items():
+        if not isinstance(values, dict) or not all(isinstance(v, str | int | float | bool) for v in values.values()):
+            raise InputError(f"{path}: the metadata of {video!r} is not an object of texts, numbers or booleans")
+    return content
+
+
+def build_index(
+    checkpoint: Path,
+    features: Path,
+    out: Path,
+    *,
+    annotations: Sequence[Path] = (),
+    videos: Path | None = None,
+    metadata: Path | None = None,
+    engine: str | None = None,
+    window: float | None = None,
+    remove: Sequence[str] = (),
+    rebuild: bool = False,
+    calibrate: Path | None = None,
+    backend: str = "pytorch",
+    device: str = "cpu",
+    progress: Progress = lambda what, done, total: None,
+) -> Report:
+    """Index videos, or add them to an index; see `cfmr index --help` for the arguments.
+
+    Raises:
+        InputError: something given cannot be used; names the file, video or key.
+    """
+    rows = [row for path in [*annotations, *([calibrate] if calibrate else [])] for row in load_annotations(path)]
+    sources = Sources(
+        FeatureStore(features),
+        {row.video: row.duration for row in rows},
+        videos,
+        read_metadata(metadata) if metadata else {},
+    )
+    build = IndexBuild(
+        Checkpoint.load(checkpoint),
+        sources,
+        sentences=[row.sentence for row in rows],
+        window=window,
+        backend=backend,
+        device=device,
+        progress=progress,
+    )
+    report = build.run(out, engine=engine, remove=remove, rebuild=rebuild)
+    if calibrate is not None:
+        from cfmr.index.calibrate import calibrate_index
+
+        notes = calibrate_index(out, load_annotations(calibrate, spans=False))
+        return replace(report, notes={**report.notes, **notes})
+    return report

@@ -1,0 +1,237 @@
+"""The online line: a sentence to ranked moments. numpy, ONNX Runtime and an index; no deep-learning framework.
+
+from cfmr import MomentRetriever
+retriever = MomentRetriever.load("runs/demo/index")
+for moment in retriever.search("a red ball bounces twice", top=5):
+    print(moment.video, moment.start, moment.end, moment.score)
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfmr.errors import InputError
+from cfmr.index.manifest import read_manifest
+from cfmr.index.moments import anchor_relevance, distinct
+from cfmr.index.segment import Value, Video
+from cfmr.index.store import EmbeddedIndex, Hit, Selection
+from cfmr.index.text import Query, SentenceEncoder, UnknownWord
+
+Times = NDArray[np.float64]
+
+DUPLICATE = 0.5  # moments of one video that overlap more than this are one
+CURVE_POINTS = 200
+MOST = 1000  # answers to one query
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An answer: a stretch of a video in seconds. Scores of one index can be compared, across videos too."""
+
+    video: str
+    start: float
+    end: float
+    score: float
+    duration: float
+    path: str | None = None
+    metadata: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult(Sequence[Moment]):
+    """Moments, best first, and what else a person wants to know.
+
+    Args:
+        unknown: words the model does not know, and what was taken for them.
+        threshold: the score, chosen on validation, below which nothing here matches; None if none was chosen.
+        best: the best score before `min_score` was applied; None if there is nothing to search.
+        encode_seconds, search_seconds: how long the sentence and the search took.
+    """
+
+    sentence: str
+    moments: tuple[Moment, ...]
+    unknown: tuple[UnknownWord, ...]
+    threshold: float | None
+    best: float | None
+    encode_seconds: float
+    search_seconds: float
+
+    @property
+    def convincing(self) -> bool:
+        """False where the validated threshold says that nothing here matches."""
+        return self.best is not None and (self.threshold is None or self.best >= self.threshold)
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+    @overload
+    def __getitem__(self, index: int) -> Moment: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Moment, ...]: ...
+    def __getitem__(self, index: int | slice) -> Moment | tuple[Moment, ...]:
+        return self.moments[index]
+
+    def __iter__(self) -> Iterator[Moment]:
+        return iter(self.moments)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """One generation of an index with its text encoder; replaced as a whole, so threads never see half of two."""
+
+    index: EmbeddedIndex
+    encoder: SentenceEncoder
+
+
+class MomentRetriever:
+    """Finds moments in indexed videos by sentence. Safe to share between threads."""
+
+    def __init__(self, opened: _Opened, path: str, verify: bool) -> None:
+        self._opened, self._path, self._verify = opened, path, verify
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], verify: bool = True) -> "MomentRetriever":
+        """Open an index directory.
+
+        Args:
+            path: what `cfmr index --out` wrote.
+            verify: compare all files with their checksums (some 5 GB a second); without it, only their sizes.
+
+        Raises:
+            InputError: there is no index, or it is damaged; names the file.
+        """
+        return cls(_open(os.fspath(path), verify), os.fspath(path), verify)
+
+    def reload(self) -> bool:
+        """Take up the index's present state, if it has changed on the disk; searches under way finish on the old one.
+
+        Raises:
+            InputError: as `load`; the old state then goes on being served.
+        """
+        from pathlib import Path
+
+        if read_manifest(Path(self._path)).generation == self.generation:
+            return False
+        self._opened = _open(self._path, self._verify)
+        return True
+
+    @property
+    def generation(self) -> int:
+        """Rises with every change of the index that was taken up."""
+        return self._opened.index.generation
+
+    @property
+    def index(self) -> EmbeddedIndex:
+        """The index being searched."""
+        return self._opened.index
+
+    def videos(self) -> list[Video]:
+        """Every video in the index: id, duration, path, metadata."""
+        return self._opened.index.videos()
+
+    def threshold(self, videos: Sequence[str] | None = None) -> float | None:
+        """The least score that means a match, chosen on validation; one video asks less than a collection does."""
+        chosen = self._opened.index.manifest.notes.get("thresholds")
+        return chosen and float(chosen["video" if videos is not None and len(videos) == 1 else "collection"])
+
+    def encode(self, sentence: str) -> Query:
+        """The query vector of a sentence, and which words of it were used. Raises InputError, see `search`."""
+        return self._opened.encoder.encode(sentence)
+
+    def search(
+        self,
+        sentence: str,
+        top: int = 5,
+        videos: Sequence[str] | None = None,
+        where: Mapping[str, Value] | None = None,
+        min_score: float | None = None,
+        duplicate: float = DUPLICATE,
+    ) -> SearchResult:
+        """The moments that a sentence describes, best first.
+
+        Args:
+            sentence: what happens.
+            top: at most so many moments.
+            videos: search only in these.
+            where: search only in videos whose metadata has these values.
+            min_score: leave out moments below it.
+            duplicate: leave out moments whose intersection over union with a better one of the same video is as large;
+                1 keeps every anchor of the published model, as its evaluation does.
+
+        Raises:
+            InputError: the sentence is empty, too long or made of unknown words; a video is not in the index; no video
+                has such metadata.
+        """
+        if not 1 <= top <= MOST:
+            raise InputError(f"top is {top}; ask for 1 to {MOST} moments")
+        opened = self._opened
+        began = time.perf_counter()
+        selection = opened.index.select(videos, where)
+        query = opened.encoder.encode(sentence)
+        encoded = time.perf_counter()
+        hits = _moments(opened.index, query, top, selection, duplicate)
+        done = time.perf_counter()
+        return SearchResult(
+            sentence=sentence,
+            moments=tuple(_moment(h) for h in hits if min_score is None or h.score >= min_score),
+            unknown=query.unknown,
+            threshold=self.threshold(videos),
+            best=hits[0].score if hits else None,
+            encode_seconds=encoded - began,
+            search_seconds=done - encoded,
+        )
+
+    def curve(self, sentence: str, video: str, points: int = CURVE_POINTS) -> tuple[Times, Times]:
+        """How well each point in time of a video fits a sentence.
+
+        Returns:
+            times (points,) in seconds over the whole video, and scores (points,), comparable within the video.
+
+        Raises:
+            InputError: as `search`.
+        """
+        opened = self._opened
+        duration = opened.index.video(video).duration
+        spans, scores = opened.index.curve(opened.encoder.encode(sentence).vector, video)
+        times = (np.arange(points) + 0.5) / points * duration
+        if _readout(opened.index) == "curve":
+            return times, np.interp(times, spans.mean(1), scores)
+        return times, anchor_relevance(spans, scores, times)
+
+
+def _open(path: str, verify: bool) -> _Opened:
+    index = EmbeddedIndex.open(path, verify)
+    encoder = SentenceEncoder(index.model_path, int(index.card["max_words"]))
+    encoder.warm_up()
+    return _Opened(index, encoder)
+
+
+def _readout(index: EmbeddedIndex) -> str:
+    return str(index.card["readout"])
+
+
+def _moment(hit: Hit) -> Moment:
+    video = hit.video
+    return Moment(video.id, hit.start, hit.end, hit.score, video.duration, video.path, video.metadata)
+
+
+def _span(hit: Hit) -> tuple[str, float, float]:
+    return hit.video.id, hit.start, hit.end
+
+
+def _moments(index: EmbeddedIndex, query: Query, top: int, selection: Selection, duplicate: float) -> list[Hit]:
+    """The best rows whose spans are no duplicates; ever more rows are asked for until there are enough."""
+    if _readout(index) == "curve":
+        raise NotImplementedError
+    asked = 8 * top
+    while True:
+        hits = index.top(query.vector, asked, selection)
+        kept = distinct(hits, _span, duplicate, top) if duplicate < 1 else hits[:top]
+        if len(kept) == top or len(hits) < asked or asked >= selection.rows:
+            return kept
+        asked *= 4
