@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfmr.errors import InputError
-from cfmr.features import FeatureStore, FeatureWriter, pool_clips
+from cfmr.features import FeatureStore, FeatureWriter, pool_clips, write_part
 
 ATTRIBUTES = {"extractor": "test", "version": 1, "clips_per_second": 2.0}
 
@@ -177,6 +177,14 @@ def test_a_killed_writer_loses_nothing_finished(tmp_path: Path) -> None:
     with FeatureWriter(path, ATTRIBUTES) as writer:
         assert writer.videos == ["a"]
     np.testing.assert_array_equal(FeatureStore(path).read("a"), np.ones((2, 3)))
+
+
+def test_parts_of_other_processes_are_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "f.hdf5"
+    with FeatureWriter(path, ATTRIBUTES) as writer, multiprocessing.get_context("spawn").Pool(1) as pool:
+        writer.take(pool.apply(write_part, (writer.parts, "a", features()), {"duration": 1.0}))
+        assert writer.attributes_of("a") == {"duration": 1.0}
+    np.testing.assert_array_equal(FeatureStore(path).read("a"), features())
 
 
 def test_a_half_written_part_is_done_again(tmp_path: Path) -> None:

@@ -242,6 +242,29 @@ def search(
             typer.echo(path, err=as_json)
 
 
+@app.command()
+def extract(
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO|DIR ...", help="video files, or folders of them")],
+    out: Annotated[Path, typer.Option(help="the HDF5 file to write, or to add to")],
+    extractor: Annotated[
+        str, typer.Option(help="what makes the features; see docs/features.md")
+    ] = "efficientnet-lite0",
+    weights: Annotated[Path | None, typer.Option(help="published weights, for the extractors that need them")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
+) -> None:
+    """Turn videos into features. Broken off, it carries on; damaged files are named at the end."""
+    from cfmr.extractors.batch import extract_all
+    from cfmr.extractors.display import print_summary, showing_progress
+    from cfmr.video import find_videos
+
+    found = find_videos(videos)
+    with showing_progress(len(found)) as progress:
+        summary = extract_all(found, extractor, out, workers=workers, progress=progress, weights=weights)
+    print_summary(summary, out)
+    if any(found[video] in videos for video in summary.failed):  # in a folder there may be anything
+        raise SystemExit(2)
+
+
 def main() -> None:
     """Run a command; a mistake of the user ends in one line on stderr and exit code 2."""
     try:

@@ -181,6 +181,17 @@ class FeatureStore:
         return dataset
 
 
+def write_part(folder: Path, video: str, features: npt.NDArray[Any], **attributes: str | int | float) -> Path:
+    """Write the features of one video, (clips, dim), where a FeatureWriter collects them."""
+    if features.ndim != 2 or 0 in features.shape:
+        raise ValueError(f"features of {video} have shape {features.shape}, expected (clips, dim)")
+    part = folder / f"{hashlib.sha256(video.encode()).hexdigest()[:24]}.npz"
+    meta = json.dumps({"video": video, "attributes": attributes})
+    with replacing(part) as temporary, open(temporary, "wb") as file:
+        np.savez(file, features=np.asarray(features, dtype=np.float32), meta=np.asarray(meta))
+    return part
+
+
 class FeatureWriter:
     """Writes a feature file so that nothing finished is lost or done twice, even by kill -9.
 
@@ -192,7 +203,8 @@ class FeatureWriter:
                 if video not in writer:
                     writer.add(video, features, duration=12.5)
 
-    After an exception the parts stay and the final name is untouched.
+    After an exception the parts stay and the final name is untouched. Other processes may write parts too:
+    `write_part(writer.parts, ...)` there, `writer.take` of what it returns here.
 
     Raises:
         InputError: the place cannot be written, or already holds features of other attributes.
@@ -201,7 +213,7 @@ class FeatureWriter:
     def __init__(self, path: str | os.PathLike[str], attributes: dict[str, str | int | float]) -> None:
         self.path = Path(path)
         self.attributes = dict(attributes)
-        self._parts = self.path.with_name(f"{self.path.name}.parts")
+        self.parts = self.path.with_name(f"{self.path.name}.parts")
         self._done: dict[str, dict[str, Any]] = {}
         self._in_parts: dict[str, Path] = {}
         if self.path.is_dir():
@@ -210,25 +222,25 @@ class FeatureWriter:
             with FeatureStore(self.path) as store:
                 self._agree(store.attributes)
                 self._done = {video: store.attributes_of(video) for video in store.videos}
-        header = self._parts / "attributes.json"
-        make_directory(self._parts)
+        header = self.parts / "attributes.json"
+        make_directory(self.parts)
         if header.exists():
             self._agree(read_json(header))
         else:
             write_json(header, self.attributes)
-        for part in sorted(self._parts.glob("*.npz")):
-            self._take(part)
+        for part in sorted(self.parts.glob("*.npz")):
+            self.take(part)
 
     def _agree(self, found: dict[str, Any]) -> None:
         for key, value in self.attributes.items():
             if found.get(key) != value:
                 raise InputError(
                     f"{self.path}: holds features with {key} {found.get(key)!r}, not {value!r}; "
-                    f"give another --out, or delete it and {self._parts.name}"
+                    f"give another --out, or delete it and {self.parts.name}"
                 )
 
-    def _take(self, part: Path) -> None:
-        """Count a finished part; one that a power cut left unreadable is done again."""
+    def take(self, part: Path) -> None:
+        """Count a part that `write_part` has finished; one that a power cut left unreadable is to be done again."""
         try:
             with np.load(part, allow_pickle=False) as content:
                 meta = json.loads(str(content["meta"]))
@@ -251,22 +263,14 @@ class FeatureWriter:
 
     def add(self, video: str, features: npt.NDArray[Any], **attributes: str | int | float) -> None:
         """Write the features of one video, (clips, dim); it counts as finished when this returns."""
-        if features.ndim != 2 or 0 in features.shape:
-            raise ValueError(f"features of {video} have shape {features.shape}, expected (clips, dim)")
-        make_directory(self._parts)
-        part = self._parts / f"{hashlib.sha256(video.encode()).hexdigest()[:24]}.npz"
-        meta = json.dumps({"video": video, "attributes": attributes})
-        with replacing(part) as temporary, open(temporary, "wb") as file:
-            np.savez(file, features=np.asarray(features, dtype=np.float32), meta=np.asarray(meta))
-        self._done[video] = attributes
-        self._in_parts[video] = part
+        self.take(write_part(self.parts, video, features, **attributes))
 
     def close(self) -> None:
         """Assemble the file under its final name and remove the parts."""
         if self._in_parts or not self.path.exists():
             with replacing(self.path) as temporary:
                 self._assemble(temporary)
-        shutil.rmtree(self._parts, ignore_errors=True)
+        shutil.rmtree(self.parts, ignore_errors=True)
         self._in_parts = {}
 
     def _assemble(self, target: Path) -> None:
@@ -290,6 +294,8 @@ class FeatureWriter:
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         if kind is None:
             self.close()
+        elif not self._in_parts:
+            shutil.rmtree(self.parts, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -106,3 +106,9 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write JSON beside and rename."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def cache_folder() -> Path:
+    """Where things that can be made again are kept for this user (XDG_CACHE_HOME is respected)."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or "")
+    return (base if base.is_absolute() else Path.home() / ".cache") / "cfmr"

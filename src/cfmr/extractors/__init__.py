@@ -1,0 +1,81 @@
+"""What turns a video into features: one module a backbone, found by name."""
+
+import importlib
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cfmr.errors import InputError
+
+#: Name -> module and class. Modules are imported when asked for: some need packages of an extra.
+EXTRACTORS = {
+    "efficientnet-lite0": "cfmr.extractors.efficientnet_lite0:EfficientNetLite0",
+}
+
+Progress = Callable[[float], None]  # called with the share of a video that is done
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What was got from one video.
+
+    Attributes:
+        features: (clips, dim) float32.
+        duration: seconds that could be read.
+        damage: one line that says what could not be read, or None.
+    """
+
+    features: npt.NDArray[np.float32]
+    duration: float
+    damage: str | None
+
+
+class Extractor(Protocol):
+    """A backbone. Clip i stands for the time from i / clips_per_second on; its features do not depend on other videos.
+
+    Attributes:
+        name: as in the registry.
+        version: raised whenever the same video would give other features.
+        dim: width of a feature.
+        clips_per_second: clips a second of video.
+    """
+
+    name: str
+    version: int
+    dim: int
+    clips_per_second: float
+
+    def attributes(self) -> dict[str, str | int | float]:
+        """All that decides what the features are; kept in the feature file, so that unlike ones are not mixed."""
+        ...
+
+    def extract(self, path: str | os.PathLike[str], progress: Progress | None = None) -> Extraction:
+        """Features of one video, read as a stream.
+
+        Raises:
+            InputError: it is no video, or nothing in it can be read.
+        """
+        ...
+
+
+def get_extractor(name: str, threads: int = 1, **options: Any) -> Extractor:
+    """Make an extractor. `options` are the backbone's own: `weights`, for those that need a file.
+
+    Raises:
+        InputError: no extractor of that name, an option it does not know, or a package or file that it lacks.
+    """
+    if name not in EXTRACTORS:
+        raise InputError(f"--extractor {name}: not known; choose one of {', '.join(EXTRACTORS)}")
+    module, _, made = EXTRACTORS[name].partition(":")
+    factory = getattr(importlib.import_module(module), made)
+    options = {key: value for key, value in options.items() if value is not None}
+    unknown = set(options) - set(inspect.signature(factory).parameters)
+    if unknown:
+        raise InputError(f"--extractor {name}: takes no --{min(unknown)}")
+    extractor: Extractor = factory(threads=threads, **options)
+    return extractor

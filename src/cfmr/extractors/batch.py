@@ -1,0 +1,257 @@
+"""Extracting many videos: in worker processes, resumable, carrying on past what cannot be read."""
+
+import hashlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from cfmr.errors import InputError
+from cfmr.extractors import Extractor, get_extractor
+from cfmr.features import FeatureWriter, write_part
+
+_SAMPLE = 1 << 16  # bytes at either end of a file by which it is recognised
+
+Progress = Callable[[float, int], None]  # share of all bytes done, videos done
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of a batch.
+
+    Attributes:
+        extracted: videos done now.
+        kept: videos whose features were there already.
+        damaged: video -> one line, for those of both that could be read in part.
+        failed: video -> one line, for those that have no features.
+    """
+
+    extracted: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    damaged: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    video: str
+    path: Path
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    task: _Task
+    part: Path | None = None
+    damage: str = ""
+    error: str = ""
+
+
+def extract_all(
+    videos: dict[str, Path],
+    extractor: str,
+    out: str | os.PathLike[str],
+    workers: int | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Summary:
+    """Extract the features of many videos into one HDF5 file.
+
+    Features are kept video by video as they come, so a run that was broken off, even killed, carries on where it was; a
+    finished file is added to. A video is done again if its file has changed. With more than one worker the caller's
+    main module must be importable (`if __name__ == "__main__":`).
+
+    Args:
+        videos: identifier -> file, as `cfmr.video.find_videos` gives them.
+        extractor: name in the registry.
+        out: the HDF5 file.
+        workers: processes; by default one a core.
+        progress: called with the share of all bytes done, and the number of videos done.
+        options: of the extractor.
+
+    Raises:
+        InputError: no such extractor, a missing package or weights, or `out` cannot be written or holds other features.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    maker = get_extractor(extractor, threads=cores, **options)
+    summary = Summary()
+    with FeatureWriter(out, maker.attributes()) as writer:
+        tasks = _tasks(videos, writer, summary)
+        workers = max(1, min(workers or cores, len(tasks)))
+        meter = _Meter(videos, summary, progress or (lambda share, done: None))
+        if workers == 1:
+            results = (_extract(maker, task, writer.parts, meter.inside(task.video)) for task in tasks)
+        else:
+            setup = (extractor, max(1, cores // workers), options, writer.parts)
+            results = _in_processes(tasks, workers, setup, meter)
+        for result in results:
+            _count(result, writer, summary)
+            meter.finish(result.task.video)
+        if not writer.videos:
+            raise InputError(_nothing(summary))
+    return summary
+
+
+def _tasks(videos: dict[str, Path], writer: FeatureWriter, summary: Summary) -> list[_Task]:
+    """What is still to do; the largest first, so that no worker is left alone with it at the end."""
+    tasks = []
+    for video, path in videos.items():
+        try:
+            fingerprint = _fingerprint(path)
+        except OSError as error:
+            summary.failed[video] = f"{path}: cannot be read ({error.strerror or error})"
+            continue
+        if video in writer and writer.attributes_of(video).get("fingerprint") == fingerprint:
+            summary.kept.append(video)
+            if damage := writer.attributes_of(video).get("damage"):
+                summary.damaged[video] = str(damage)
+        else:
+            tasks.append(_Task(video, path, fingerprint))
+    return sorted(tasks, key=lambda task: -task.path.stat().st_size)
+
+
+def _fingerprint(path: Path) -> str:
+    """Recognises a file by its size, beginning and end; a copy has the same."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        digest = hashlib.sha256(file.read(_SAMPLE))
+        file.seek(max(size - _SAMPLE, 0))
+        digest.update(file.read(_SAMPLE))
+    return f"{size}-{digest.hexdigest()[:16]}"
+
+
+def _extract(extractor: Extractor, task: _Task, parts: Path, progress: Callable[[float], None]) -> _Result:
+    try:
+        extraction = extractor.extract(task.path, progress)
+        attributes: dict[str, str | int | float] = {"duration": extraction.duration, "fingerprint": task.fingerprint}
+        if extraction.damage:
+            attributes["damage"] = extraction.damage
+    except InputError as error:
+        return _Result(task, error=str(error))
+    part = write_part(parts, task.video, extraction.features, **attributes)
+    return _Result(task, part, extraction.damage or "")
+
+
+def _count(result: _Result, writer: FeatureWriter, summary: Summary) -> None:
+    video = result.task.video
+    if result.part is None:
+        summary.failed[video] = result.error
+        return
+    writer.take(result.part)
+    summary.extracted.append(video)
+    if result.damage:
+        summary.damaged[video] = result.damage
+
+
+def _nothing(summary: Summary) -> str:
+    first = next(iter(summary.failed.values()), "no video was named")
+    others = f" (and {len(summary.failed) - 1} more)" if len(summary.failed) > 1 else ""
+    return f"nothing could be read: {first}{others}"
+
+
+class _Meter:
+    """Adds up progress, by the size of files: their length is not known before they are read."""
+
+    def __init__(self, videos: dict[str, Path], summary: Summary, report: Progress) -> None:
+        sizes = {video: path.stat().st_size + 1 for video, path in videos.items() if video not in summary.failed}
+        total = sum(sizes.values()) or 1
+        self._shares = {video: size / total for video, size in sizes.items()}
+        self._within = dict.fromkeys(summary.kept, 1.0)
+        self._done = len(summary.kept)
+        self._report = report
+        self.update()
+
+    def update(self) -> None:
+        self._report(sum(self._shares[video] * part for video, part in self._within.items()), self._done)
+
+    def inside(self, video: str) -> Callable[[float], None]:
+        def report(part: float) -> None:
+            self._within[video] = min(part, 1.0)
+            self.update()
+
+        return report
+
+    def finish(self, video: str) -> None:
+        self._done += 1
+        self.inside(video)(1.0)
+
+
+class _Worker:
+    """A process that extracts one video after the other. If it dies, we know over which."""
+
+    def __init__(self, setup: tuple[Any, ...]) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+        self.pipe, other = context.Pipe()
+        self.process = context.Process(target=_work, args=(other, *setup), daemon=True)
+        self.process.start()
+        other.close()
+        self.task: _Task | None = None
+
+    def give(self, task: _Task) -> None:
+        self.task = task
+        self.pipe.send(task)
+
+    def stop(self) -> None:
+        self.pipe.close()
+        self.process.terminate()
+        self.process.join()
+
+
+def _work(pipe: Connection, name: str, threads: int, options: dict[str, Any], parts: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    extractor = get_extractor(name, threads=threads, **options)
+    while True:
+        try:
+            task = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send(_extract(extractor, task, parts, pipe.send))
+        except InputError as error:  # the place cannot be written: no use in going on
+            pipe.send(error)
+        except BrokenPipeError:
+            return
+
+
+def _in_processes(tasks: list[_Task], workers: int, setup: tuple[Any, ...], meter: _Meter) -> Any:
+    """Results as they come. A process that dies costs the video it was at, and is replaced."""
+    waiting = tasks[::-1]
+    crew: dict[Connection, _Worker] = {}
+    try:
+        while waiting or crew:
+            while waiting and len(crew) < workers:
+                worker = _Worker(setup)
+                crew[worker.pipe] = worker
+                worker.give(waiting.pop())
+            for pipe in wait(list(crew)):
+                worker = crew[pipe]  # type: ignore[index]
+                assert worker.task is not None
+                try:
+                    message = worker.pipe.recv()
+                except (EOFError, ConnectionError):
+                    message = _Result(worker.task, error=_death(worker))
+                    del crew[worker.pipe]
+                if isinstance(message, float):
+                    meter.inside(worker.task.video)(message)
+                    continue
+                if isinstance(message, InputError):
+                    raise message
+                if worker.pipe in crew and waiting:
+                    worker.give(waiting.pop())
+                elif worker.pipe in crew:
+                    del crew[worker.pipe]
+                    worker.stop()
+                yield message
+    finally:
+        for worker in crew.values():
+            worker.stop()
+
+
+def _death(worker: _Worker) -> str:
+    worker.process.join()
+    assert worker.task is not None
+    return f"{worker.task.path}: the process that read it died (exit code {worker.process.exitcode}); is it damaged?"

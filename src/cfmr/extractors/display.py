@@ -1,0 +1,35 @@
+"""A batch of videos as a user sees it in a terminal."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from cfmr.extractors.batch import Summary
+
+
+@contextmanager
+def showing_progress(count: int) -> Iterator[Callable[[float, int], None]]:
+    """A bar with the time left, on stderr; what it yields is called with the share done and the videos done."""
+    columns = TextColumn("extracting"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[done]} videos")
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0, done=f"0/{count}")
+        yield lambda share, done: bar.update(task, completed=share, done=f"{done}/{count}")
+
+
+def print_summary(summary: Summary, out: Path) -> None:
+    """What was done, on stdout; what could not be read, or only in part, on stderr."""
+    plain = Console(highlight=False, soft_wrap=True, markup=False)
+    kept = f", {len(summary.kept)} were there already" if summary.kept else ""
+    plain.print(f"{len(summary.extracted)} videos extracted{kept}; {out}")
+    errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    if summary.damaged:
+        errors.print(f"read in part ({len(summary.damaged)}):")
+        for line in summary.damaged.values():
+            errors.print(f"  {line}")
+    if summary.failed:
+        errors.print(f"not read ({len(summary.failed)}):")
+        for line in summary.failed.values():
+            errors.print(f"  {line}")
