@@ -95,7 +95,7 @@ def _query_time(
     model: Model, rows: Sequence[Annotation], features: FeatureStore, vocabulary: Vocabulary, max_words: int
 ) -> float:
     videos = {row.video: model.video_vectors(features.read(row.video)) for row in rows}
-    with _one_thread():
+    with one_thread():
         times = []
         for row in [*rows[:10], *rows]:  # the first ten warm up
             began = time.perf_counter()
@@ -107,7 +107,8 @@ def _query_time(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Let PyTorch use one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

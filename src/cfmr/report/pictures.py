@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from cfmr.errors import InputError
 from cfmr.files import replacing
@@ -36,41 +37,50 @@ def save(figure: Any, path: Path) -> None:
     plt.close(figure)
 
 
-def draw_efficiency(benchmark: Benchmark, own: Sequence[tuple[str, float, Cost]]) -> Any:
+def draw_efficiency(benchmark: Benchmark, own: Sequence[tuple[Run, float, Cost]]) -> Any:
     """Accuracy over online cost; the area of a disc is the number of parameters.
 
     Args:
-        own: name, mean of the two R@1 measures and cost of each measured run.
+        own: mean of the two R@1 measures and cost of each measured run.
     """
-    supervision = {row.method: row.supervision for row in benchmark.accuracy}
-    published = [
-        (cost, accuracy)
+    supervision = {row.method: SUPERVISION[row.supervision] for row in benchmark.accuracy}
+    discs = [
+        (cost, accuracy, f"{cost.method}, {cost.parameters:.1f} M", {"color": supervision[cost.method], "alpha": 0.55})
         for cost in benchmark.efficiency
         if (accuracy := benchmark.main_accuracy(cost.method)) is not None
     ]
+    for run, accuracy, cost in own:
+        style: Any = {"facecolor": "white" if run.simulated else RED, "edgecolor": RED, "linewidth": 1.5}
+        discs.append((cost, accuracy, f"{run.name}, {cost.parameters:.1f} M", style))
+    discs.sort(key=lambda disc: -disc[0].parameters)  # small ones on top
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(7.2, 4.4))
-        for cost, accuracy in published:
-            colour = SUPERVISION[supervision[cost.method]]
-            axes.scatter(cost.flops, accuracy, s=14 * cost.parameters, color=colour, alpha=0.55, linewidths=0)
-        for _, accuracy, cost in own:
-            axes.scatter(
-                cost.flops, accuracy, s=14 * cost.parameters, color=RED, marker="o", edgecolors="black", zorder=3
-            )
-        labels = [(c.flops, a, f"{c.method}, {c.parameters:.1f} M") for c, a in published]
-        labels += [(c.flops, a, f"{name} (measured), {c.parameters:.1f} M") for name, a, c in own]
+        for cost, accuracy, _, style in discs:
+            axes.scatter(cost.flops, accuracy, s=14 * cost.parameters, zorder=3, **{"linewidth": 0, **style})
         axes.set_xscale("log")
         axes.margins(x=0.2, y=0.2)
-        _label_apart(axes, labels)
+        axes.set_ylim(bottom=0)
+        axes.grid(color="#E6E6E6", linewidth=0.6)
+        _label_apart(axes, [(cost.flops, accuracy, text) for cost, accuracy, text, _ in discs])
         first, second = benchmark.measures[:2]
         axes.set_xlabel("online multiply-adds a query, 1e8 (log scale)")
         axes.set_ylabel(f"mean of {first} and {second.removeprefix('R@1,')}, %")
-        axes.set_title(f"{benchmark.title}: accuracy over online cost; area: parameters", loc="left")
-        handles = [Line2D([], [], marker="o", ls="", color=c, label=f"{k}, published") for k, c in SUPERVISION.items()]
-        if own:
-            handles.append(Line2D([], [], marker="o", ls="", color=RED, mec="black", label="measured here"))
-        axes.legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        axes.set_title(f"{benchmark.title}: accuracy over online cost", loc="left")
+        _explain_discs(axes, own)
     return figure
+
+
+def _explain_discs(axes: Any, own: Sequence[tuple[Run, float, Cost]]) -> None:
+    handles = [
+        Line2D([], [], marker="o", ls="", color=colour, label=f"{kind}, published")
+        for kind, colour in SUPERVISION.items()
+    ]
+    if any(not run.simulated for run, _, _ in own):
+        handles.append(Line2D([], [], marker="o", ls="", color=RED, label="measured here"))
+    if any(run.simulated for run, _, _ in own):
+        handles.append(Line2D([], [], marker="o", ls="", mfc="white", mec=RED, label="measured on simulated features"))
+    handles.append(Line2D([], [], ls="", label="area: parameters"))
+    axes.legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _label_apart(axes: Any, labels: list[tuple[float, float, str]]) -> None:
@@ -97,18 +107,15 @@ def draw_training(run: Run) -> Any:
     parts = [key for key in run.epochs[0] if "/" in key or key == "loss"]
     chosen = next((key for key in ("validation", "test") if any(key in line for line in run.epochs)), None)
     with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(1, 2 if chosen else 1, figsize=(9 if chosen else 5, 3.4), squeeze=False)
+        figure, panels = plt.subplots(1, 2 if chosen else 1, figsize=(11 if chosen else 6, 3.4), squeeze=False)
         left = panels[0][0]
         for key in parts:
             width = 2.2 if key == "loss" else 1.0
             left.plot(epochs, [line.get(key, np.nan) for line in run.epochs], lw=width, label=key, marker=".", ms=4)
-        left.set(
-            xlabel="epoch",
-            ylabel="loss",
-            title=f"{run.name}: training",
-            yscale="symlog" if len(parts) > 1 else "linear",
-        )
-        left.legend(frameon=False, fontsize=6, ncols=2)
+        left.set(xlabel="epoch", ylabel="loss", title=f"{run.name}: training")
+        left.set_yscale("symlog" if len(parts) > 1 else "linear")
+        left.xaxis.set_major_locator(MaxNLocator(integer=True))
+        left.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
         if chosen:
             _draw_figures(panels[0][1], run, epochs, chosen)
         figure.tight_layout()
@@ -124,7 +131,8 @@ def _draw_figures(axes: Any, run: Run, epochs: list[int], chosen: str) -> None:
     if isinstance(best := run.figures.get("epoch"), int):
         axes.axvline(best, color=GREY, lw=1, ls=":", label="epoch kept")
     axes.set(xlabel="epoch", ylabel="percent", title=f"{run.name}: on {chosen}", ylim=(0, None))
-    axes.legend(frameon=False, fontsize=7)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def draw_queries(run: Run, queries: Sequence[Query], videos: Path | None) -> Any:
@@ -138,7 +146,8 @@ def draw_queries(run: Run, queries: Sequence[Query], videos: Path | None) -> Any
         for axes, query, strip in zip(panels[:, 0], queries, strips, strict=True):
             _draw_query(axes, query, strip)
         panels[-1, 0].set_xlabel("seconds")
-        figure.suptitle(f"{run.name}: five test sentences, {run.features}", x=0.02, ha="left", fontsize=9)
+        title = f"{run.name} on {run.features}. Filled: the best answer; outlined: the next ones"
+        figure.suptitle(title, x=0.02, ha="left", fontsize=9)
         figure.tight_layout()
     return figure
 

@@ -11,6 +11,7 @@ from cfmr.annotations import Annotation
 from cfmr.backends import Model
 from cfmr.evaluation import encode_sentences, rank_moments
 from cfmr.features import FeatureStore
+from cfmr.report.efficiency import one_thread
 from cfmr.words import Vocabulary
 
 ANSWERS = 5
@@ -45,8 +46,10 @@ def ask(
     for index in drawn:
         videos.setdefault(rows[index].video, rows[index])
     chosen = list(videos.values())[:count]
-    encode_sentences(model, [row.sentence for row in chosen], vocabulary, max_words)  # warms up
-    return [_ask(model, row, features, vocabulary, max_words) for row in chosen]
+    with one_thread():
+        for row in chosen:  # warms up
+            encode_sentences(model, [row.sentence], vocabulary, max_words)
+        return [_ask(model, row, features, vocabulary, max_words) for row in chosen]
 
 
 def _ask(model: Model, row: Annotation, features: FeatureStore, vocabulary: Vocabulary, max_words: int) -> Query:

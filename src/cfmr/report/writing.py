@@ -116,13 +116,13 @@ def _lengths(cost: Measured) -> str:
     )
 
 
-def _points(runs: list[Run], benchmark: Benchmark, costs: dict[str, Measured]) -> list[tuple[str, float, Cost]]:
+def _points(runs: list[Run], benchmark: Benchmark, costs: dict[str, Measured]) -> list[tuple[Run, float, Cost]]:
     points = []
     for run in runs:
         values = [run.test(measure) for measure in benchmark.measures[:2]]
         if run.name in costs and None not in values:
             cost = Cost(run.name, costs[run.name].flops / 1e8, costs[run.name].parameters / 1e6)
-            points.append((run.name, sum(filter(None, values)) / 2, cost))
+            points.append((run, sum(filter(None, values)) / 2, cost))
     return points
 
 
