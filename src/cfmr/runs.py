@@ -17,7 +17,7 @@ from cfmr.errors import InputError
 from cfmr.evaluation import constant_answer, encode, evaluate, evaluate_corpus
 from cfmr.features import FeatureStore
 from cfmr.files import make_directory, replacing, write_json
-from cfmr.words import Vocabulary, load_word_vectors
+from cfmr.words import Vocabulary, load_word_vectors, tokenize
 
 Select = Literal["validation", "test", "last"]
 
@@ -70,7 +70,8 @@ def build_vocabulary(config: Config, rows: Sequence[Annotation]) -> Vocabulary:
     """The words a model is to know: those of the original's `glove.pkl`, else the most frequent of the rows."""
     paths = config.dataset
     sentences = [row.sentence for row in rows]
-    vectors = load_word_vectors(paths.vocab_path)
+    wanted = {token for sentence in sentences for token in tokenize(sentence)}  # a GloVe file has millions of others
+    vectors = load_word_vectors(paths.vocab_path, wanted)
     if vectors.dim != paths.word_dim:
         raise InputError(
             f"{paths.vocab_path}: word vectors are {vectors.dim} wide, the configuration's dataset.word_dim is "
