@@ -1,7 +1,7 @@
 """The default extractor: EfficientNet-Lite0 on ONNX Runtime, and a motion half; nothing to download.
 
-Two clips a second. One frame of each goes through the network; what the clip shows at 12 frames a second goes, small and
-gray, through `motion`. A feature is, one after the other:
+Two clips a second. One frame of each goes through the network; all that the clip shows, at 12 frames a second, goes
+through `motion`, small and gray. A feature is, one after the other:
 
 - 1280: the network's average over the picture;
 - 256: the network's average over what moves (a fixed random projection of it), so that one knows who moved;
