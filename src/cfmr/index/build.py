@@ -23,6 +23,7 @@ from cfmr.index.segment import Value, Video, VideoRows
 from cfmr.index.text import GRAPH, VECTORS, WORDS, SentenceEncoder
 from cfmr.index.video_files import video_file
 from cfmr.index.writer import IndexWriter, Limits
+from cfmr.runs import find_checkpoint
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
 
@@ -405,7 +406,7 @@ def build_index(
         read_metadata(metadata) if metadata else {},
     )
     build = IndexBuild(
-        Checkpoint.load(checkpoint),
+        Checkpoint.load(find_checkpoint(checkpoint)),
         sources,
         sentences=[row.sentence for row in rows],
         window=window,

@@ -335,7 +335,8 @@ class IndexWriter:
             files[engine.PROJECTION] = disk.write_array(path / engine.PROJECTION, [ann.projection], len(ann.projection))
         disk.sync_directory(path)
         entry = AnnPart(Part(name, files), self._manifest.next_row, trained, ann.nprobe, ann.rerank)
-        self._manifest = replace(self._manifest, ann=self._tuned(entry))
+        entry = self._tuned(entry)
+        self._manifest = replace(self._manifest, ann=entry)
 
     def _sample(self, segments: Sequence[Segment], rows: int, count: int) -> Iterator[Floats]:
         """About `count` vectors, evenly from all rows, in blocks."""
