@@ -123,7 +123,7 @@ def efficiency_table(benchmark: Benchmark | None, measured: dict[str, Measured])
     for cost in benchmark.efficiency if benchmark else ():
         rows.append([cost.method, "published", number(cost.flops), number(cost.parameters), "-"])
     for name, own in measured.items():
-        values = [number(own.flops / 1e8, 3), number(own.parameters / 1e6), number(own.milliseconds)]
+        values = [f"{own.flops / 1e8:.3g}", number(own.parameters / 1e6), number(own.milliseconds)]
         rows.append([f"**{name}**", "**measured**", *values])
     header = ["method", "figures", "FLOPs a query, 1e8", "parameters online, 1e6", "query, ms"]
     return table(header, rows, numbers=3)

@@ -27,6 +27,7 @@ BLUE, ORANGE, GREEN, GREY, RED = "#0072B2", "#E69F00", "#009E73", "#7F7F7F", "#D
 SUPERVISION = {"full": BLUE, "weak": ORANGE, "point": GREEN}
 STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 150}
 FRAMES = 8  # pictures in a strip
+WIDTH, BARS = 8.4, 0.6  # of the strip, and height of the bars below it, inches
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 
@@ -138,34 +139,38 @@ def _draw_figures(axes: Any, run: Run, epochs: list[int], chosen: str) -> None:
 def draw_queries(run: Run, queries: Sequence[Query], videos: Path | None) -> Any:
     """For each query a strip of frames (where the videos are at hand), the true moment and those found."""
     strips = [_strip(videos, query) for query in queries]
-    heights = [1.9 if strip is None else 2.6 for strip in strips]
+    tall = [0.0 if strip is None else WIDTH * strip.shape[0] / strip.shape[1] for strip in strips]  # inches
+    heights = [BARS + height for height in tall]
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(
-            len(queries), 1, figsize=(9, 0.62 * sum(heights)), squeeze=False, height_ratios=heights
+            len(queries),
+            1,
+            figsize=(WIDTH + 0.8, sum(heights) + 0.55 * len(queries) + 0.6),
+            squeeze=False,
+            height_ratios=heights,
+            layout="constrained",
         )
-        for axes, query, strip in zip(panels[:, 0], queries, strips, strict=True):
-            _draw_query(axes, query, strip)
+        for axes, query, strip, height in zip(panels[:, 0], queries, strips, tall, strict=True):
+            _draw_query(axes, query, strip, 2 * height / BARS)
         panels[-1, 0].set_xlabel("seconds")
         title = f"{run.name} on {run.features}. Filled: the best answer; outlined: the next ones"
         figure.suptitle(title, x=0.02, ha="left", fontsize=9)
-        figure.tight_layout()
     return figure
 
 
-def _draw_query(axes: Any, query: Query, strip: Any) -> None:
+def _draw_query(axes: Any, query: Query, strip: Any, height: float) -> None:
+    """The bars take 2 units of the y axis, the strip above them `height`."""
     row = query.annotation
-    top = 2.0
     if strip is not None:
-        axes.imshow(strip, extent=(0, row.duration, 2.1, 4.3), aspect="auto", interpolation="bilinear")
-        top = 4.4
+        axes.imshow(strip, extent=(0, row.duration, 2, 2 + height), aspect="auto", interpolation="bilinear")
     if row.span is not None:
         start, end = row.span
-        axes.add_patch(Rectangle((start, 1.2), end - start, 0.6, color=GREEN))
+        axes.add_patch(Rectangle((start, 1.1), end - start, 0.6, color=GREEN))
     for rank, (start, end) in reversed(list(enumerate(query.spans))):
         style = {"color": BLUE} if rank == 0 else {"edgecolor": BLUE, "facecolor": "none", "alpha": 0.8 / rank}
-        axes.add_patch(Rectangle((start, 0.3), end - start, 0.6, **style))
+        axes.add_patch(Rectangle((start, 0.2), end - start, 0.6, **style))
     overlap = "" if row.span is None else f", IoU {float(iou(query.spans[0], np.array(row.span))):.2f}"
-    axes.set(xlim=(0, row.duration), ylim=(0, top), yticks=[0.6, 1.5], yticklabels=["found", "true"])
+    axes.set(xlim=(0, row.duration), ylim=(0, 2 + height), yticks=[0.5, 1.4], yticklabels=["found", "true"])
     sentence = row.sentence.strip()
     sentence = sentence if len(sentence) <= 90 else sentence[:87] + "..."
     axes.set_title(
@@ -193,4 +198,6 @@ def _strip(videos: Path | None, query: Query) -> Any:
     except InputError:
         return None
     height = min(frame.height for frame in frames)
-    return np.concatenate([np.asarray(frame)[:height] for frame in frames], axis=1)
+    gap = np.full((height, 3, 3), 255, np.uint8)
+    parts = [part for frame in frames for part in (np.asarray(frame)[:height], gap)]
+    return np.concatenate(parts[:-1], axis=1)

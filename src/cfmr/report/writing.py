@@ -111,8 +111,8 @@ def _section(
 
 def _lengths(cost: Measured) -> str:
     return (
-        f"{cost.words:.1f} known words a sentence, {cost.flops / 1e8:.3f}e8 multiply-adds on average, "
-        f"{cost.longest / 1e8:.3f}e8 for the longest"
+        f"{cost.words:.1f} known words a sentence, {cost.flops / 1e8:.3g}e8 multiply-adds on average, "
+        f"{cost.longest / 1e8:.3g}e8 for the longest"
     )
 
 
