@@ -15,6 +15,7 @@ from rich.console import Console
 from cfmr.checkpoints import Checkpoint
 from cfmr.config import Optimizer, load_config
 from cfmr.errors import InputError
+from cfmr.runs import load_data
 from worlds import World, make_world
 
 torch = pytest.importorskip("torch")
@@ -91,7 +92,7 @@ def test_without_spans_the_epoch_is_chosen_by_the_glances_it_hits(world: World) 
 
 def test_videos_held_out_for_validation_are_not_trained_on(world: World) -> None:
     config = load_config(world.config)
-    data = training.load_data(config, "validation", seed=3)
+    data = load_data(config, "validation", seed=3)
     assert data.validation
     assert not {row.video for row in data.training} & {row.video for row in data.validation}
     assert len(data.training) + len(data.validation) == len(json.loads(world.training.read_text()))
