@@ -117,6 +117,8 @@ def train(rows: int, sample: Callable[[int], Iterable[Floats]]) -> Ann:
 def load(directory: Path, names: Iterable[str], nprobe: int, rerank: int, mapped: bool = True) -> Ann:
     """Open saved lists: mapped for searching, in memory for adding."""
     ivf = faiss.read_index(str(directory / FILE), faiss.IO_FLAG_MMAP if mapped else 0)
+    if mapped:
+        faiss.downcast_InvertedLists(ivf.invlists).prefetch_nthread = 0  # starting threads costs more than reading
     projection = np.load(directory / PROJECTION, allow_pickle=False) if PROJECTION in names else None
     return Ann(ivf, projection, nprobe, rerank)
 
