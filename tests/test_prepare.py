@@ -54,7 +54,7 @@ def test_the_published_files_become_the_fields_glance_files_row_for_row(
             assert [row[:4] for row in ours] == [row[:4] for row in published]
         else:
             assert ours == published
-    assert compared == {"charades": 2, "activitynet": 1, "tacos": 3}[dataset]
+    assert compared == {"charades": 3, "activitynet": 1, "tacos": 3}[dataset]
 
 
 def test_the_fields_glance_files_are_taken_as_they_are(shared: Path, tmp_path: Path) -> None:
@@ -72,10 +72,19 @@ def test_every_prepared_file_can_be_loaded_and_its_glances_lie_in_their_moments(
                 assert row.span[0] - 1e-6 <= row.glance <= row.span[1] + 1e-6
 
 
+def test_prepared_files_bear_the_names_that_the_configurations_use(shared: Path, tmp_path: Path) -> None:
+    for dataset in ("charades", "activitynet", "tacos"):
+        made = {split.path.name for split in prepare(dataset, shared / "data" / dataset / "raw", tmp_path / dataset)}
+        for config in (Path(__file__).parents[1] / "config" / dataset).glob("*3d*.json"):
+            named = json.loads(config.read_text())["dataset"]
+            assert {Path(named[key]).name for key in ("train_data", "val_data", "test_data")} <= made
+
+
 def test_charades_takes_lengths_from_the_csv_and_glances_from_the_text(tmp_path: Path) -> None:
     text = "AAAAA 0.0 6.9##1.5##a person: 2 books.\n\nBBBBB 2.0 10.5##3##person opens a door.\n"
     raw = charades(tmp_path / "raw", text, name="glance_charades_sta_train.txt")
-    (split,) = prepare("charades", raw, tmp_path / "out")
+    split, debug = prepare("charades", raw, tmp_path / "out")
+    assert rows_of(debug.path) == rows_of(split.path)
     assert rows_of(split.path) == [
         ["AAAAA", 30.5, [0.0, 6.9], "a person: 2 books.", 1.5],
         ["BBBBB", 12.0, [2.0, 10.5], "person opens a door.", 3.0],

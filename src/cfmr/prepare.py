@@ -40,6 +40,8 @@ SOURCES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
 }
 
+DEBUG_ROWS = 1000  # of the training split, in the file that config/charades/i3d_debug.json names
+
 
 @dataclass(frozen=True)
 class Split:
@@ -90,8 +92,17 @@ def prepare(dataset: str, raw: str | os.PathLike[str], out: str | os.PathLike[st
     for split, rows in gathered.items():
         target = out / f"glance_{split}_{dataset}.json"
         write_rows(target, rows.rows)
-        splits.append(Split(target, len(rows.rows), list(dict.fromkeys(row[0] for row in rows.rows)), rows.notes()))
+        splits.append(Split(target, len(rows.rows), _video_names(rows.rows), rows.notes()))
+    if dataset == "charades" and "train" in gathered:
+        few = gathered["train"].rows[:DEBUG_ROWS]
+        target = out / "glance_debug_charades.json"
+        write_rows(target, few)
+        splits.append(Split(target, len(few), _video_names(few), ["the first of the training file, to try things out"]))
     return splits
+
+
+def _video_names(rows: list[list[Any]]) -> list[str]:
+    return list(dict.fromkeys(row[0] for row in rows))
 
 
 def _gather(dataset: str, split: str, path: Path, seed: int) -> "_Rows":
