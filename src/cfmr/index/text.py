@@ -18,6 +18,7 @@ Floats = NDArray[np.float32]
 
 GRAPH, WORDS, VECTORS = "text.onnx", "words.json", "words.npy"
 LONGEST_TEXT = 2000  # characters; more is no sentence
+REMEMBERED = 10_000  # unknown words whose nearest known one is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,8 @@ class SentenceEncoder:
         tokens = tokenize(sentence)
         if not tokens:
             raise InputError("the query has no words; say what happens, for example: a person opens a door")
+        if len(tokens) > 2 * self.max_words:  # before any unknown word is looked up
+            raise self._too_long(len(tokens))
         known, unknown = [], []
         for token in tokens:
             if token in self.vocabulary:
@@ -105,14 +108,17 @@ class SentenceEncoder:
             named = ", ".join(u.word for u in unknown[:5])
             raise InputError(f"the model knows no word of the query, nor one near it ({named}); use other words")
         if len(known) > self.max_words:
-            raise InputError(
-                f"the query has {len(known)} words, this model reads at most {self.max_words}; say it shorter"
-            )
+            raise self._too_long(len(known))
         ids = self.vocabulary.ids(" ".join(known), self.max_words)
         return Query(sentence, tuple(known), tuple(unknown), self._run(ids))
 
+    def _too_long(self, count: int) -> InputError:
+        return InputError(f"the query has {count} words, this model reads at most {self.max_words}; say it shorter")
+
     def _nearest(self, word: str) -> str | None:
         if word not in self._offered:
+            if len(self._offered) >= REMEMBERED:
+                self._offered.clear()
             self._offered[word] = None if word.isdigit() else self._search_nearest(word)
         return self._offered[word]
 
