@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CARD = "card.json"
 CODEC = "codec.npy"
 FEW_ROWS = 16384  # a filter that leaves no more rows than this is searched exactly
+REMEMBERED = 64  # filters whose rows are kept
 MANY_RANGES = 64  # above this, ranges of a segment are gathered instead of scored one by one
 
 Range = tuple[int, int, int]  # segment, from row, to row
@@ -92,6 +93,7 @@ class EmbeddedIndex:
         self._places = {v.id: (at, v) for at, segment in enumerate(self.segments) for v in segment.live()}
         self._firsts = [s.first_row for s in self.segments]
         self._everything = self._select(None)
+        self._selections: dict[Any, Selection] = {}
         self.ann: Ann | None = None
         self._allowed: tuple[Selection, Allowed] | None = None
         self._files: list[int] = []
@@ -135,6 +137,11 @@ class EmbeddedIndex:
         return self.manifest.generation
 
     @property
+    def notes(self) -> Mapping[str, Any]:
+        """What was measured of the index when it was written: thresholds, recall."""
+        return self.manifest.notes
+
+    @property
     def engine(self) -> str:
         """How a search over everything is done: "exact" or "ivf"."""
         return "exact" if self.ann is None else "ivf"
@@ -171,6 +178,14 @@ class EmbeddedIndex:
         """
         if videos is None and not where:
             return self._everything
+        key = None if videos is None else tuple(videos), tuple(sorted((where or {}).items()))
+        if key not in self._selections:
+            if len(self._selections) >= REMEMBERED:
+                self._selections.clear()
+            self._selections[key] = self._chosen(videos, where or {})
+        return self._selections[key]
+
+    def _chosen(self, videos: Sequence[str] | None, where: Mapping[str, Value]) -> Selection:
         places = list(self._places.values()) if videos is None else [self._place(v) for v in dict.fromkeys(videos)]
         if where:
             places = [p for p in places if matches(p[1], where)]
