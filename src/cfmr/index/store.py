@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CARD = "card.json"
 CODEC = "codec.npy"
-FEW_ROWS = 16384  # a filter that leaves no more rows than this is searched exactly
+FEW_ROWS = 8192  # a filter that leaves no more rows than this is searched exactly
 REMEMBERED = 64  # filters whose rows are kept
 MANY_RANGES = 64  # above this, ranges of a segment are gathered instead of scored one by one
 
