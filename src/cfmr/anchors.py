@@ -11,6 +11,8 @@ from cfmr.config import CFMRSizes
 Array = NDArray[np.float32]
 
 NARROWEST = 0.01  # no bell is narrower, whatever the width
+NO_WEIGHT = 1e-8  # clips of less weight are cut: together they move a concept by about 1e-6
+FLOOR = 1e-10  # the original adds it to every weight
 
 
 def num_positions(max_num_frames: int) -> int:

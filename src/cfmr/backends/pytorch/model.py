@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cfmr.anchors import (
+    FLOOR,
+    NO_WEIGHT,
     Array,
     anchor_weights,
     kept_clips,
@@ -34,8 +36,6 @@ from cfmr.batches import Batch
 from cfmr.config import CFMRConfig, CFMRSizes, Transformers
 from cfmr.features import pool_clips
 
-NO_WEIGHT = 1e-8  # clips of less weight are cut: together they move a concept by about 1e-6
-FLOOR = 1e-10  # the original adds it to every Gaussian weight
 WINDOW_STEP = 8  # windows are computed in groups whose lengths differ by less than this
 
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cfmr.anchors import anchor_weights, negative_weights, retrieval_anchors, training_widths
-from cfmr.backends.pytorch.model import CFMR, FLOOR, Attention, Layer, Outputs, sinusoids, to_concepts
+from cfmr.anchors import FLOOR, anchor_weights, negative_weights, retrieval_anchors, training_widths
+from cfmr.backends.pytorch.model import CFMR, Attention, Layer, Outputs, sinusoids, to_concepts
 from cfmr.batches import Batch
 
 MASKED = -1e30

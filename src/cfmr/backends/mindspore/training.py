@@ -1,0 +1,213 @@
+"""Training on MindSpore: a step. Its course is in `trainer.py`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, ops
+from rich.console import Console
+
+from cfmr.backends import trainer
+from cfmr.backends.mindspore.losses import Criterion
+from cfmr.backends.mindspore.model import CFMR
+from cfmr.backends.trainer import GRADIENT_NORM, learning_rate, run_training
+from cfmr.batches import Batch
+from cfmr.checkpoints import Checkpoint, Tensors, check_parameters
+from cfmr.config import Config
+from cfmr.errors import InputError
+from cfmr.runs import RunData, RunDirectory, Select
+
+DEVICES = {"cpu": "CPU", "gpu": "GPU", "cuda": "GPU", "ascend": "Ascend"}
+
+
+def build_model(config: Config, words: int) -> CFMR:
+    """A new model for a vocabulary of so many words, with random parameters."""
+    if config.model.name != "CFMR":
+        raise InputError(f"model.name {config.model.name} runs on --backend pytorch only")
+    return CFMR.from_config(config, words)
+
+
+def restore(checkpoint: Checkpoint, device: str = "cpu") -> CFMR:
+    """The model of a checkpoint, in evaluation mode. Raises InputError if its parameters do not fit."""
+    use_device(device)
+    model = build_model(checkpoint.config, len(checkpoint.vocabulary))
+    load_parameters(model, checkpoint.parameters)
+    return model.set_train(False)
+
+
+def load_parameters(model: CFMR, parameters: Tensors) -> None:
+    """Raises InputError naming the first parameter that does not fit."""
+    own = model.checkpoint_parameters()
+    check_parameters(parameters, {name: tuple(value.shape) for name, value in own.items()}, "model.safetensors")
+    for name, parameter in own.items():
+        parameter.set_data(Tensor(np.array(parameters[name], np.float32)))
+
+
+def use_device(name: str) -> None:
+    """Everything from now on happens there. Raises InputError if there is no such device."""
+    kind, _, number = name.partition(":")
+    target = DEVICES.get(kind.lower())
+    there = target is not None and getattr(ms.device_context, target.lower()).is_available()
+    if not there or not (number or "0").isdecimal():
+        raise InputError(f"--device {name}: not found on this machine; try --device CPU")
+    try:
+        ms.set_device(target, int(number or "0"))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"--device {name}: MindSpore cannot use it ({str(error).splitlines()[0]})") from error
+
+
+class Adam:
+    """Adam as PyTorch has it: epsilon is added to the corrected root, where MindSpore's own adds it to the raw one.
+
+    Args:
+        parameters: by their names in a checkpoint.
+    """
+
+    DECAYS = (0.9, 0.999)
+    EPSILON = 1e-8
+
+    def __init__(self, parameters: dict[str, Parameter], weight_decay: float) -> None:
+        self.parameters, self.weight_decay = parameters, weight_decay
+        self.mean, self.square = (
+            {name: Parameter(ops.zeros_like(value), name=f"{kind}/{name}") for name, value in parameters.items()}
+            for kind in ("exp_avg", "exp_avg_sq")
+        )
+        self.step = 0
+        self._update = ops.Adam()
+
+    def update(self, gradients: list[Tensor], rate: float) -> None:
+        """One step against gradients in the order of the parameters."""
+        self.step += 1
+        first, second = (decay**self.step for decay in self.DECAYS)
+        numbers = [first, second, rate, *self.DECAYS, self.EPSILON * (1 - second) ** 0.5]
+        settings = [Tensor(number, ms.float32) for number in numbers]
+        for (name, parameter), gradient in zip(self.parameters.items(), gradients, strict=True):
+            if self.weight_decay:
+                gradient = gradient + self.weight_decay * parameter
+            self._update(parameter, self.mean[name], self.square[name], *settings, gradient)
+
+
+class Trainer(trainer.Trainer):
+    """One run.
+
+    Args:
+        config: what to train.
+        directory: where the run is written.
+        data: checked rows.
+        select: which epoch becomes the checkpoint.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        directory: RunDirectory,
+        data: RunData,
+        *,
+        seed: int,
+        select: Select,
+        device: str = "cpu",
+    ) -> None:
+        use_device(device)
+        ms.set_seed(seed)
+        self.model = build_model(config, len(data.vocabulary))
+        super().__init__(self.model, config, directory, data, seed=seed, select=select)
+        self.criterion = Criterion(config.loss)
+        self.trained = dict(_trained(self.model))
+        self.optimizer = Adam(self.trained, config.train.optimizer.weight_decay)
+        self._parts: list[str] = []
+        self._gradients = ms.value_and_grad(
+            self._losses, None, ParameterTuple(list(self.trained.values())), has_aux=True
+        )
+
+    # --- a step -------------------------------------------------------------------------------------------------------
+
+    def start_epoch(self, epoch: int) -> None:
+        # MindSpore's seeds are signed
+        ms.set_seed(int(np.random.SeedSequence([self.seed, epoch, 0]).generate_state(1)[0] >> 1))
+        self.model.set_train(True)
+
+    def stop_training(self) -> None:
+        self.model.set_train(False)
+
+    def train_step(self, batch: Batch, progress: float) -> dict[str, float]:
+        """One update.
+
+        Returns:
+            the loss and its parts.
+        """
+        self.step += 1
+        (_, values), gradients = self._gradients(batch, progress)
+        self.optimizer.update(clipped(list(gradients)), learning_rate(self.config.train.optimizer, self.step))
+        return dict(zip(["loss", *self._parts], values.asnumpy().tolist(), strict=True))
+
+    def _losses(self, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
+        """The loss; and with its parts, to be reported."""
+        losses = self.criterion(self.model(batch, progress))
+        self._parts = list(losses.parts)
+        return losses.total, ops.stack([losses.total, *losses.parts.values()])
+
+    # --- what a checkpoint holds --------------------------------------------------------------------------------------
+
+    def parameters(self) -> Tensors:
+        return {name: value.asnumpy().copy() for name, value in self.model.checkpoint_parameters().items()}
+
+    def load_parameters(self, parameters: Tensors) -> None:
+        load_parameters(self.model, parameters)
+
+    def moments(self) -> Tensors:
+        found: Tensors = {}
+        for name in self.trained if self.optimizer.step else ():
+            found[f"{name}/step"] = np.array(self.optimizer.step, np.float32)
+            found[f"{name}/exp_avg"] = self.optimizer.mean[name].asnumpy().copy()
+            found[f"{name}/exp_avg_sq"] = self.optimizer.square[name].asnumpy().copy()
+        return found
+
+    def load_moments(self, moments: Tensors) -> None:
+        for name in self.trained:
+            if f"{name}/step" in moments:
+                self.optimizer.step = int(moments[f"{name}/step"])
+                self.optimizer.mean[name].set_data(Tensor(np.array(moments[f"{name}/exp_avg"])))
+                self.optimizer.square[name].set_data(Tensor(np.array(moments[f"{name}/exp_avg_sq"])))
+
+
+def _trained(model: CFMR) -> Iterator[tuple[str, Parameter]]:
+    """Parameters that a loss depends on. Encoders own a cross-attention that they never run."""
+    for name, parameter in model.checkpoint_parameters().items():
+        unread = "encoder_attn" in name and not name.startswith("cross_decoder")
+        if not unread and name != "vid_pred_vec":
+            yield name, parameter
+
+
+def clipped(gradients: list[Tensor], limit: float = GRADIENT_NORM) -> list[Tensor]:
+    """Scaled down to the given norm of all together, where it is larger."""
+    norm = ops.sqrt(ops.stack([ops.square(gradient).sum() for gradient in gradients]).sum())
+    scale = ops.minimum(limit / (norm + 1e-6), Tensor(1.0, ms.float32))
+    return [gradient * scale for gradient in gradients]
+
+
+def train(
+    config: Config,
+    directory: Path,
+    *,
+    resume: Path | None = None,
+    seed: int = 8,
+    select: Select = "validation",
+    device: str = "cpu",
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Train a model and measure it once on the test split.
+
+    Args:
+        directory: where the run is written.
+        resume: the `last` of an interrupted run, or the run's directory.
+
+    Returns:
+        the final figures, as written to `metrics.json`.
+    """
+
+    def start(run: RunDirectory, data: RunData) -> Trainer:
+        return Trainer(config, run, data, seed=seed, select=select, device=device)
+
+    return run_training(start, config, directory, resume=resume, seed=seed, select=select, console=console)
