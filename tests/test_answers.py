@@ -48,7 +48,6 @@ def test_json_is_complete(made: Searchable) -> None:
     assert value["unknown"] == [{"word": "houuse", "used": "house"}]
     assert {m["video"] for m in value["moments"]} == {"v01"}
     assert [m["rank"] for m in value["moments"]] == list(range(1, len(value["moments"]) + 1))
-    assert value["threshold"] is not None
     assert set(value["milliseconds"]) == {"encode", "search"}
 
 
@@ -61,9 +60,13 @@ def test_nothing_that_matches_is_said(retriever: MomentRetriever) -> None:
     assert any("no moment has the score asked for" in line for line in answers.remarks(filtered))
 
 
-def test_min_score_is_a_number_or_auto(made: Searchable, retriever: MomentRetriever) -> None:
+def test_min_score_is_a_number_or_auto(retriever: MomentRetriever, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cfmr.retriever.TRUSTED", 0.5)
     assert answers.parse_min_score("1.5", retriever, None) == 1.5
     assert answers.parse_min_score("auto", retriever, ["v01"]) == retriever.threshold(["v01"])
+    monkeypatch.setattr("cfmr.retriever.TRUSTED", 1.01)
+    with pytest.raises(InputError, match="no score of this index is known to tell a match"):
+        answers.parse_min_score("auto", retriever, None)
     with pytest.raises(InputError, match="--min-score high: a number"):
         answers.parse_min_score("high", retriever, None)
 

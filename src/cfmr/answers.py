@@ -121,7 +121,10 @@ def parse_min_score(value: str | None, retriever: MomentRetriever, videos: Seque
     if value == "auto":
         threshold = retriever.threshold(videos)
         if threshold is None:
-            raise InputError("--min-score auto: this index has none; choose it with: cfmr index --calibrate FILE")
+            raise InputError(
+                "--min-score auto: no score of this index is known to tell a match; choose one with "
+                "cfmr index --calibrate FILE, or give a number"
+            )
         return threshold
     try:
         return float(value)

@@ -27,6 +27,8 @@ Times = NDArray[np.float64]
 DUPLICATE = 0.5  # moments of one video that overlap more than this are one
 CURVE_POINTS = 200
 MOST = 1000  # answers to one query
+TRUSTED = 0.65  # a threshold has to be right for such a share of the sentences it was chosen on; guessing is for 0.5
+ROWS, CANDIDATES = 256, 20  # of models read by curve: best rows looked at, videos whose whole curves are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,15 @@ class MomentRetriever:
         return self._opened.index.videos()
 
     def threshold(self, videos: Sequence[str] | None = None) -> float | None:
-        """The least score that means a match, chosen on validation; one video asks less than a collection does."""
-        chosen = self._opened.index.manifest.notes.get("thresholds")
-        return chosen and float(chosen["video" if videos is not None and len(videos) == 1 else "collection"])
+        """The least score that means a match, chosen on validation; one video asks less than a collection does.
+
+        None if none was chosen, or if it was right too rarely to be believed.
+        """
+        notes = self._opened.index.notes
+        scope = "video" if videos is not None and len(videos) == 1 else "collection"
+        if "thresholds" not in notes or notes["threshold_accuracy"][scope] < TRUSTED:
+            return None
+        return float(notes["thresholds"][scope])
 
     def encode(self, sentence: str) -> Query:
         """The query vector of a sentence, and which words of it were used. Raises InputError, see `search`."""
@@ -224,10 +232,23 @@ def _span(hit: Hit) -> tuple[str, float, float]:
     return hit.video.id, hit.start, hit.end
 
 
+def _read_off_curves(index: EmbeddedIndex, query: Query, top: int, selection: Selection) -> list[Hit]:
+    """Moments of the videos with the best rows, read off their whole curves, best first."""
+    from cfmr.curves import moments_of_curve
+
+    rows = index.top(query.vector, max(ROWS, 32 * top), selection)
+    hits = []
+    for video in list({hit.video.id: hit.video for hit in rows}.values())[: max(CANDIDATES, 2 * top)]:
+        spans, scores = index.curve(query.vector, video.id)
+        found, values = moments_of_curve(scores, spans)
+        hits += [Hit(video, float(s), float(e), float(v)) for (s, e), v in zip(found, values, strict=True)]
+    return sorted(hits, key=lambda hit: -hit.score)
+
+
 def _moments(index: EmbeddedIndex, query: Query, top: int, selection: Selection, duplicate: float) -> list[Hit]:
     """The best rows whose spans are no duplicates; ever more rows are asked for until there are enough."""
     if _readout(index) == "curve":
-        raise NotImplementedError
+        return distinct(_read_off_curves(index, query, top, selection), _span, duplicate, top)
     asked = 8 * top
     while True:
         hits = index.top(query.vector, asked, selection)

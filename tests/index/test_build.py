@@ -118,7 +118,8 @@ def test_metadata_and_paths_are_kept(made: Searchable, tmp_path: Path) -> None:
         made.build(metadata=tmp_path / "meta.json")
 
 
-def test_thresholds_are_chosen_on_annotations(made: Searchable) -> None:
+def test_thresholds_are_chosen_on_annotations(made: Searchable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cfmr.retriever.TRUSTED", 0.5)
     report = made.build(calibrate=made.world.test)
     assert report.notes["threshold_sentences"] == 9
     assert 0.5 <= report.notes["threshold_accuracy"]["video"] <= 1
@@ -129,6 +130,8 @@ def test_thresholds_are_chosen_on_annotations(made: Searchable) -> None:
     add_features(made, "new", duration=25.0)
     made.build()
     assert MomentRetriever.load(made.index).threshold() == chosen["collection"], "they outlive an addition"
+    monkeypatch.setattr("cfmr.retriever.TRUSTED", 1.01)
+    assert MomentRetriever.load(made.index).threshold() is None, "a guess is not believed"
 
 
 def test_a_long_video_is_cut_into_windows_with_absolute_seconds(made: Searchable) -> None:

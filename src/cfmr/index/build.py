@@ -23,6 +23,7 @@ from cfmr.index.segment import Value, Video, VideoRows
 from cfmr.index.text import GRAPH, VECTORS, WORDS, SentenceEncoder
 from cfmr.index.video_files import video_file
 from cfmr.index.writer import IndexWriter, Limits
+from cfmr.retriever import TRUSTED
 from cfmr.runs import find_checkpoint
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
@@ -64,12 +65,16 @@ class Report:
         if self.engine == "ivf":
             result.append(f"  finds {100 * self.notes['recall_at_10']:.1f} % of the exact ten best")
         if "thresholds" in self.notes:
-            chosen, right = self.notes["thresholds"], self.notes["threshold_accuracy"]
-            result.append(
-                f"  a match scores {chosen['collection']:.2f} in the collection, {chosen['video']:.2f} in one video "
-                f"(right for {100 * right['collection']:.0f} % and {100 * right['video']:.0f} %)"
-            )
+            result += [self._told(scope) for scope in ("video", "collection")]
         return result
+
+    def _told(self, scope: str) -> str:
+        """What was found out about scores in one video, or in the collection."""
+        score, right = self.notes["thresholds"][scope], self.notes["threshold_accuracy"][scope]
+        where = "one video" if scope == "video" else "the collection"
+        if right < TRUSTED:
+            return f"  in {where}, no score tells whether there is a match (the best is right for {100 * right:.0f} %)"
+        return f"  in {where}, a match scores {score:.2f} or more (right for {100 * right:.0f} %)"
 
 
 @dataclass(frozen=True)
