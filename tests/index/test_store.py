@@ -232,3 +232,15 @@ def test_a_newer_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.undo()
     with pytest.raises(InputError, match="newer cfmr"):
         EmbeddedIndex.open(tmp_path / "i")
+
+
+@pytest.mark.parametrize("rows", [1, 2, 15, 100])
+def test_the_approximate_engine_works_on_few_rows_too(tmp_path: Path, rows: int) -> None:
+    with IndexWriter.open(tmp_path / "i") as writer:
+        writer.set_engine("ivf")
+        writer.set_model(CARD, concept_codec(), lambda _: [])
+        writer.add([made_video("a", rows)])
+        writer.commit()
+    index = EmbeddedIndex.open(tmp_path / "i")
+    assert index.engine == "ivf"
+    assert len(index.top(queries(1)[0], 10)) == min(rows, 10)

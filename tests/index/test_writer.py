@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cfmr.errors import InputError
+from cfmr.index import disk
 from cfmr.index import writer as writing
 from cfmr.index.store import EmbeddedIndex
 from cfmr.index.writer import IndexWriter, Limits
@@ -177,6 +178,24 @@ TestAnyOrderOfChanges = AnyOrderOfChanges.TestCase
 TestAnyOrderOfChanges.settings = settings(max_examples=15, stateful_step_count=12, deadline=None)
 
 
+@pytest.mark.parametrize("engine", ["exact", "ivf"])
+def test_a_full_disk_is_said_and_the_index_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    fill(tmp_path / "i", [made_video("a")])
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device") if engine == "exact" else RuntimeError("write error")
+
+    target = (disk, "_write") if engine == "exact" else ("faiss.write_index",)
+    monkeypatch.setattr(*target, full)
+    with pytest.raises(InputError, match=r"cannot be written.*make room"), IndexWriter.open(tmp_path / "i") as writer:
+        writer.set_engine(engine)
+        writer.add([made_video("b", 40)] if engine == "exact" else [])
+        writer.commit()
+    monkeypatch.undo()
+    assert names(tmp_path / "i") == ["a"]
+    assert len(list((tmp_path / "i").glob("segment-*"))) == 1
+
+
 # --- killed anywhere --------------------------------------------------------------------------------------------------
 
 KILLED = 9
@@ -205,8 +224,6 @@ def killed_at(step: int, change, path: Path) -> bool:
             file.flush()
             count()
             file.write(data[half:])
-
-        from cfmr.index import disk
 
         disk._write = torn
         os.fsync = lambda _: count()

@@ -5,6 +5,7 @@ grouped around centroids and stored in one byte a number: 264 bytes a moment wit
 what is found come from the rows.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import faiss as untyped_faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from cfmr.errors import InputError
 from cfmr.index.codec import Floats
 
 if TYPE_CHECKING:
@@ -58,8 +60,11 @@ class Ann:
         return found[found >= 0]
 
     def save(self, path: Path) -> None:
-        """Write the lists; the projection is the caller's to write."""
-        faiss.write_index(self.ivf, str(path))
+        """Write the lists; the projection is the caller's to write. Raises InputError if the disk is full."""
+        try:
+            faiss.write_index(self.ivf, str(path))
+        except RuntimeError as error:
+            raise InputError(f"{path}: cannot be written; make room there") from error
 
 
 class Allowed:
@@ -88,7 +93,7 @@ def _projection(sample: Floats) -> Floats | None:
 
 def lists_for(rows: int) -> int:
     """Number of inverted lists for a collection: 4 sqrt(n), a power of two, at most 8192."""
-    return int(np.clip(2 ** round(np.log2(4 * max(rows, 1) ** 0.5)), 16, 8192))
+    return min(1 << round(math.log2(4 * math.sqrt(max(rows, 1)))), 8192, max(rows, 1))
 
 
 def train(rows: int, sample: Callable[[int], Iterable[Floats]]) -> Ann:

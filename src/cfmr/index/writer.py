@@ -58,7 +58,8 @@ class IndexWriter:
         self.limits = limits
         self._manifest = manifest or Manifest(0, "auto", Part("", {}))
         self._codec: Codec | None = None
-        self._pending: list[VideoRows] = []
+        self._pending: dict[str, VideoRows] = {}
+        self._pending_rows = 0
         self._places: dict[str, tuple[int, Video]] = {}
         self._opened: dict[str, Segment] = {}
         self._rebuild_ann = False
@@ -114,7 +115,7 @@ class IndexWriter:
     @property
     def videos(self) -> Mapping[str, Video]:
         """What the index will hold after `commit`, by name."""
-        return {**{k: v for k, (_, v) in self._places.items()}, **{p.video.id: p.video for p in self._pending}}
+        return {**{k: v for k, (_, v) in self._places.items()}, **{k: p.video for k, p in self._pending.items()}}
 
     def set_engine(self, engine: str) -> None:
         """Choose how searches are done: "exact", "ivf", or "auto" by size."""
@@ -144,6 +145,7 @@ class IndexWriter:
         self._codec = codec
         self._places.clear()
         self._pending.clear()
+        self._pending_rows = 0
 
     def add(self, videos: Iterable[VideoRows]) -> None:
         """Add videos; one that is there already is replaced.
@@ -161,10 +163,10 @@ class IndexWriter:
             if not np.isfinite(item.rows).all() or not np.isfinite(item.spans).all():
                 raise InputError(f"video {name!r}: its rows have values that are not finite; are its features damaged?")
             self._forget(name)
-            self._pending.append(
-                VideoRows(item.video, np.ascontiguousarray(item.rows, np.float32), item.spans.astype(np.float64))
-            )
-            if sum(len(p.rows) for p in self._pending) >= SEGMENT_ROWS:
+            rows = np.ascontiguousarray(item.rows, np.float32)
+            self._pending[name] = VideoRows(item.video, rows, item.spans.astype(np.float64))
+            self._pending_rows += len(rows)
+            if self._pending_rows >= SEGMENT_ROWS:
                 self._flush()
 
     def remove(self, names: Iterable[str]) -> None:
@@ -174,11 +176,11 @@ class IndexWriter:
                 raise InputError(f"{self.root}: no video {name!r} in this index, so it cannot be removed")
 
     def _forget(self, name: str) -> bool:
-        before = len(self._pending)
-        self._pending = [p for p in self._pending if p.video.id != name] if before else []
+        pending = self._pending.pop(name, None)
+        self._pending_rows -= len(pending.rows) if pending else 0
         place = self._places.pop(name, None)
         if place is None:
-            return len(self._pending) < before
+            return pending is not None
         at, video = place
         entry = self._manifest.segments[at]
         dead = tuple(sorted({*entry.dead, self._open(entry).place_of(video.first)}))
@@ -228,7 +230,7 @@ class IndexWriter:
 
     def _flush(self) -> None:
         if self._pending:
-            videos, self._pending = self._pending, []
+            videos, self._pending, self._pending_rows = list(self._pending.values()), {}, 0
             self._append(videos)
 
     def _append(self, videos: Sequence[VideoRows]) -> None:
