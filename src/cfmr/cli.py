@@ -265,6 +265,57 @@ def extract(
         raise SystemExit(2)
 
 
+@app.command()
+def serve(
+    index: Annotated[Path, typer.Option(help="index directory; where there is none yet, one labels first")],
+    videos: Annotated[Path, typer.Option(help="folder of the video files")],
+    host: Annotated[
+        str, typer.Option(help="address to listen on; beyond this machine only with a token")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8000,
+    token: Annotated[
+        str | None, typer.Option(envvar="CFMR_TOKEN", help="what one needs to get in (16 characters or more)")
+    ] = None,
+    database: Annotated[
+        str | None, typer.Option(envvar="CFMR_DATABASE", help="SQLAlchemy URL of the labels; default: SQLite")
+    ] = None,
+    workspace: Annotated[
+        Path | None, typer.Option(help="folder for labels, jobs and learned models; default: page, beside the index")
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="feature file of the videos; default: features.hdf5 beside the index")
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="the index's model; default: checkpoint beside it")] = None,
+    annotations: Annotated[
+        list[Path] | None, typer.Option(help="files of which true moments are shown; default: annotations beside it")
+    ] = None,
+    folder: Annotated[
+        list[Path] | None, typer.Option(help="where videos may be taken in from; default: home, without a token")
+    ] = None,
+    max_upload: Annotated[int, typer.Option(min=1, help="megabytes of one uploaded video")] = 4096,
+) -> None:
+    """Serve the web page: search, watch, label, learn."""
+    from cfmr.server.app import serve as run
+    from cfmr.server.settings import gather
+
+    run(
+        gather(
+            index,
+            videos,
+            host=host,
+            port=port,
+            token=token or None,
+            database=database,
+            workspace=workspace,
+            features=features,
+            checkpoint=checkpoint,
+            annotations=annotations or (),
+            folders=folder or (),
+            max_upload=max_upload << 20,
+        )
+    )
+
+
 def main() -> None:
     """Run a command; a mistake of the user ends in one line on stderr and exit code 2."""
     try:

@@ -1,0 +1,135 @@
+"""The application: everything put together, the pages, and running it."""
+
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import uvicorn
+from fastapi import APIRouter, Body, FastAPI
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from cfmr.errors import InputError
+from cfmr.server import adding, labelling, learning, searching
+from cfmr.server.guard import Guard, PatientProtocol, same_secret, set_session
+from cfmr.server.jobs import Jobs
+from cfmr.server.known import KnownMoments
+from cfmr.server.labels import LabelStore
+from cfmr.server.library import Library
+from cfmr.server.media import Media
+from cfmr.server.problems import Problem, install
+from cfmr.server.served import Load, Served, load_retriever
+from cfmr.server.settings import Settings
+from cfmr.server.site import ProblemDocument, Site
+
+STATIC = Path(__file__).parent / "static"
+PAGES = {"/": "search", "/label": "label", "/learn": "learn", "/add": "add", "/docs": "docs", "/sign-in": "sign-in"}
+FRESH = {"cache-control": "no-cache"}  # asked for again each time, and answered "not modified"
+
+
+def open_site(settings: Settings, load: Load = load_retriever) -> Site:
+    """Open everything a server needs.
+
+    Raises:
+        InputError: the index is damaged, the database cannot be reached, or the workspace cannot be written.
+    """
+    return Site(
+        settings=settings,
+        library=Library(settings.videos),
+        served=Served(settings, load),
+        media=Media(settings.workspace / "cache"),
+        labels=LabelStore(settings.database_url),
+        jobs=Jobs(settings.workspace / "jobs"),
+        known=KnownMoments(settings.annotations),
+    )
+
+
+def create_app(site: Site) -> FastAPI:
+    """The ASGI application over an open site, which it closes when it ends."""
+
+    @contextlib.asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        site.jobs.close()
+        site.labels.close()
+
+    app = FastAPI(
+        title="cfmr",
+        version=version("cfmr"),
+        summary="Search inside video by sentence.",
+        description="Errors are problem documents (RFC 9457).",
+        lifespan=life,
+        docs_url=None,  # FastAPI's page loads its scripts from elsewhere
+        redoc_url=None,
+        responses={"default": {"model": ProblemDocument, "description": "what went wrong"}},
+    )
+    install(app)
+    for station in (searching, labelling, adding, learning):
+        app.include_router(station.routes(site), prefix="/api")
+    app.include_router(_pages(site.settings.token))
+    app.mount("/static", _Static(directory=STATIC))
+    app.add_middleware(Guard, token=site.settings.token, max_upload=site.settings.max_upload)
+    return app
+
+
+class _Static(StaticFiles):
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+        response.headers.update(FRESH)
+        return response
+
+
+def _pages(token: str | None) -> APIRouter:
+    pages = APIRouter(include_in_schema=False)
+
+    def page(name: str) -> object:
+        return lambda: FileResponse(STATIC / f"{name}.html", headers=FRESH)
+
+    for path, name in PAGES.items():
+        pages.add_api_route(path, page(name), methods=["GET"], response_class=FileResponse)  # type: ignore[arg-type]
+
+    @pages.get("/favicon.ico")
+    def icon() -> Response:
+        return RedirectResponse("/static/icon.svg")
+
+    @pages.post("/api/session")
+    def sign_in(given: Annotated[str, Body(embed=True, alias="token", max_length=1000)]) -> Response:
+        if token is None or not same_secret(given, token):
+            raise Problem(401, "that is not the token of this server")
+        return set_session(Response(status_code=204), token)
+
+    return pages
+
+
+def serve(settings: Settings) -> None:
+    """Serve until stopped.
+
+    Raises:
+        InputError: something cannot be opened, or the port is taken.
+    """
+    listening = _listen(settings.host, settings.port)
+    app = create_app(open_site(settings))
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    print(f"cfmr: http://{host}:{listening.getsockname()[1]}  (Ctrl+C ends it)", flush=True)  # noqa: T201
+    config = uvicorn.Config(
+        app, http=PatientProtocol, ws="none", access_log=False, server_header=False, timeout_graceful_shutdown=5
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(1024)
+        listening.set_inheritable(False)
+        return listening
+    except OSError as error:
+        raise InputError(f"--host {host} --port {port}: cannot listen there ({error.strerror or error})") from error

@@ -1,0 +1,245 @@
+"""What stands before every request: who may ask, how much, how slowly, and what a browser may do with the answer."""
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from cfmr.server.problems import Problem
+
+COOKIE = "cfmr-session"
+JSON_LIMIT = 1 << 20
+IMPORT_LIMIT = 32 << 20
+PIECE_PATIENCE = 30.0  # seconds for the next piece of a body
+BODY_PATIENCE = 60.0  # seconds for the whole of a small body
+HEADER_PATIENCE = 15.0  # seconds from a connection to its first whole request
+SIGN_IN = "/sign-in"
+UPLOAD = "/api/videos"
+IMPORT = "/api/labels/import"
+
+POLICY = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "media-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address stays on this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def session_of(token: str) -> str:
+    """What a signed-in browser keeps instead of the token."""
+    return hmac.new(token.encode(), b"cfmr page", hashlib.sha256).hexdigest()
+
+
+def set_session(response: Response, token: str) -> Response:
+    """Sign the browser in that gets this response."""
+    month = 30 * 24 * 3600
+    response.set_cookie(COOKIE, session_of(token), max_age=month, httponly=True, samesite="strict", path="/")
+    return response
+
+
+def same_secret(given: str, expected: str) -> bool:
+    """Comparison that takes equally long wherever the two differ."""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """ASGI middleware.
+
+    - Host: without a token only names of this machine are answered, so that no foreign name can be pointed at it.
+    - Origin and Sec-Fetch-Site: pages of other sites can link here, but neither read nor change anything.
+    - Token, where one is set: as a bearer token, or as a cookie after signing in.
+    - Size and patience: bodies end at a limit, and clients that dawdle are let go.
+
+    Args:
+        app: what is guarded.
+        token: needed for everything but signing in; None where the server is reached from this machine only.
+        max_upload: bytes of an uploaded video.
+    """
+
+    app: ASGIApp
+    token: str | None
+    max_upload: int
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        send = _with_policy(send)
+        try:
+            self._check_site(scope, headers)
+            answer = self._check_token(scope, headers)
+            limit = self._limit(scope)
+            if _length(headers) > limit:
+                raise _too_large(limit)
+        except Problem as problem:
+            answer = problem.response()
+        if answer is not None:
+            await answer(scope, receive, send)
+        else:
+            await self.app(scope, _bounded(receive, limit, scope["path"] == UPLOAD), send)
+
+    def _check_site(self, scope: Scope, headers: Headers) -> None:
+        host = headers.get("host", "")
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            name = ""
+        if not name or (self.token is None and not is_loopback(name)):
+            raise Problem(421, "this server does not answer to that host name; open it as http://127.0.0.1")
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
+        if origin is not None and _place_of(origin) != host.lower():
+            raise Problem(403, "pages of another site may not use this server")
+        reads_page = scope["method"] in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
+        if site not in ("none", "same-origin") and not (reads_page and not scope["path"].startswith("/api")):
+            raise Problem(403, "pages of another site may not use this server")
+
+    def _check_token(self, scope: Scope, headers: Headers) -> Response | None:
+        """None if the request may pass; the way to the sign-in page for a browser that is not signed in."""
+        path = scope["path"]
+        if self.token is None or path in (SIGN_IN, "/api/session") or path.startswith("/static/"):
+            return None
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        given = dict(query).get("token")
+        is_page = scope["method"] == "GET" and not path.startswith(("/api", "/openapi"))
+        if given is not None and is_page and same_secret(given, self.token):
+            rest = urlencode([(key, value) for key, value in query if key != "token"])
+            return set_session(RedirectResponse(_local(path) + (f"?{rest}" if rest else ""), 303), self.token)
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and same_secret(bearer.strip(), self.token):
+            return None
+        if same_secret(_cookie(headers), session_of(self.token)):
+            return None
+        if is_page:
+            back = _local(path) + (f"?{urlencode(query)}" if query else "")
+            return RedirectResponse(f"{SIGN_IN}?{urlencode({'next': back})}", 303)
+        raise Problem(401, "a token is needed: send it as 'Authorization: Bearer ...'", {"WWW-Authenticate": "Bearer"})
+
+    def _limit(self, scope: Scope) -> int:
+        if scope["method"] == "POST" and scope["path"] == UPLOAD:
+            return self.max_upload
+        return IMPORT_LIMIT if scope["path"] == IMPORT else JSON_LIMIT
+
+
+def _place_of(origin: str) -> str:
+    """Host and port of an origin, in small letters; empty for "null" and for nonsense."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _local(path: str) -> str:
+    """A path as the target of a redirect; `//host` would lead elsewhere."""
+    return quote("/" + path.lstrip("/\\"))
+
+
+def _cookie(headers: Headers) -> str:
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return found.value if found else ""
+
+
+def _length(headers: Headers) -> int:
+    value = headers.get("content-length", "0")
+    return int(value) if value.isdigit() and len(value) < 20 else 0
+
+
+def _too_large(limit: int) -> Problem:
+    size = f"{limit >> 20:,} MB" if limit >= 1 << 20 else f"{limit:,} bytes"
+    return Problem(413, f"that is larger than the {size} that are taken here", {"Connection": "close"})
+
+
+def _bounded(receive: Receive, limit: int, large: bool) -> Receive:
+    """Receive that ends bodies which grow beyond `limit` or come too slowly."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + BODY_PATIENCE
+    received, complete = 0, False
+
+    async def next_piece() -> Message:
+        nonlocal received, complete
+        if complete:
+            return await receive()  # waits for the client to go
+        patience = PIECE_PATIENCE if large else min(PIECE_PATIENCE, max(deadline - loop.time(), 0.001))
+        try:
+            message = await asyncio.wait_for(receive(), patience)
+        except TimeoutError:
+            raise Problem(408, "the rest of the request did not come", {"Connection": "close"}) from None
+        received += len(message.get("body", b""))
+        complete = not message.get("more_body", False)
+        if received > limit:
+            raise _too_large(limit)
+        return message
+
+    return next_piece
+
+
+def _with_policy(send: Send) -> Send:
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in POLICY.items():
+                headers.setdefault(name, value)
+            headers.setdefault("cache-control", "no-store")
+        await send(message)
+
+    return with_headers
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP/1.1 that lets a client go that sends no whole request head in time, first or later."""
+
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before:
+            self._stop_waiting()
+        elif self._waiting is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._waiting = self.loop.call_later(HEADER_PATIENCE, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+
+def warning_of(token: str) -> str | None:
+    """Why a token is too weak, if it is."""
+    return "make the token at least 16 characters long" if len(token) < 16 else None

@@ -1,0 +1,203 @@
+"""The models that can be served, and the one that is: it changes while searches go on."""
+
+import contextlib
+import dataclasses
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfmr.errors import InputError
+from cfmr.files import make_directory, read_json, write_json
+from cfmr.index.segment import Value, Video
+from cfmr.retriever import MomentRetriever, SearchResult
+from cfmr.server.problems import Problem
+from cfmr.server.settings import Settings
+
+ORIGINAL = "original"
+
+
+class Retriever(Protocol):
+    """What the server needs of a `MomentRetriever`."""
+
+    @property
+    def generation(self) -> int: ...
+    def videos(self) -> list[Video]: ...
+    def reload(self) -> bool: ...
+    def search(
+        self,
+        sentence: str,
+        top: int = 5,
+        videos: Sequence[str] | None = None,
+        where: Mapping[str, Value] | None = None,
+        min_score: float | None = None,
+    ) -> SearchResult: ...
+    def curve(self, sentence: str, video: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+
+
+Load = Callable[[Path], Retriever]
+
+
+def load_retriever(path: Path) -> Retriever:
+    """Open an index and make it ready for the first sentence."""
+    retriever = MomentRetriever.load(path)
+    with contextlib.suppress(InputError):  # the word may be unknown: the text encoder is loaded all the same
+        retriever.encode("a person")
+    return retriever
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model with its index.
+
+    Attributes:
+        created: seconds since 1970; 0 for the one the server was started with.
+        labels: how many labels it learned from.
+        comparison: held-out labels before and after; see `compare`.
+    """
+
+    id: str
+    index: Path
+    checkpoint: Path | None
+    created: float = 0.0
+    labels: int = 0
+    comparison: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Serving:
+    """A model and its opened index, replaced as a whole."""
+
+    model: Model
+    retriever: Retriever | None
+    videos: dict[str, Video]
+
+
+class Served:
+    """Which model answers.
+
+    Args:
+        settings: where the first model and the workspace are.
+        load: opens an index.
+
+    Raises:
+        InputError: the index is there but cannot be opened.
+    """
+
+    def __init__(self, settings: Settings, load: Load = load_retriever) -> None:
+        self._load = load
+        self.folder = make_directory(settings.workspace / "models")
+        self._choice = settings.workspace / "served.json"
+        self._original = Model(ORIGINAL, settings.index, settings.checkpoint)
+        self._lock = threading.Lock()
+        self._now = self._begin()
+
+    def _begin(self) -> _Serving:
+        """What was served last, if it is still whole; else the model the server was started with."""
+        if self._choice.exists():
+            try:
+                return self._open(self.model(str(read_json(self._choice)["model"])))
+            except (InputError, Problem, KeyError, TypeError):
+                pass
+        if not self._original.index.exists():
+            return _Serving(self._original, None, {})
+        return self._open(self._original)
+
+    def _open(self, model: Model) -> _Serving:
+        retriever = self._load(model.index)
+        return _Serving(model, retriever, {video.id: video for video in retriever.videos()})
+
+    @property
+    def present(self) -> Model:
+        """The model that answers."""
+        return self._now.model
+
+    @property
+    def ready(self) -> bool:
+        """Whether anything can be searched."""
+        return self._now.retriever is not None
+
+    @property
+    def retriever(self) -> Retriever:
+        """The index that is searched. Raises Problem if there is none yet."""
+        retriever = self._now.retriever
+        if retriever is None:
+            raise Problem(409, "there is no model yet: label some moments, then let it learn")
+        return retriever
+
+    @property
+    def videos(self) -> dict[str, Video]:
+        """Indexed videos by name."""
+        return self._now.videos
+
+    def models(self) -> list[Model]:
+        """Every model that can be served, the newest first."""
+        learned = [m for path in self.folder.glob("*/model.json") if (m := self._read(path)) is not None]
+        first = [self._original] if self._original.index.exists() else []
+        return sorted(learned, key=lambda m: -m.created) + first
+
+    def model(self, name: str) -> Model:
+        """Raises Problem if there is no such model."""
+        found = next((m for m in self.models() if m.id == name), None)
+        if found is None:
+            raise Problem(404, "there is no such model")
+        return found
+
+    def _read(self, path: Path) -> Model | None:
+        try:
+            value = read_json(path)
+            folder = path.parent
+            return Model(
+                folder.name,
+                folder / "index",
+                folder / "run" / "checkpoint",
+                float(value["created"]),
+                int(value["labels"]),
+                dict(value["comparison"]),
+            )
+        except (InputError, KeyError, TypeError, ValueError):
+            return None
+
+    def new_folder(self) -> Path:
+        """The folder of a model to be. It counts only once `keep` was called."""
+        for path in self.folder.iterdir():  # what broken-off jobs left
+            if not (path / "model.json").exists():
+                shutil.rmtree(path, ignore_errors=True)
+        number = max((int(p.name) for p in self.folder.iterdir() if p.name.isdigit()), default=0) + 1
+        return make_directory(self.folder / f"{number:04}")
+
+    def keep(self, folder: Path, labels: int, comparison: dict[str, Any]) -> Model:
+        """Make a finished model one that can be served."""
+        write_json(folder / "model.json", {"created": time.time(), "labels": labels, "comparison": comparison})
+        return self.model(folder.name)
+
+    def open(self, model: Model) -> Retriever:
+        """A model's index, beside the one that is served."""
+        return self._load(model.index)
+
+    def switch(self, name: str) -> Model:
+        """Serve another model from now on; searches under way finish on the one before.
+
+        Raises:
+            InputError, Problem: it cannot be opened; what is served stays.
+        """
+        with self._lock:
+            self._now = self._open(self.model(name))
+            write_json(self._choice, {"model": name})
+            return self._now.model
+
+    def reload(self) -> None:
+        """Take up what was added to the index. Raises InputError if it is damaged; what is served stays."""
+        with self._lock:
+            now = self._now
+            if now.retriever is None:
+                self._now = self._begin()
+            else:
+                now.retriever.reload()
+                self._now = dataclasses.replace(now, videos={v.id: v for v in now.retriever.videos()})
