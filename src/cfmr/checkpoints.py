@@ -95,7 +95,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 def _write_tensors(path: Path, tensors: Tensors) -> None:
     try:
-        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path)
+        save_file({name: np.asarray(value, order="C") for name, value in tensors.items()}, path)
     except SafetensorError as error:  # a full disk comes as this
         raise OSError(0, str(error), str(path)) from error
 
