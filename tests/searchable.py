@@ -1,5 +1,6 @@
 """A tiny index on the disk, made by an untrained model from the made-up world."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import numpy as np
 import torch
 
 from cfmr.annotations import load_annotations
+from cfmr.backends.pytorch.dense import Dense
 from cfmr.backends.pytorch.model import CFMR
 from cfmr.checkpoints import Checkpoint
-from cfmr.config import load_config
+from cfmr.config import CFMRConfig, DenseConfig, load_config, parse_config
 from cfmr.index.build import build_index
 from cfmr.words import Vocabulary, load_word_vectors
 from worlds import World, make_world
@@ -35,6 +37,7 @@ class Searchable:
 def save_checkpoint(world: World, path: Path, seed: int = 0) -> Path:
     """A model with random parameters, large enough that its answers differ."""
     config = load_config(world.config)
+    assert isinstance(config, CFMRConfig)
     sentences = [row.sentence for row in load_annotations(world.training)]
     vocabulary = Vocabulary.build(sentences, load_word_vectors(config.dataset.vocab_path), 100)
     torch.manual_seed(seed)
@@ -48,8 +51,39 @@ def save_checkpoint(world: World, path: Path, seed: int = 0) -> Path:
     return path
 
 
-def make_searchable(root: Path, videos: int = 12) -> Searchable:
+def save_dense_checkpoint(world: World, path: Path) -> Path:
+    """CFMR-Dense with random parameters."""
+    value = json.loads(world.config.read_text())
+    dataset = value["dataset"]
+    value["model"] = {
+        "name": "CFMR-Dense",
+        "config": {
+            "frames_input_size": dataset["frame_dim"],
+            "words_input_size": dataset["word_dim"],
+            "hidden_size": 16,
+            "rank": 12,
+            "smoothing": 1.0,
+            "clip_dropout": 0.0,
+            "word_dropout": 0.0,
+        },
+    }
+    value["loss"] = {"bell_seconds": 2.5, "ridge": 1.0, "within": 1.0, "across": 1.0}
+    config = parse_config(value, "made up")
+    assert isinstance(config, DenseConfig)
+    sentences = [row.sentence for row in load_annotations(world.training)]
+    vocabulary = Vocabulary.build(sentences, load_word_vectors(config.dataset.vocab_path), 100)
+    rng = np.random.default_rng(0)
+    parameters = {
+        name: rng.standard_normal(value.shape).astype(np.float32)
+        for name, value in Dense.from_config(config).state_dict().items()
+    }
+    Checkpoint(config, vocabulary, parameters, {"durations": {"median": 30.0, "longest": 40.0}}).save(path)
+    return path
+
+
+def make_searchable(root: Path, videos: int = 12, dense: bool = False) -> Searchable:
     world = make_world(root / "world", videos=videos)
-    made = Searchable(world, save_checkpoint(world, root / "checkpoint"), root / "index")
+    save = save_dense_checkpoint if dense else save_checkpoint
+    made = Searchable(world, save(world, root / "checkpoint"), root / "index")
     made.build()
     return made

@@ -1,7 +1,9 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +13,26 @@ import cfmr
 from cfmr.annotations import load_annotations
 from cfmr.backends import load_model
 from cfmr.checkpoints import Checkpoint
+from cfmr.curves import moments_of_curve
 from cfmr.errors import InputError
-from cfmr.evaluation import encode, rank_moments
+from cfmr.evaluation import encode, encode_sentences, rank_moments
 from cfmr.features import FeatureStore
 from cfmr.index.moments import overlap
 from cfmr.retriever import MomentRetriever
 from searchable import Searchable, make_searchable
 
 
+@contextmanager
+def float_text_encoder() -> Iterator[None]:
+    """No quantised one is ever faithful enough within this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cfmr.index.text_onnx.SHARE", 2.0)
+        yield
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Searchable:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cfmr.index.text_onnx.SHARE", 2.0)  # no quantised text encoder is ever that faithful
+    with float_text_encoder():
         return make_searchable(tmp_path_factory.mktemp("retriever"))
 
 
@@ -148,6 +158,50 @@ def test_the_package_offers_the_retriever_by_name() -> None:
     assert cfmr.MomentRetriever is MomentRetriever
     with pytest.raises(AttributeError, match="nonsense"):
         cfmr.nonsense  # noqa: B018
+
+
+# --- the model that is read by curve ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Searchable:
+    with float_text_encoder():
+        return make_searchable(tmp_path_factory.mktemp("dense"), videos=30, dense=True)
+
+
+def read_everything(made: Searchable, sentence: str) -> list[tuple[float, str, float, float]]:
+    """Moments of all videos, read off the curves that the model itself gives."""
+    checkpoint = Checkpoint.load(made.checkpoint)
+    model = load_model(checkpoint)
+    vector = encode_sentences(model, [sentence], checkpoint.vocabulary, 10)[0]
+    store, found = FeatureStore(made.world.features), []
+    index = MomentRetriever.load(made.index).index
+    for video in index.videos():
+        vectors, fractions = model.video_vectors(store.read(video.id))
+        spans, _ = index.curve(vector, video.id)
+        np.testing.assert_allclose(spans, fractions * video.duration, rtol=1e-5, atol=1e-5)
+        answers, scores = moments_of_curve(vectors @ vector, spans)
+        found += [(float(v), video.id, float(s), float(e)) for (s, e), v in zip(answers, scores, strict=True)]
+    return sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize("engine", ["exact", "ivf"])
+@pytest.mark.parametrize("sentence", ["the dog runs", "the red cat sleeps", "the tree"])
+def test_moments_are_read_off_the_curves_of_the_best_videos(dense: Searchable, sentence: str, engine: str) -> None:
+    dense.build(engine=engine)
+    expected = read_everything(dense, sentence)[:7]
+    result = MomentRetriever.load(dense.index).search(sentence, top=7)
+    np.testing.assert_allclose([m.score for m in result], [e[0] for e in expected], rtol=1e-4)
+    assert [m.video for m in result] == [e[1] for e in expected]
+    np.testing.assert_allclose([(m.start, m.end) for m in result], [e[2:] for e in expected], atol=1e-3)
+
+
+def test_the_curve_is_the_relevance_of_the_clips(dense: Searchable) -> None:
+    retriever = MomentRetriever.load(dense.index)
+    best = retriever.search("the dog runs", top=1)[0]
+    times, scores = retriever.curve("the dog runs", best.video, 400)
+    assert scores.max() == pytest.approx(best.score, rel=0.05)
+    assert best.start <= times[scores.argmax()] <= best.end
 
 
 SEARCH = """

@@ -28,7 +28,7 @@ DUPLICATE = 0.5  # moments of one video that overlap more than this are one
 CURVE_POINTS = 200
 MOST = 1000  # answers to one query
 TRUSTED = 0.65  # a threshold has to be right for such a share of the sentences it was chosen on; guessing is for 0.5
-ROWS, CANDIDATES = 256, 20  # of models read by curve: best rows looked at, videos whose whole curves are read
+ROWS = 256  # of a model read by curve, the best rows looked at first
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,23 +232,37 @@ def _span(hit: Hit) -> tuple[str, float, float]:
     return hit.video.id, hit.start, hit.end
 
 
-def _read_off_curves(index: EmbeddedIndex, query: Query, top: int, selection: Selection) -> list[Hit]:
-    """Moments of the videos with the best rows, read off their whole curves, best first."""
+def _read_off_curves(index: EmbeddedIndex, query: Query, top: int, selection: Selection, duplicate: float) -> list[Hit]:
+    """Moments read off whole curves, video after video from that with the best row, until no other can be better.
+
+    A moment scores its peak's height, so a video has none above its best row.
+    """
     from cfmr.curves import moments_of_curve
 
-    rows = index.top(query.vector, max(ROWS, 32 * top), selection)
-    hits = []
-    for video in list({hit.video.id: hit.video for hit in rows}.values())[: max(CANDIDATES, 2 * top)]:
-        spans, scores = index.curve(query.vector, video.id)
-        found, values = moments_of_curve(scores, spans)
-        hits += [Hit(video, float(s), float(e), float(v)) for (s, e), v in zip(found, values, strict=True)]
-    return sorted(hits, key=lambda hit: -hit.score)
+    asked, read, hits = ROWS, set[str](), list[Hit]()
+    while True:
+        rows = index.top(query.vector, asked, selection)
+        for row in rows:
+            if row.video.id in read:
+                continue
+            if len(hits) >= top and hits[top - 1].score >= row.score:
+                return hits[:top]
+            read.add(row.video.id)
+            spans, scores = index.curve(query.vector, row.video.id)
+            found, values = moments_of_curve(scores, spans)
+            hits += [Hit(row.video, float(s), float(e), float(v)) for (s, e), v in zip(found, values, strict=True)]
+            hits.sort(key=lambda hit: -hit.score)
+            if duplicate < DUPLICATE:  # the reading has dropped the others
+                hits = distinct(hits, _span, duplicate, len(hits))
+        if len(rows) < asked or asked >= selection.rows:
+            return hits[:top]
+        asked *= 4
 
 
 def _moments(index: EmbeddedIndex, query: Query, top: int, selection: Selection, duplicate: float) -> list[Hit]:
     """The best rows whose spans are no duplicates; ever more rows are asked for until there are enough."""
     if _readout(index) == "curve":
-        return distinct(_read_off_curves(index, query, top, selection), _span, duplicate, top)
+        return _read_off_curves(index, query, top, selection, duplicate)
     asked = 8 * top
     while True:
         hits = index.top(query.vector, asked, selection)

@@ -183,3 +183,23 @@ def test_the_approximate_engine_can_be_asked_for(made: Searchable) -> None:
     assert report.engine == "ivf"
     assert report.notes["recall_at_10"] >= 0.98
     assert any("% of the exact ten best" in line for line in report.lines(made.index))
+
+
+class ClipModel:
+    """A model read by curve whose rows are its clips, relative to the window's mean."""
+
+    readout = "curve"
+
+    def video_vectors(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        edges = np.arange(len(features) + 1) / len(features)
+        return features, np.stack([edges[:-1], edges[1:]], axis=1).astype(np.float32)
+
+
+@given(st.integers(1, 400), st.floats(5, 60), st.floats(0.5, 4))
+def test_windows_give_a_model_read_by_curve_each_clip_once(clips: int, length: float, rate: float) -> None:
+    features = np.arange(clips, dtype=np.float32)[:, None]
+    rows, spans = RowEncoder(ClipModel(), Windowing(length, length)).rows(features, clips / rate)
+    times = spans.mean(1)
+    assert (np.diff(times) > 0).all(), "in the order of time"
+    assert len(rows) == clips
+    np.testing.assert_allclose(rows[:, 0], (times * rate - 0.5), atol=0.51)

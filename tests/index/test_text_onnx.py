@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cfmr.backends.pytorch.dense import Dense
 from cfmr.backends.pytorch.model import CFMR
-from cfmr.config import CFMRSizes
+from cfmr.config import CFMRSizes, DenseSizes
 from cfmr.index.text import open_graph
-from cfmr.index.text_onnx import cfmr_text, quantise, same_first
+from cfmr.index.text_onnx import cfmr_text, dense_text, quantise, same_first
 
 SIZES = CFMRSizes.model_validate(
     {
@@ -99,3 +100,21 @@ def test_same_first_counts_sentences() -> None:
     moments = np.eye(3, dtype=np.float32)
     other = np.eye(3, dtype=np.float32)[[0, 1, 1]]
     assert same_first(moments, other, moments) == pytest.approx(2 / 3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**20), count=st.integers(1, 25))
+def test_the_graph_of_the_dense_model_is_that_model(tmp_path_factory, seed: int, count: int) -> None:
+    torch.manual_seed(seed)
+    sizes = DenseSizes(
+        frames_input_size=6, words_input_size=10, hidden_size=8, rank=6, smoothing=1, clip_dropout=0, word_dropout=0
+    )
+    model = Dense(sizes, 40).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.5 * torch.randn_like(parameter)
+    path = tmp_path_factory.mktemp("dense") / "text.onnx"
+    onnx.save(dense_text({k: v.numpy() for k, v in model.state_dict().items()}), path)
+    words = np.random.default_rng(seed).standard_normal((1, count, 10)).astype(np.float32)
+    words[0, 0] *= seed % 2  # a word whose vector is all zeros
+    (found,) = open_graph(path).run(None, {"words": words})
+    np.testing.assert_allclose(found, model.text_vectors(words, np.array([count]))[0], atol=1e-5)

@@ -165,6 +165,7 @@ class RowEncoder:
 
     def __init__(self, model: Model, windowing: Windowing) -> None:
         self.windowing = windowing
+        self.curve = model.readout == "curve"
         self.codec: Codec | None = None
         self._encode = model.video_vectors
         if hasattr(model, "video_rows"):
@@ -176,14 +177,29 @@ class RowEncoder:
     def rows(self, features: Floats, duration: float) -> tuple[Floats, NDArray[np.float64]]:
         """Rows (n, width) and spans (n, 2) in seconds."""
         rate = len(features) / duration
+        cuts = self.windowing.cut(duration)
         rows, spans = [], []
-        for start, end in self.windowing.cut(duration):
+        for number, (start, end) in enumerate(cuts):
             first = min(int(start * rate), len(features) - 1)
-            last = max(int(np.ceil(end * rate)), first + 1)
+            last = min(max(int(np.ceil(end * rate)), first + 1), len(features))
             found, fractions = self._encode(features[first:last])
+            seconds = first / rate + fractions.astype(np.float64) * (last - first) / rate
+            if self.curve:  # of two windows that overlap, each gives the half nearer to its middle
+                kept = _nearest_to(seconds.mean(1), cuts, number, rate)
+                found, seconds = found[kept], seconds[kept]
             rows.append(found)
-            spans.append(start + fractions.astype(np.float64) * (end - start))
+            spans.append(seconds)
         return np.concatenate(rows), np.minimum(np.concatenate(spans), duration)
+
+
+def _nearest_to(
+    times: NDArray[np.float64], cuts: Sequence[tuple[float, float]], number: int, rate: float
+) -> NDArray[np.bool_]:
+    """Which times belong to a window because no other one's middle is nearer; `rate` in clips a second."""
+    middles = np.array([(start + end) / 2 for start, end in cuts])
+    edges = [-np.inf, *(np.round((middles[1:] + middles[:-1]) / 2 * rate) / rate), np.inf]  # between clips
+    kept: NDArray[np.bool_] = (times >= edges[number]) & (times < edges[number + 1])
+    return kept
 
 
 def model_fingerprint(checkpoint: Checkpoint) -> str:
@@ -315,7 +331,7 @@ class IndexBuild:
         disk.write_json(folder / WORDS, vocabulary.words)
         disk.write_array(folder / VECTORS, [vocabulary.vectors], len(vocabulary.vectors))
         whole, small = folder / "whole.onnx", folder / "small.onnx"
-        onnx.save(self._graph(), whole)
+        onnx.save(text_onnx.text_graph(self.checkpoint.parameters, self.checkpoint.config), whole)
         truth = self._text_vectors(self.sentences)
         graph = SentenceEncoder(folder, self.max_words, whole.name)
         difference = float(np.abs(graph.vectors(self.sentences) - truth).max())
@@ -334,10 +350,6 @@ class IndexBuild:
             "sentences": len(self.sentences),
         }
         return [GRAPH, WORDS, VECTORS]
-
-    def _graph(self) -> onnx.ModelProto:
-        config = self.checkpoint.config
-        return text_onnx.cfmr_text(self.checkpoint.parameters, config.model.config)
 
     def _some_moments(self) -> Floats:
         """Vectors of some videos' moments, (n, dim)."""

@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from cfmr.config import CFMRSizes
+from cfmr.config import CFMRSizes, Config, DenseConfig
 
 Floats = NDArray[np.float32]
 Parameters = Mapping[str, NDArray[Any]]
@@ -62,6 +62,13 @@ class Graph:
         return self.op("Slice", x, *bounds)
 
 
+def text_graph(parameters: Parameters, config: Config) -> onnx.ModelProto:
+    """The text encoder of a checkpoint."""
+    if isinstance(config, DenseConfig):
+        return dense_text(parameters)
+    return cfmr_text(parameters, config.model.config)
+
+
 def cfmr_text(parameters: Parameters, sizes: CFMRSizes) -> onnx.ModelProto:
     """The published model's text encoder: words (1, n, word_dim) -> query (K d), every concept of length 1."""
     graph = Graph()
@@ -102,6 +109,19 @@ def _layer(graph: Graph, x: str, layer: Parameters, heads: int, only_last: bool)
     hidden = graph.op("Relu", graph.linear(x, layer["fc1.weight"], layer["fc1.bias"]))
     norm = layer["final_layer_norm.weight"], layer["final_layer_norm.bias"]
     return graph.add_and_norm(x, graph.linear(hidden, layer["fc2.weight"], None), layer["fc2.bias"], norm)
+
+
+def dense_text(parameters: Parameters) -> onnx.ModelProto:
+    """The text encoder of CFMR-Dense: words (1, n, word_dim) -> query (d), a weighted mean, projected."""
+    graph = Graph()
+    weight, bias = parameters["word_fc.weight"], parameters["word_fc.bias"]
+    scale = np.exp(parameters["log_scale"]).astype(np.float32)
+    length = graph.op("ReduceL2", INPUT, axes=[-1], keepdims=1)
+    unit = graph.op("Div", INPUT, graph.op("Max", length, graph.constant(np.array(1e-12, np.float32))))
+    shares = graph.linear(unit, parameters["word_weight.weight"], parameters["word_weight.bias"])  # 1, n, 1
+    weighted = graph.op("Mul", unit, graph.op("Softmax", shares, axis=1))
+    mean = graph.op("ReduceSum", weighted, graph.constant(np.array([1], np.int64)), keepdims=0)
+    return finished(graph, graph.linear(mean, weight * scale, bias * scale), weight.shape[1], len(weight))
 
 
 def finished(graph: Graph, result: str, word_dim: int, dim: int) -> onnx.ModelProto:
