@@ -34,7 +34,7 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="a run (or its 'last') to carry on")] = None,
     evaluate_only: Annotated[bool, typer.Option("--eval", help="only evaluate the checkpoint of --resume")] = False,
     backend: Annotated[str, typer.Option(help="pytorch or mindspore")] = "pytorch",
-    device: Annotated[str, typer.Option(help="cpu, cuda, Ascend")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda; with mindspore CPU, GPU, Ascend")] = "cpu",
     seed: Annotated[int, typer.Option(min=0, help="of parameters, batches and masked words")] = 8,
     select: Annotated[
         str, typer.Option(help="epoch to keep: best on 'validation' videos, 'last', or best on 'test' (the original's)")
@@ -67,7 +67,7 @@ def evaluate(
     corpus: Annotated[bool, typer.Option("--corpus", help="also search all test videos together")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     backend: Annotated[str, typer.Option(help="pytorch or mindspore")] = "pytorch",
-    device: Annotated[str, typer.Option(help="cpu, cuda, Ascend")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda; with mindspore CPU, GPU, Ascend")] = "cpu",
 ) -> None:
     """Measure a checkpoint on the test split of a configuration."""
     from cfmr.backends import check_backend
@@ -129,7 +129,7 @@ def _pack(source: Path, out: Path, member: str | None) -> None:
 
 @app.command()
 def convert(
-    checkpoint: Annotated[Path, typer.Argument(help="a .pt file of the original PyTorch release")],
+    checkpoint: Annotated[Path, typer.Argument(help="a .pt or .ckpt file of the original release")],
     out: Annotated[Path, typer.Option(help="directory to write the checkpoint to")],
     config: Annotated[Path | None, typer.Option(help="its configuration, where the file does not carry it")] = None,
     vocab: Annotated[Path | None, typer.Option(help="the glove.pkl it was trained with")] = None,
@@ -181,7 +181,7 @@ def index_videos(
         bool, typer.Option("--rebuild", help="replace what is there, also an index of another model")
     ] = False,
     backend: Annotated[str, typer.Option(help="pytorch or mindspore")] = "pytorch",
-    device: Annotated[str, typer.Option(help="cpu, cuda, Ascend")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda; with mindspore CPU, GPU, Ascend")] = "cpu",
 ) -> None:
     """Index videos for searching; run again with new videos, it adds them."""
     from cfmr.index.build import build_index

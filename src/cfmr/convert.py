@@ -1,4 +1,4 @@
-"""A checkpoint of the original PyTorch release turned into ours. Nothing in the file is executed."""
+"""A checkpoint of the original release, of PyTorch or MindSpore, turned into ours. Nothing in it is executed."""
 
 import os
 from importlib.util import find_spec
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cfmr.checkpoints import Checkpoint, Tensors, check_parameters
+from cfmr.ckpt import checkpoint_name, read_ckpt
 from cfmr.config import CFMRSizes, Config, parse_config
 from cfmr.errors import InputError
 from cfmr.files import read_json
@@ -43,7 +44,7 @@ def convert(
     """Read a checkpoint of the original release.
 
     Args:
-        path: the .pt file.
+        path: the .pt file of the PyTorch release, or a .ckpt file of MindSpore's, which has no configuration in it.
         config: its configuration, for what the checkpoint does not say itself (it may carry the model's part only).
         vocabulary: the `glove.pkl` that it was trained with; by default the one that the configuration names. A
             checkpoint has no words in it.
@@ -80,6 +81,8 @@ def _check_shapes(path: Path, parameters: Tensors, config: Config, words: int) -
 
 def _content(path: Path) -> tuple[Tensors, dict[str, Any], int]:
     """Parameters, configuration and number of updates in a file of the original release."""
+    if path.suffix == ".ckpt":
+        return _mindspore_parameters(read_ckpt(path)), {}, 0
     content = read_torch(path)
     found = content.get("model_parameters") if isinstance(content, dict) else None
     if not isinstance(found, dict) or not found:
@@ -92,6 +95,17 @@ def _content(path: Path) -> tuple[Tensors, dict[str, Any], int]:
     theirs = content.get("config")
     updates = content.get("num_updates", 0)
     return parameters, theirs if isinstance(theirs, dict) else {}, updates if isinstance(updates, int) else 0
+
+
+def _mindspore_parameters(tensors: Tensors) -> Tensors:
+    """The model's own among the tensors of a .ckpt file, which may hold an optimiser's too, by our names."""
+    parameters = {}
+    for name, value in tensors.items():
+        if value.ndim and not name.startswith(("moment1.", "moment2.", "adam_m.", "adam_v.")):
+            for wrapper in ("network.", "_backbone.", "module."):
+                name = name.removeprefix(wrapper)
+            parameters[checkpoint_name(name)] = value.astype(np.float32)
+    return parameters
 
 
 def _configuration(
