@@ -29,6 +29,7 @@ from cfmr.anchors import (
     training_widths,
 )
 from cfmr.batches import Batch
+from cfmr.ckpt import checkpoint_name
 from cfmr.config import CFMRConfig, CFMRSizes, Transformers
 from cfmr.features import pool_clips
 
@@ -271,7 +272,7 @@ class Packing:
     def means(self) -> Array:
         """(N, B): values of positions times this are the means of the sequences."""
         sequence = np.repeat(np.arange(len(self.lengths)), self.lengths)
-        return (np.eye(len(self.lengths), dtype=np.float32) / self.lengths[:, None].astype(np.float32))[sequence]
+        return np.asarray(np.eye(len(self.lengths)) / self.lengths[:, None], np.float32)[sequence]
 
 
 class CrossDecoder(nn.Cell):  # type: ignore[misc]
@@ -517,9 +518,3 @@ def smoothed_targets(ids: Ints, vocabulary: int, smoothing: float = 0.1) -> Arra
 def normalize(x: Tensor) -> Tensor:
     """Vectors (..., d) brought to length 1."""
     return x / ops.sqrt(ops.maximum((x * x).sum(-1, keepdims=True), Tensor(1e-24, ms.float32)))
-
-
-def checkpoint_name(name: str) -> str:
-    """MindSpore calls a layer norm's parameters gamma and beta."""
-    *owner, last = name.split(".")
-    return ".".join([*owner, {"gamma": "weight", "beta": "bias"}.get(last, last)])

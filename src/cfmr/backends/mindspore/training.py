@@ -12,10 +12,10 @@ from rich.console import Console
 from cfmr.backends import trainer
 from cfmr.backends.mindspore.losses import Criterion
 from cfmr.backends.mindspore.model import CFMR
-from cfmr.backends.trainer import GRADIENT_NORM, learning_rate, run_training
+from cfmr.backends.trainer import GRADIENT_NORM, run_training, training_set
 from cfmr.batches import Batch
 from cfmr.checkpoints import Checkpoint, Tensors, check_parameters
-from cfmr.config import Config
+from cfmr.config import CFMRConfig, Config
 from cfmr.errors import InputError
 from cfmr.runs import RunData, RunDirectory, Select
 
@@ -24,9 +24,14 @@ DEVICES = {"cpu": "CPU", "gpu": "GPU", "cuda": "GPU", "ascend": "Ascend"}
 
 def build_model(config: Config, words: int) -> CFMR:
     """A new model for a vocabulary of so many words, with random parameters."""
-    if config.model.name != "CFMR":
-        raise InputError(f"model.name {config.model.name} runs on --backend pytorch only")
-    return CFMR.from_config(config, words)
+    return CFMR.from_config(published(config), words)
+
+
+def published(config: Config) -> CFMRConfig:
+    """Raises InputError if it is the configuration of another model."""
+    if not isinstance(config, CFMRConfig):
+        raise InputError(f"model {config.model.name} runs on PyTorch only; use --backend pytorch")
+    return config
 
 
 def restore(checkpoint: Checkpoint, device: str = "cpu") -> CFMR:
@@ -56,6 +61,8 @@ def use_device(name: str) -> None:
         ms.set_device(target, int(number or "0"))
     except (RuntimeError, ValueError) as error:
         raise InputError(f"--device {name}: MindSpore cannot use it ({str(error).splitlines()[0]})") from error
+    if target == "CPU":  # its queues wait for each other by spinning, which costs five times the work itself
+        ms.runtime.launch_blocking()
 
 
 class Adam:
@@ -89,7 +96,7 @@ class Adam:
             self._update(parameter, self.mean[name], self.square[name], *settings, gradient)
 
 
-class Trainer(trainer.Trainer):
+class Trainer(trainer.Trainer[Batch]):
     """One run.
 
     Args:
@@ -101,7 +108,7 @@ class Trainer(trainer.Trainer):
 
     def __init__(
         self,
-        config: Config,
+        config: CFMRConfig,
         directory: RunDirectory,
         data: RunData,
         *,
@@ -112,7 +119,8 @@ class Trainer(trainer.Trainer):
         use_device(device)
         ms.set_seed(seed)
         self.model = build_model(config, len(data.vocabulary))
-        super().__init__(self.model, config, directory, data, seed=seed, select=select)
+        rows = training_set(config, data, self.model.kept_clips)
+        super().__init__(self.model, rows, config, directory, data, seed=seed, select=select)
         self.criterion = Criterion(config.loss)
         self.trained = dict(_trained(self.model))
         self.optimizer = Adam(self.trained, config.train.optimizer.weight_decay)
@@ -139,7 +147,7 @@ class Trainer(trainer.Trainer):
         """
         self.step += 1
         (_, values), gradients = self._gradients(batch, progress)
-        self.optimizer.update(clipped(list(gradients)), learning_rate(self.config.train.optimizer, self.step))
+        self.optimizer.update(clipped(list(gradients)), self.rate())
         return dict(zip(["loss", *self._parts], values.asnumpy().tolist(), strict=True))
 
     def _losses(self, batch: Batch, progress: float) -> tuple[Tensor, Tensor]:
@@ -208,6 +216,6 @@ def train(
     """
 
     def start(run: RunDirectory, data: RunData) -> Trainer:
-        return Trainer(config, run, data, seed=seed, select=select, device=device)
+        return Trainer(published(config), run, data, seed=seed, select=select, device=device)
 
     return run_training(start, config, directory, resume=resume, seed=seed, select=select, console=console)
