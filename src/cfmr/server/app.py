@@ -6,10 +6,11 @@ import socket
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import uvicorn
 from fastapi import APIRouter, Body, FastAPI
+from fastapi.openapi.utils import get_openapi
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -21,7 +22,7 @@ from cfmr.server.known import KnownMoments
 from cfmr.server.labels import LabelStore
 from cfmr.server.library import Library
 from cfmr.server.media import Media
-from cfmr.server.problems import Problem, install
+from cfmr.server.problems import MEDIA_TYPE, Problem, install
 from cfmr.server.served import Load, Served, load_retriever
 from cfmr.server.settings import Settings
 from cfmr.server.site import ProblemDocument, Site
@@ -65,15 +66,38 @@ def create_app(site: Site) -> FastAPI:
         lifespan=life,
         docs_url=None,  # FastAPI's page loads its scripts from elsewhere
         redoc_url=None,
-        responses={"default": {"model": ProblemDocument, "description": "what went wrong"}},
     )
     install(app)
     for station in (searching, labelling, adding, learning):
         app.include_router(station.routes(site), prefix="/api")
     app.include_router(_pages(site.settings.token))
     app.mount("/static", _Static(directory=STATIC))
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     app.add_middleware(Guard, token=site.settings.token, max_upload=site.settings.max_upload)
     return app
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's description, with errors as they are: problem documents, whatever the status."""
+    if app.openapi_schema is None:
+        found = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            description=app.description,
+            routes=app.routes,
+        )
+        schemas = found["components"]["schemas"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
+        content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
+        problem = {"default": {"description": "what went wrong", "content": content}}
+        for methods in found["paths"].values():
+            for operation in methods.values():
+                operation["responses"] = {k: v for k, v in operation["responses"].items() if k[0] == "2"} | problem
+        app.openapi_schema = found
+    return app.openapi_schema
 
 
 class _Static(StaticFiles):

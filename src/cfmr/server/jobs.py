@@ -27,6 +27,7 @@ from cfmr.server.problems import Problem
 log = logging.getLogger(__name__)
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
+COMMAND = (sys.executable, "-m", "cfmr.cli")
 KEPT = 200  # jobs that are remembered
 GRACE = 5.0  # seconds between asking a process to stop and stopping it
 NICE = 10  # searching goes before
@@ -100,7 +101,7 @@ class Work:
             StepFailedError: the command failed; its last line says why.
             CancelledError: it was stopped.
         """
-        argv = [sys.executable, "-m", "cfmr.cli", *map(str, arguments)]
+        argv = [*COMMAND, *map(str, arguments)]
         self._log("$ cfmr " + " ".join(map(str, arguments)))
         # PYTHONUNBUFFERED: lines come when they are written; NO_COLOR, TERM: without escapes
         environment = os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "120"}

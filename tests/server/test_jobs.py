@@ -1,0 +1,121 @@
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cfmr.errors import InputError
+from cfmr.files import read_json, write_json
+from cfmr.server import jobs as module
+from cfmr.server.jobs import Job, Jobs, Work
+from cfmr.server.problems import Problem
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
+    monkeypatch.setattr(module, "COMMAND", (sys.executable, "-c"))
+    monkeypatch.setattr(module, "GRACE", 0.3)
+    jobs = Jobs(tmp_path / "jobs")
+    yield jobs
+    jobs.close()
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def run(jobs: Jobs, code: str, kind: str = "learn") -> Job:
+    def body(work: Work) -> dict[str, object]:
+        work.run(code, read=lambda line: (line, 0.5) if line.startswith("epoch") else None)
+        return {"model": "0001"}
+
+    return jobs.start(kind, "a title", body)
+
+
+def test_a_job_runs_a_command_and_keeps_what_it_printed(jobs: Jobs) -> None:
+    job = run(jobs, "print('epoch 1'); print('caf\\u00e9\\x1b[1m\\rlast')")
+    until(lambda: job.over)
+    assert (job.state, job.progress, job.result) == ("done", 1.0, {"model": "0001"})
+    assert job.message == "epoch 1"
+    text, offset = jobs.log(job.id)
+    assert text.split("\n")[1:] == ["epoch 1", "café", "last", ""]
+    assert jobs.log(job.id, offset) == ("", offset)
+    assert read_json(jobs.folder / job.id / "job.json")["state"] == "done"
+
+
+def test_the_last_line_of_a_command_that_fails_says_why(jobs: Jobs) -> None:
+    job = run(jobs, "import sys; print('cfmr: no such file', file=sys.stderr); sys.exit(2)")
+    until(lambda: job.over)
+    assert (job.state, job.message) == ("failed", "no such file")
+
+
+def test_a_command_that_is_killed_is_said_to_be(jobs: Jobs) -> None:
+    job = run(jobs, "import os; os.kill(os.getpid(), 9)")
+    until(lambda: job.over)
+    assert (job.state, job.message) == ("failed", "it was ended by SIGKILL")
+
+
+def test_a_job_that_goes_wrong_inside_does_not_stop_the_next(jobs: Jobs) -> None:
+    def broken(work: Work) -> dict[str, object]:
+        raise ZeroDivisionError
+
+    def refused(work: Work) -> dict[str, object]:
+        raise InputError("labels.json: no such file")
+
+    first, second = jobs.start("add", "a", broken), jobs.start("learn", "b", refused)
+    third = run(jobs, "pass", "switch")
+    until(lambda: third.over)
+    assert (first.state, second.state, third.state) == ("failed", "failed", "done")
+    assert second.message == "labels.json: no such file"
+    assert "log" in first.message
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_cancelling_ends_the_process_and_its_children(jobs: Jobs, tmp_path: Path, stubborn: bool) -> None:
+    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)" if stubborn else "pass"
+    child = f"import signal,time; {ignore}; open({str(tmp_path / 'child')!r}, 'w'); time.sleep(60)"
+    job = run(jobs, f"import subprocess,sys,signal; {ignore}; subprocess.run([sys.executable, '-c', {child!r}])")
+    until(lambda: (tmp_path / "child").exists())
+    began = time.monotonic()
+    jobs.cancel(job.id)
+    until(lambda: job.over)
+    assert job.state == "cancelled"
+    assert time.monotonic() - began < 10
+    with pytest.raises(Problem, match="over"):
+        jobs.cancel(job.id)
+
+
+def test_one_of_a_kind_waits_at_a_time_and_a_waiting_one_can_be_cancelled(jobs: Jobs) -> None:
+    running = run(jobs, "import time; print('epoch 1', flush=True); time.sleep(60)")
+    until(lambda: running.message)
+    first, second = run(jobs, "pass", "add"), run(jobs, "pass", "add")
+    assert first is second
+    assert jobs.busy("add")
+    assert jobs.cancel(first.id).state == "cancelled"
+    jobs.cancel(running.id)
+    until(lambda: running.over)
+    assert not jobs.busy("add")
+
+
+def test_closing_ends_what_runs(jobs: Jobs) -> None:
+    job = run(jobs, "import time; print('epoch 1', flush=True); time.sleep(60)")
+    until(lambda: job.message)
+    jobs.close()
+    assert job.state == "cancelled"
+
+
+def test_jobs_are_remembered_and_those_left_behind_marked(tmp_path: Path) -> None:
+    from dataclasses import asdict
+
+    for number, state in enumerate(("done", "running", "queued")):
+        write_json(tmp_path / str(number) / "job.json", asdict(Job(str(number), "learn", "x", state)))  # type: ignore[arg-type]
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "job.json").write_text('{"id": 5')
+    jobs = Jobs(tmp_path)
+    assert [(j.id, j.state) for j in reversed(jobs.all())] == [("0", "done"), ("1", "failed"), ("2", "failed")]
+    assert "server ended" in jobs.get("1").message
+    jobs.close()
