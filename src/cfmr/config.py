@@ -1,7 +1,7 @@
 """One typed description of a run; reads the original release's JSON files unchanged."""
 
 import os
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -149,11 +149,48 @@ class CFMRConfig(RunConfig):
         return self
 
 
-Config = CFMRConfig
+class DenseSizes(Section):
+    """Sizes of CFMR-Dense (Method, CFMR-Dense)."""
+
+    frames_input_size: Positive
+    words_input_size: Positive
+    hidden_size: Positive
+    rank: Positive  # directions of the features that are looked at
+    smoothing: NotNegative  # standard deviation in clips
+    clip_dropout: Probability
+    word_dropout: Probability
 
 
-class _Named(BaseModel):
-    known: ClassVar[dict[str, type[RunConfig]]] = {"CFMR": CFMRConfig}
+class DenseModel(Section):
+    """The model that compares a sentence with every clip."""
+
+    name: Literal["CFMR-Dense"]
+    config: DenseSizes
+
+
+class DenseLoss(Section):
+    """What CFMR-Dense is fitted to."""
+
+    bell_seconds: Annotated[float, Field(gt=0)]  # standard deviation of the bell around a glance
+    ridge: NotNegative  # of the closed-form start
+    within: NotNegative  # weight of the contrast with other clips of the video
+    across: NotNegative  # weight of the contrast with the clips of all videos of the batch
+
+
+class DenseConfig(RunConfig):
+    """A run of CFMR-Dense. `batch_size` counts videos, each with up to four sentences."""
+
+    model: DenseModel
+    loss: DenseLoss
+
+    @model_validator(mode="after")
+    def _features_fit(self) -> "DenseConfig":
+        self._same_sizes(self.model.config.frames_input_size, self.model.config.words_input_size)
+        return self
+
+
+Config = CFMRConfig | DenseConfig
+MODELS: dict[str, type[CFMRConfig] | type[DenseConfig]] = {"CFMR": CFMRConfig, "CFMR-Dense": DenseConfig}
 
 
 def _explain(source: str, error: ValidationError) -> InputError:
@@ -180,11 +217,10 @@ def parse_config(value: Any, source: str) -> Config:
         raise InputError(f"{source}: a configuration is a JSON object with dataset, train, model and loss")
     model = value.get("model")
     name = model.get("name") if isinstance(model, dict) else None
-    if isinstance(model, dict) and name not in _Named.known:
-        raise InputError(f"{source}: key 'model.name' is {name!r}; known are {', '.join(_Named.known)}")
-    kind = _Named.known.get(name or "CFMR", CFMRConfig)
+    if isinstance(model, dict) and name not in MODELS:
+        raise InputError(f"{source}: key 'model.name' is {name!r}; known are {', '.join(MODELS)}")
     try:
-        return kind.model_validate(value)  # type: ignore[return-value]
+        return MODELS.get(str(name), CFMRConfig).model_validate(value)
     except ValidationError as error:
         raise _explain(source, error) from None
 

@@ -5,9 +5,9 @@ Every epoch draws its random numbers from (seed, epoch) alone, so a resumed run 
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cfmr.annotations import Annotation
 from cfmr.backends import Model
-from cfmr.batches import Batch, TrainingSet
+from cfmr.batches import TrainingSet
 from cfmr.checkpoints import Checkpoint, Tensors
 from cfmr.config import Config, Optimizer
 from cfmr.errors import InputError
 from cfmr.evaluation import Encoded, constant_answer, encode, evaluate, evaluate_corpus, evaluate_glances
 from cfmr.files import write_json
 from cfmr.runs import RunData, RunDirectory, Select, load_data
+
+BatchType = TypeVar("BatchType", bound=Sized)
+BatchOf = TypeVar("BatchOf", bound=Sized, covariant=True)
 
 GRADIENT_NORM = 10.0
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # Adam's, in a checkpoint, as PARAMETER/MOMENT
@@ -35,19 +38,37 @@ def learning_rate(config: Optimizer, step: int) -> float:
     return float(config.lr * (config.warmup_updates / step) ** 0.5)
 
 
-class Trainable(Model, Protocol):
-    """A model that can be trained."""
+class Rows(Protocol[BatchOf]):
+    """Rows ready for batching."""
 
-    @property
-    def kept_clips(self) -> NDArray[np.int64]:
-        """Indices of the clips it reads, out of `max_num_frames`."""
+    durations: NDArray[np.float32]
+
+    def num_batches(self, size: int) -> int:
+        """Batches of an epoch."""
+
+    def epoch(self, size: int, rng: np.random.Generator) -> Iterator[BatchOf]:
+        """All rows once, in random order."""
 
 
-class Trainer(ABC):
+def training_set(config: Config, data: RunData, kept: NDArray[np.int64]) -> TrainingSet:
+    """The rows of a run for a model that keeps some clips of every video."""
+    sizes = config.dataset
+    return TrainingSet(
+        data.training,
+        data.features,
+        data.vocabulary,
+        max_num_frames=sizes.max_num_frames,
+        max_num_words=sizes.max_num_words,
+        kept=kept,
+    )
+
+
+class Trainer(ABC, Generic[BatchType]):
     """One run. A backend says how to take a step, and how to get parameters in and out.
 
     Args:
         model: new, on its device.
+        training: what is trained on.
         config: what to train.
         directory: where the run is written.
         data: checked rows.
@@ -57,28 +78,35 @@ class Trainer(ABC):
     first = True  # of several processes the one that validates and writes
 
     def __init__(
-        self, model: Trainable, config: Config, directory: RunDirectory, data: RunData, *, seed: int, select: Select
+        self,
+        model: Model,
+        training: Rows[BatchType],
+        config: Config,
+        directory: RunDirectory,
+        data: RunData,
+        *,
+        seed: int,
+        select: Select,
     ) -> None:
-        self._model = model
+        self._model, self.training = model, training
         self.config, self.directory, self.data = config, directory, data
         self.seed, self.select = seed, select
         self.epoch, self.step = 0, 0
         self.best: dict[str, Any] = {}
         self.lines: list[dict[str, Any]] = []
-        self.training = TrainingSet(
-            data.training,
-            data.features,
-            data.vocabulary,
-            max_num_frames=config.dataset.max_num_frames,
-            max_num_words=config.dataset.max_num_words,
-            kept=model.kept_clips,
-        )
 
     # --- what a backend adds ------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def train_step(self, batch: Batch, progress: float) -> dict[str, float]:
+    def train_step(self, batch: BatchType, progress: float) -> dict[str, float]:
         """One update; counts `step`. Returns the loss and its parts. `progress` is epoch / max_epoch."""
+
+    def begin(self) -> None:
+        """Called once before the first epoch of this process, be it of a new run or of a resumed one."""
+
+    def rate(self) -> float:
+        """The learning rate of the step that `step` counts."""
+        return learning_rate(self.config.train.optimizer, self.step)
 
     @abstractmethod
     def start_epoch(self, epoch: int) -> None:
@@ -110,6 +138,7 @@ class Trainer(ABC):
         """Train to the end and return the final figures."""
         if self.first:
             self.directory.write_config(self.config)
+        self.begin()
         with self._progress(console) as progress:
             for epoch in range(self.epoch + 1, self.config.train.max_num_epochs + 1):
                 line = self._train_epoch(epoch, progress)
@@ -143,15 +172,14 @@ class Trainer(ABC):
             rows += len(batch)
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value * len(batch)
-            rate = learning_rate(self.config.train.optimizer, self.step)
-            progress.update(task, advance=1, figures=f"loss {parts['loss']:.3f}  lr {rate:.1e}")
+            progress.update(task, advance=1, figures=f"loss {parts['loss']:.3f}  lr {self.rate():.1e}")
         self.epoch = epoch
         progress.update(task, visible=False)
         return {
             "epoch": epoch,
             "step": self.step,
             **{name: round(value / rows, 6) for name, value in sums.items()},
-            "lr": learning_rate(self.config.train.optimizer, self.step),
+            "lr": self.rate(),
             "seconds": round(time.monotonic() - began, 2),
         }
 
@@ -252,7 +280,7 @@ class Trainer(ABC):
 
 
 def run_training(
-    start: Callable[[RunDirectory, RunData], Trainer],
+    start: Callable[[RunDirectory, RunData], Trainer[Any]],
     config: Config,
     directory: Path,
     *,

@@ -1,6 +1,7 @@
 """Training on PyTorch: a step, on one process or several. Its course is in `trainer.py`."""
 
 import os
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,22 +15,25 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from cfmr.backends import trainer
-from cfmr.backends.pytorch.losses import Criterion
+from cfmr.backends.pytorch.dense import Dense, DenseCriterion, choose_scales, start_from, whiten
+from cfmr.backends.pytorch.losses import Criterion, Losses
 from cfmr.backends.pytorch.model import CFMR
-from cfmr.backends.trainer import GRADIENT_NORM, MOMENTS, learning_rate, run_training
-from cfmr.batches import Batch
+from cfmr.backends.trainer import GRADIENT_NORM, MOMENTS, BatchType, run_training, training_set
+from cfmr.batches import Batch, ClipBatch, ClipSet
 from cfmr.checkpoints import Checkpoint, Tensors, check_parameters
-from cfmr.config import Config
+from cfmr.config import CFMRConfig, Config, DenseConfig
 from cfmr.errors import InputError
 from cfmr.runs import RunData, RunDirectory, Select
 
 
-def build_model(config: Config, words: int) -> CFMR:
+def build_model(config: Config, words: int) -> CFMR | Dense:
     """A new model for a vocabulary of so many words, with random parameters."""
-    return CFMR.from_config(config, words)
+    if isinstance(config, CFMRConfig):
+        return CFMR.from_config(config, words)
+    return Dense.from_config(config)
 
 
-def restore(checkpoint: Checkpoint, device: str = "cpu") -> CFMR:
+def restore(checkpoint: Checkpoint, device: str = "cpu") -> CFMR | Dense:
     """The model of a checkpoint, in evaluation mode. Raises InputError if its parameters do not fit."""
     model = build_model(checkpoint.config, len(checkpoint.vocabulary))
     load_parameters(model, checkpoint.parameters)
@@ -84,39 +88,19 @@ class Processes:
                 dist.all_reduce(tensor)
 
 
-class Trainer(trainer.Trainer):
-    """One run.
+class Trainer(trainer.Trainer[BatchType]):
+    """A run on PyTorch, whichever model it trains."""
 
-    Args:
-        config: what to train.
-        directory: where the run is written.
-        data: checked rows.
-        select: which epoch becomes the checkpoint.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        directory: RunDirectory,
-        data: RunData,
-        *,
-        seed: int,
-        select: Select,
-        device: str = "cpu",
-        processes: Processes | None = None,
-    ) -> None:
-        self.processes = processes or Processes()
-        self.first = self.processes.first
-        torch.manual_seed(seed)
-        self.model = build_model(config, len(data.vocabulary)).to(find_device(device))
-        super().__init__(self.model, config, directory, data, seed=seed, select=select)
-        self.criterion = Criterion(config.loss)
-        optimizer = config.train.optimizer
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=optimizer.lr, weight_decay=optimizer.weight_decay, fused=True
-        )
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    processes: Processes
+    gradient_norm = GRADIENT_NORM
 
     # --- a step -------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def losses(self, batch: BatchType, progress: float) -> tuple[Losses, float]:
+        """The losses of this process's share of a batch, and which part of the whole it is."""
 
     def start_epoch(self, epoch: int) -> None:
         torch.manual_seed(int(np.random.SeedSequence([self.seed, epoch, self.processes.rank]).generate_state(1)[0]))
@@ -125,24 +109,20 @@ class Trainer(trainer.Trainer):
     def stop_training(self) -> None:
         self.model.eval()
 
-    def train_step(self, batch: Batch, progress: float) -> dict[str, float]:
+    def train_step(self, batch: BatchType, progress: float) -> dict[str, float]:
         """One update. With several processes each takes its share of the rows; gradients are those of the whole batch.
 
         Returns:
             the loss and its parts.
         """
         self.step += 1
-        share = batch.share(self.processes.rank, self.processes.number)
-        weight = len(share) / len(batch)
-        if not len(share):  # more processes than rows
-            share = batch.share(0, len(batch))
         self.optimizer.zero_grad()
-        losses = self.criterion(self.model(share, progress))
+        losses, weight = self.losses(batch, progress)
         (losses.total * weight).backward()
         self._share_gradients()
-        nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_norm)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config.train.optimizer, self.step)
+            group["lr"] = self.rate()
         self.optimizer.step()
         parts = {"loss": losses.total, **losses.parts}
         values = torch.stack([value.detach() for value in parts.values()]) * weight
@@ -185,6 +165,91 @@ class Trainer(trainer.Trainer):
                 }
 
 
+class CFMRTrainer(Trainer[Batch]):
+    """Trains the published model."""
+
+    def __init__(
+        self, config: CFMRConfig, directory: RunDirectory, data: RunData, run: "RunOptions", processes: Processes
+    ) -> None:
+        self.processes, self.first = processes, processes.first
+        torch.manual_seed(run.seed)
+        self.model = self.cfmr = CFMR.from_config(config, len(data.vocabulary)).to(find_device(run.device))
+        rows = training_set(config, data, self.cfmr.kept_clips)
+        super().__init__(self.cfmr, rows, config, directory, data, seed=run.seed, select=run.select)
+        self.criterion = Criterion(config.loss)
+        optimizer = config.train.optimizer
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=optimizer.lr, weight_decay=optimizer.weight_decay, fused=True
+        )
+
+    def losses(self, batch: Batch, progress: float) -> tuple[Losses, float]:
+        share = batch.share(self.processes.rank, self.processes.number)
+        weight = len(share) / len(batch)
+        if not len(share):  # more processes than rows
+            share = batch.share(0, len(batch))
+        return self.criterion(self.cfmr(share, progress)), weight
+
+
+class DenseTrainer(Trainer[ClipBatch]):
+    """Trains CFMR-Dense: a start in closed form, then a short descent whose rate falls as a cosine.
+
+    All clips of a batch are compared with each other, so every process sees the whole batch; a batch takes 0.1 s.
+    """
+
+    gradient_norm = 1.0
+
+    def __init__(
+        self, config: DenseConfig, directory: RunDirectory, data: RunData, run: "RunOptions", processes: Processes
+    ) -> None:
+        self.processes, self.first = processes, processes.first
+        torch.manual_seed(run.seed)
+        self.model = self.dense = Dense.from_config(config).to(find_device(run.device))
+        sizes = config.dataset
+        self.rows = ClipSet(
+            data.training,
+            data.features,
+            data.vocabulary,
+            max_num_frames=sizes.max_num_frames,
+            max_num_words=sizes.max_num_words,
+        )
+        super().__init__(self.dense, self.rows, config, directory, data, seed=run.seed, select=run.select)
+        self.loss = config.loss
+        self.criterion = DenseCriterion(config.loss)
+        optimizer = config.train.optimizer
+        scale = [self.dense.log_scale]
+        others = [p for p in self.model.parameters() if p is not self.dense.log_scale]
+        groups: list[dict[str, Any]] = [{"params": others}, {"params": scale, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=optimizer.lr, betas=(0.9, 0.98), weight_decay=optimizer.weight_decay
+        )
+
+    def begin(self) -> None:
+        if self.step:
+            whiten(self.dense, self.rows)
+            return
+        start_from(self.dense, self.rows, self.loss)
+        first = next(self.rows.epoch(self.config.train.batch_size, np.random.default_rng([self.seed, 0])))
+        choose_scales(self.dense, self.criterion, first)
+
+    def rate(self) -> float:
+        optimizer, train = self.config.train.optimizer, self.config.train
+        steps = self.rows.num_batches(train.batch_size) * train.max_num_epochs
+        warm = min(1.0, self.step / optimizer.warmup_updates)
+        return float(optimizer.lr * warm * 0.5 * (1 + np.cos(np.pi * min(self.step / steps, 1.0))))
+
+    def losses(self, batch: ClipBatch, progress: float) -> tuple[Losses, float]:
+        return self.criterion(self.dense(batch), batch), 1 / self.processes.number
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What is chosen for a run beside its configuration."""
+
+    seed: int
+    select: Select
+    device: str
+
+
 def train(
     config: Config,
     directory: Path,
@@ -205,8 +270,11 @@ def train(
         the final figures, as written to `metrics.json`.
     """
     with Processes.joined(device) as processes:
+        options = RunOptions(seed, select, device)
 
-        def start(run: RunDirectory, data: RunData) -> Trainer:
-            return Trainer(config, run, data, seed=seed, select=select, device=device, processes=processes)
+        def start(run: RunDirectory, data: RunData) -> Trainer[Any]:
+            if isinstance(config, CFMRConfig):
+                return CFMRTrainer(config, run, data, options, processes)
+            return DenseTrainer(config, run, data, options, processes)
 
         return run_training(start, config, directory, resume=resume, seed=seed, select=select, console=console)

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from cfmr.curves import DUPLICATE, MOMENTS, moments_of_curve
+from cfmr.metrics import iou
+
+curves = arrays(np.float64, st.integers(1, 80), elements=st.floats(-50, 50))
+
+
+def clips(n: int, duration: float = 1.0) -> np.ndarray:
+    edges = np.arange(n + 1) / n * duration
+    return np.stack([edges[:-1], edges[1:]], axis=1)
+
+
+def bump(n: int, centre: float, std: float, height: float = 1.0) -> np.ndarray:
+    return height * np.exp(-(((np.arange(n) + 0.5) / n - centre) ** 2) / (2 * std**2))
+
+
+@given(curves)
+def test_every_curve_has_a_moment_and_all_lie_within_the_video(curve: np.ndarray) -> None:
+    spans, scores = moments_of_curve(curve, clips(len(curve)))
+    assert 1 <= len(spans) == len(scores) <= MOMENTS
+    assert (spans[:, 0] >= 0).all()
+    assert (spans[:, 1] <= 1).all()
+    assert (spans[:, 0] < spans[:, 1]).all()
+
+
+@given(curves)
+def test_answers_come_best_first_and_are_no_duplicates(curve: np.ndarray) -> None:
+    spans, scores = moments_of_curve(curve, clips(len(curve)))
+    assert (np.diff(scores) <= 0).all()
+    for i in range(1, len(spans)):
+        assert (iou(spans[:i], spans[i]) < DUPLICATE + 1e-9).all()
+
+
+@given(curves)
+def test_the_first_moment_contains_the_highest_clip(curve: np.ndarray) -> None:
+    spans, scores = moments_of_curve(curve, clips(len(curve), len(curve)))
+    assert scores[0] == curve.max()
+    highest = np.flatnonzero(curve == curve.max()) + 0.5
+    assert ((spans[0, 0] <= highest) & (highest <= spans[0, 1])).any()
+
+
+@given(curves, st.sampled_from([0.25, 2.0, 64.0]))  # powers of two, so that no rounding decides what overlaps
+def test_spans_follow_the_unit_of_time(curve: np.ndarray, duration: float) -> None:
+    short, _ = moments_of_curve(curve, clips(len(curve)))
+    long, _ = moments_of_curve(curve, clips(len(curve), duration))
+    np.testing.assert_allclose(long, short * duration, rtol=1e-9)
+
+
+def test_a_bump_is_cut_where_it_has_fallen_by_half() -> None:
+    spans, _ = moments_of_curve(bump(400, 0.5, 0.05), clips(400))
+    half = 0.05 * np.sqrt(2 * np.log(2))
+    assert spans[0] == pytest.approx([0.5 - half, 0.5 + half], abs=0.005)
+
+
+def test_the_higher_of_two_bumps_comes_first_and_both_are_found() -> None:
+    curve = bump(200, 0.2, 0.04, 1.0) + bump(200, 0.7, 0.04, 3.0)
+    spans, _ = moments_of_curve(curve, clips(200))
+    assert spans[0].mean() == pytest.approx(0.7, abs=0.01)
+    assert any(abs(span.mean() - 0.2) < 0.02 for span in spans[1:])
+
+
+def test_clips_of_overlapping_windows_become_one_timeline() -> None:
+    first, second = clips(60, 60), clips(60, 60) + 30.4
+    curve = np.exp(-((np.concatenate([first, second]).mean(1) - 50) ** 2) / 18)
+    spans, _ = moments_of_curve(curve, np.concatenate([first, second]))
+    assert spans[0].mean() == pytest.approx(50, abs=1)
+    assert np.diff(spans[0])[0] == pytest.approx(2 * 3 * np.sqrt(2 * np.log(2)), abs=2)
