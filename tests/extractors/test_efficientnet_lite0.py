@@ -30,9 +30,12 @@ def test_features_are_those_of_the_published_network(height: int, width: int) ->
     model.load_state_dict(torch.load(weights_file(), weights_only=True))
     model.eval()
     image = (torch.from_numpy(frames).float().permute(0, 3, 1, 2) - 127) / 128
+    half_way = []
+    model._blocks[10].register_forward_hook(lambda block, given, made: half_way.append(made))
     with torch.no_grad():
         grid = model.extract_features(image)
-    pooled, own_grid = Network()(frames)
+    pooled, own_grid, middle = Network()(frames)
+    np.testing.assert_allclose(middle, half_way[0].numpy(), atol=1e-4)
     np.testing.assert_allclose(own_grid, grid.numpy(), atol=1e-4)
     np.testing.assert_allclose(pooled, grid.mean((2, 3)).numpy(), atol=1e-4)
 
@@ -43,18 +46,18 @@ def test_a_cockatoo_is_seen_as_a_parrot(shared: Path) -> None:
     with Video(shared / "video" / "cockatoo.mp4") as video:
         frame = next(video.frames(fps=1, start=11)).rgb(224, 224)
     weights = read_torch(weights_file())
-    pooled, _ = Network()(frame[None])
+    pooled, _, _ = Network()(frame[None])
     scores = weights["_fc.weight"] @ pooled[0] + weights["_fc.bias"]
     assert set(scores.argsort()[-2:]) == {87, 89}  # African grey, sulphur-crested cockatoo
 
 
 def test_the_graph_is_kept_and_read_again(own_cache: Path, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     efficientnet_lite0._model.cache_clear()
-    first, _ = Network()(frames[:1, :64, :64])
+    first, _, _ = Network()(frames[:1, :64, :64])
     assert [path.suffix for path in own_cache.iterdir()] == [".onnx"]
     efficientnet_lite0._model.cache_clear()
     monkeypatch.setattr(efficientnet_lite0, "build_graph", None)
-    second, _ = Network()(frames[:1, :64, :64])
+    second, _, _ = Network()(frames[:1, :64, :64])
     np.testing.assert_array_equal(first, second)
 
 

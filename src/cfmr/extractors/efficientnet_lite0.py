@@ -4,7 +4,8 @@ Two clips a second. One frame of each goes through the network; all that the cli
 through `motion`, small and gray. A feature is, one after the other:
 
 - 1280: the network's average over the picture;
-- 256: the network's average over what moves (a fixed random projection of it), so that one knows who moved;
+- 112 and 112: average and maximum of what it knows half-way, on a grid twice as fine: what is small, its colour;
+- 256 and 112: the network's average over what moves (the first a fixed random projection), so that one knows who moved;
 - the motion itself (`motion.describe`), since one frame cannot tell left from right.
 
 Network: EfficientNet-Lite0 (Tan and Le, 2019; the Lite variant has no squeeze-and-excitation and ReLU6), ImageNet
@@ -34,19 +35,21 @@ from cfmr.video import Video
 
 CHANNELS = 1280
 _BLOCKS = 16
+_MIDDLE, _MIDDLE_CHANNELS = 10, 112  # the block that is half-way, the last one at a sixteenth of the picture's size
 _STRIDES = {1: 2, 3: 2, 5: 2, 11: 2}  # of the depthwise convolution of these blocks; 1 elsewhere
 _EPSILON = 1e-3  # of batch normalisation
-_GRAPH = 1  # raised whenever the graph below changes
+_GRAPH = 2  # raised whenever the graph below changes
 
 _FPS = 12.0
 _SEEN = 3  # which of a clip's frames the network sees
-_AREA, _STEP = 192 * 144, 16  # pixels of what the network sees, about; its sides are multiples of the step
+_AREA, _STEP = 256 * 192, 16  # pixels of what the network sees, about; its sides are multiples of the step
 _GRAY_AREA = 64 * 48
 _MOVING_DIM = 256
 _BLOCK = 16  # clips computed at a time
 _STILL = 0.02  # share of the picture that has to move for its average to count half
 
 Parameters = dict[str, npt.NDArray[np.float32]]
+Map = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,8 @@ class EfficientNetLite0:
     """
 
     name = "efficientnet-lite0"
-    version = 1
-    dim = CHANNELS + _MOVING_DIM + motion.DIM
+    version = 2
+    dim = CHANNELS + 3 * _MIDDLE_CHANNELS + _MOVING_DIM + motion.DIM
     clips_per_second = _FPS / motion.FRAMES_PER_CLIP
 
     def __init__(self, threads: int = 1) -> None:
@@ -100,9 +103,11 @@ class EfficientNetLite0:
             return Extraction(np.concatenate(blocks), video.end, video.damage)
 
     def _features(self, images: npt.NDArray[np.uint8], gray: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        pooled, grid = self._network(images)
+        pooled, grid, middle = self._network(images)
         moves, where = motion.describe(gray)
-        return np.concatenate([pooled, _projected(_moving(grid, where)), moves], axis=1)
+        still = [pooled, middle.mean(axis=(2, 3)), middle.max(axis=(2, 3))]
+        moving = [_projected(_moving(grid, where)), _moving(middle, where)]
+        return np.concatenate([*still, *moving, moves], axis=1)
 
 
 def _sides(size: tuple[int, int], area: int, step: int) -> tuple[int, int]:
@@ -195,13 +200,15 @@ class Network:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(_model(), options, providers=["CPUExecutionProvider"])
 
-    def __call__(self, frames: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """RGB frames (n, height, width, 3) -> features (n, 1280) and the map they are the mean of, (n, 1280, h, w).
+    def __call__(self, frames: npt.NDArray[np.uint8]) -> tuple[Map, Map, Map]:
+        """Look at RGB frames (n, height, width, 3).
 
-        h and w are height and width by 32, rounded up.
+        Returns:
+            features (n, 1280), the map they are the mean of, (n, 1280, h, w), and the map half-way, (n, 112, 2h, 2w);
+            h and w are height and width by 32, and 2h and 2w by 16, rounded up.
         """
-        pooled, grid = self._session.run(["pooled", "grid"], {"frames": frames})
-        return pooled, grid
+        pooled, grid, middle = self._session.run(["pooled", "grid", "middle"], {"frames": frames})
+        return pooled, grid, middle
 
 
 def weights_file() -> Path:
@@ -258,18 +265,20 @@ class _Builder:
         self.constants: list[Any] = []
 
     def model(self) -> Any:
-        """frames (n, height, width, 3) uint8 -> pooled (n, 1280), grid (n, 1280, h, w)."""
+        """frames (n, height, width, 3) uint8 -> pooled (n, 1280), grid (n, 1280, h, w), middle (n, 112, 2h, 2w)."""
         from onnx import TensorProto, checker, helper
 
-        for name, value in (("zero", 0.0), ("six", 6.0), ("middle", 127.0), ("scale", 1 / 128)):
+        for name, value in (("zero", 0.0), ("six", 6.0), ("offset", 127.0), ("scale", 1 / 128)):
             self.constant(name, np.array(value, dtype=np.float32))
         self.node("Cast", ["frames"], "values", to=TensorProto.FLOAT)
-        self.node("Sub", ["values", "middle"], "centred")
+        self.node("Sub", ["values", "offset"], "centred")
         self.node("Mul", ["centred", "scale"], "scaled")
         x = self.node("Transpose", ["scaled"], "image", perm=[0, 3, 1, 2])
         x = self.convolution(x, "_conv_stem", "_bn0", stride=2)
         for number in range(_BLOCKS):
             x = self.block(x, f"_blocks.{number}.", _STRIDES.get(number, 1))
+            if number == _MIDDLE:
+                self.node("Identity", [x], "middle")
         x = self.convolution(x, "_conv_head", "_bn1", out="grid")
         self.node("GlobalAveragePool", [x], "mean")
         self.node("Flatten", ["mean"], "pooled")
@@ -280,6 +289,7 @@ class _Builder:
             [
                 helper.make_tensor_value_info("pooled", TensorProto.FLOAT, ["n", CHANNELS]),
                 helper.make_tensor_value_info("grid", TensorProto.FLOAT, ["n", CHANNELS, "h", "w"]),
+                helper.make_tensor_value_info("middle", TensorProto.FLOAT, ["n", _MIDDLE_CHANNELS, "hh", "ww"]),
             ],
             self.constants,
         )
