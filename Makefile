@@ -5,14 +5,19 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # torch comes first and alone: a range asked for by another package could pick another build of it
 TORCH := torch==2.13.0
+# MindSpore needs another numpy than the rest, and so an environment of its own
+MINDSPORE := .venv-mindspore
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-mindspore lint format clean
 
 demo: $(READY)
 	$(BIN)/cfmr demo
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+test-mindspore: $(MINDSPORE)/.ready
+	$(MINDSPORE)/bin/python -m pytest tests/backends/mindspore tests/test_ckpt.py tests/test_parity.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -30,5 +35,13 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[train,serve,dev]"
 	touch $(READY)
 
+$(MINDSPORE)/.ready: pyproject.toml constraints-mindspore.txt
+	$(PYTHON) -m venv $(MINDSPORE)
+	$(MINDSPORE)/bin/pip install --quiet --upgrade pip
+	$(MINDSPORE)/bin/pip install --quiet --constraint constraints-mindspore.txt $(TORCH)
+	$(MINDSPORE)/bin/pip install --quiet --constraint constraints-mindspore.txt \
+		--editable ".[mindspore]" hypothesis pytest pytest-timeout
+	touch $(MINDSPORE)/.ready
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf $(VENV) $(MINDSPORE) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info

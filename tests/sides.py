@@ -38,6 +38,8 @@ class Side:
         vocabulary = len(parameters["fc_comp.weight"])
         if name == "mindspore":
             from cfmr.backends.mindspore import losses, model, training
+
+            training.use_device("CPU")
         else:
             from cfmr.backends.pytorch import losses, model, training  # type: ignore[no-redef]
         self.criterion = losses.Criterion(loss)
