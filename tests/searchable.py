@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,24 +52,28 @@ def save_checkpoint(world: World, path: Path, seed: int = 0) -> Path:
     return path
 
 
-def save_dense_checkpoint(world: World, path: Path) -> Path:
-    """CFMR-Dense with random parameters."""
-    value = json.loads(world.config.read_text())
-    dataset = value["dataset"]
+def dense_config(world: World) -> dict[str, Any]:
+    """The world's configuration for CFMR-Dense."""
+    value: dict[str, Any] = json.loads(world.config.read_text())
     value["model"] = {
         "name": "CFMR-Dense",
         "config": {
-            "frames_input_size": dataset["frame_dim"],
-            "words_input_size": dataset["word_dim"],
+            "frames_input_size": value["dataset"]["frame_dim"],
+            "words_input_size": value["dataset"]["word_dim"],
             "hidden_size": 16,
             "rank": 12,
             "smoothing": 1.0,
-            "clip_dropout": 0.0,
-            "word_dropout": 0.0,
+            "clip_dropout": 0.1,
+            "word_dropout": 0.1,
         },
     }
-    value["loss"] = {"bell_seconds": 2.5, "ridge": 1.0, "within": 1.0, "across": 1.0}
-    config = parse_config(value, "made up")
+    value["loss"] = {"bell_seconds": 1.5, "ridge": 1.0, "within": 1.0, "across": 1.0}
+    return value
+
+
+def save_dense_checkpoint(world: World, path: Path) -> Path:
+    """CFMR-Dense with random parameters."""
+    config = parse_config(dense_config(world), "made up")
     assert isinstance(config, DenseConfig)
     sentences = [row.sentence for row in load_annotations(world.training)]
     vocabulary = Vocabulary.build(sentences, load_word_vectors(config.dataset.vocab_path), 100)

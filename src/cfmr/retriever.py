@@ -28,7 +28,7 @@ DUPLICATE = 0.5  # moments of one video that overlap more than this are one
 CURVE_POINTS = 200
 MOST = 1000  # answers to one query
 TRUSTED = 0.65  # a threshold has to be right for such a share of the sentences it was chosen on; guessing is for 0.5
-ROWS = 256  # of a model read by curve, the best rows looked at first
+ROWS = 12  # of a model read by curve, so many rows for each moment asked for are looked at first
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,7 @@ def _read_off_curves(index: EmbeddedIndex, query: Query, top: int, selection: Se
     """
     from cfmr.curves import moments_of_curve
 
-    asked, read, hits = ROWS, set[str](), list[Hit]()
+    asked, read, hits = max(64, ROWS * top), set[str](), list[Hit]()
     while True:
         rows = index.top(query.vector, asked, selection)
         for row in rows:
