@@ -6,6 +6,11 @@ import time
 from pathlib import Path
 
 
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     command, *rest = sys.argv[1:]
     options = dict(zip(rest[::2], rest[1::2], strict=False)) if command != "extract" else {}
@@ -16,19 +21,19 @@ def main() -> int:
         run = Path(options["--log"]) / options["--tag"]
         (run / "last").mkdir(parents=True)
         for epoch in range(1, config["train"]["max_num_epochs"] + 1):
-            print(f"epoch {epoch}: loss {1 / epoch:.3f}", flush=True)
+            say(f"epoch {epoch}: loss {1 / epoch:.3f}")
             if "slow" in said:
                 time.sleep(30)
         if "dies" in said:
-            print("cfmr: there is no room left", file=sys.stderr)
+            say("cfmr: there is no room left")
             return 2
         (run / "checkpoint").mkdir()
         (run / "checkpoint" / "rows.json").write_text(json.dumps(rows))
     elif command == "index":
         Path(options["--out"]).mkdir(exist_ok=True)
-        print("indexed")
+        say("indexed")
     elif command == "extract":
-        print("1/2 videos\n2/2 videos")
+        say("1/2 videos\n2/2 videos")
     return 0
 
 

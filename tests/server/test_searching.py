@@ -74,7 +74,7 @@ def test_the_curve_comes_with_what_is_known(settings: Settings, tmp_path: Path) 
     )
     from dataclasses import replace
 
-    with opened(replace(settings, annotations=(tmp_path / "known.json",))) as (site, client):
+    with opened(replace(settings, annotations=(tmp_path / "known.json",))) as (_, client):
         client.post("/api/labels", json={"video": "kitchen", "glance": 4.0, "sentence": "it stops", "author": "Ada"})
         answer = client.get("/api/curve", params={"q": "a red square moves right", "video": "kitchen"}).json()
         assert answer["known"] == [[1.0, 3.0]]
