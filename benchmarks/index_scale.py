@@ -13,6 +13,7 @@ others need `cfmr[bench]`.
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -304,7 +305,9 @@ def build(work: Path, size: int, engine: str) -> dict[str, Any]:
     builders[engine]()
     seconds = time.perf_counter() - began
     disk = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-    return {"build_seconds": round(seconds, 1), "bytes_on_disk": disk}
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    processor = round(used.ru_utime + used.ru_stime, 1)
+    return {"build_seconds": round(seconds, 1), "build_processor_seconds": processor, "bytes_on_disk": disk}
 
 
 def run(arguments: argparse.Namespace) -> None:
