@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-BLOCK = 8192  # rows scored or expanded at a time
+BLOCK = 4096  # rows scored or expanded at a time
 
 
 @dataclass(frozen=True, slots=True)

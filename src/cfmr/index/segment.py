@@ -105,7 +105,7 @@ def write_segment(
     name: str,
     first_row: int,
     videos: Sequence[VideoRows],
-    scales: Sequence[Floats] | None,
+    scales: Floats | None,
 ) -> SegmentPart:
     """Write videos as a new segment. Nothing refers to it until a manifest does."""
     path = root / name
@@ -121,6 +121,6 @@ def write_segment(
         "videos.json": disk.write_json(path / "videos.json", table),
     }
     if scales is not None:
-        files["scales.npy"] = disk.write_array(path / "scales.npy", scales, total)
+        files["scales.npy"] = disk.write_array(path / "scales.npy", [scales], total)
     disk.sync_directory(path)
     return SegmentPart(Part(name, files), first_row, total)

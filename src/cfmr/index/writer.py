@@ -236,9 +236,9 @@ class IndexWriter:
     def _append(self, videos: Sequence[VideoRows]) -> None:
         """Write videos as one more segment."""
         assert self._codec is not None
-        scales = [s for v in videos if (s := self._codec.scales(v.rows)) is not None]
+        scales = self._codec.scales(np.concatenate([v.rows for v in videos]))
         name = self._new_part("segment")
-        entry = write_segment(self.root, name, self._manifest.next_row, videos, scales or None)
+        entry = write_segment(self.root, name, self._manifest.next_row, videos, scales)
         self._set_segments([*self._manifest.segments, entry])
         self._manifest = replace(self._manifest, next_row=self._manifest.next_row + entry.rows)
         at = len(self._manifest.segments) - 1
