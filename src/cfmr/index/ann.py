@@ -25,7 +25,7 @@ faiss: Any = untyped_faiss
 Ids = NDArray[np.int64]
 
 PROJECTED = 256  # numbers a vector keeps
-POINTS_PER_LIST = 40  # training points a centroid
+POINTS_PER_LIST = 32  # training points a centroid
 RECALL = 0.99  # of the exact top ten, that `tune` asks for
 FILE, PROJECTION = "ivf.faiss", "projection.npy"
 
@@ -43,9 +43,9 @@ class Ann:
         """(n, dim) -> (n, PROJECTED)."""
         return vectors if self.projection is None else np.ascontiguousarray(vectors @ self.projection.T)
 
-    def add(self, ids: Ids, vectors: Floats) -> None:
-        """Add vectors under their row numbers."""
-        self.ivf.add_with_ids(self.project(vectors), np.ascontiguousarray(ids))
+    def add(self, ids: Ids, projected: Floats) -> None:
+        """Add projected vectors under their row numbers."""
+        self.ivf.add_with_ids(np.ascontiguousarray(projected), np.ascontiguousarray(ids))
 
     def search(self, vector: Floats, count: int, allowed: "Allowed | None" = None) -> Ids:
         """Row numbers of about the `count` best vectors, best first; fewer if the lists looked at hold no more."""
@@ -110,7 +110,7 @@ def train(rows: int, sample: Callable[[int], Iterable[Floats]]) -> Ann:
         quantizer, width, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
     )
     ivf.cp.spherical = True
-    ivf.cp.niter = 8
+    ivf.cp.niter = 6
     ivf.cp.min_points_per_centroid = 1
     ann = Ann(ivf, projection)
     points = [ann.project(b) for b in first]

@@ -358,10 +358,12 @@ class IndexWriter:
         return self._codec.expand(segment.rows[places], scales)
 
     def _encode(self, ann: Any, segment: Segment) -> None:
+        assert self._codec is not None
+        projected = self._codec.projected(ann.projection)
         for low in range(0, segment.entry.rows, BLOCK):
             places = slice(low, min(low + BLOCK, segment.entry.rows))
             ids = np.arange(places.start, places.stop, dtype=np.int64) + segment.first_row
-            ann.add(ids, self._vectors(segment, places))
+            ann.add(ids, projected(segment.rows[places], None if segment.scales is None else segment.scales[places]))
 
     def _tuned(self, entry: AnnPart) -> AnnPart:
         """Choose how many lists to look at, from queries like those that will come, or else from stored moments."""

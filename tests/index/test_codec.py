@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cfmr.index.codec import Codec
+
+
+def made_codec(seed: int, concepts: int = 3, size: int = 5, width: int = 4) -> Codec:
+    rng = np.random.default_rng(seed)
+    return Codec(
+        width,
+        rng.standard_normal((concepts, size, width)).astype(np.float32),
+        rng.standard_normal((concepts, size)).astype(np.float32),
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 20))
+def test_a_row_scores_as_the_sum_of_its_concepts_cosines(seed: int, count: int) -> None:
+    codec, rng = made_codec(seed), np.random.default_rng(seed)
+    rows = rng.standard_normal((count, 4)).astype(np.float32)
+    query = rng.standard_normal((3, 5)).astype(np.float32)
+    query /= np.linalg.norm(query, axis=1, keepdims=True)
+    assert codec.weight is not None
+    assert codec.bias is not None
+    concepts = np.einsum("kij,nj->nki", codec.weight, rows) + codec.bias
+    cosines = np.einsum("nki,ki->nk", concepts, query) / np.linalg.norm(concepts, axis=2)
+    scores = codec.score(rows, codec.scales(rows), codec.probe(query.ravel()))
+    np.testing.assert_allclose(scores, cosines.sum(1), atol=1e-4)
+    np.testing.assert_allclose(codec.expand(rows, codec.scales(rows)) @ query.ravel(), cosines.sum(1), atol=1e-4)
+
+
+@pytest.mark.parametrize("codec", [made_codec(1), Codec(15)], ids=["concepts", "plain"])
+def test_projecting_at_once_is_projecting_what_rows_stand_for(codec: Codec) -> None:
+    rng = np.random.default_rng(2)
+    rows = rng.standard_normal((9, codec.width)).astype(np.float32)
+    projection = rng.standard_normal((6, 15)).astype(np.float32)
+    scales = codec.scales(rows)
+    expected = codec.expand(rows, scales) @ projection.T
+    np.testing.assert_allclose(codec.projected(projection)(rows, scales), expected, atol=1e-4)
+    np.testing.assert_allclose(codec.projected(None)(rows, scales), codec.expand(rows, scales), atol=1e-6)
+
+
+def test_parameters_survive_being_written() -> None:
+    codec = made_codec(3)
+    again = Codec.from_array(codec.width, codec.array())
+    np.testing.assert_array_equal(again.weight, codec.weight)
+    np.testing.assert_array_equal(again.bias, codec.bias)
+    assert Codec.from_array(7, Codec(7).array()) == Codec(7)
