@@ -1,6 +1,5 @@
 """Training on MindSpore: a step. Its course is in `trainer.py`."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +121,7 @@ class Trainer(trainer.Trainer[Batch]):
         rows = training_set(config, data, self.model.kept_clips)
         super().__init__(self.model, rows, config, directory, data, seed=seed, select=select)
         self.criterion = Criterion(config.loss)
-        self.trained = dict(_trained(self.model))
+        self.trained = trained_parameters(self.model)
         self.optimizer = Adam(self.trained, config.train.optimizer.weight_decay)
         self._parts: list[str] = []
         self._gradients = ms.value_and_grad(
@@ -180,12 +179,13 @@ class Trainer(trainer.Trainer[Batch]):
                 self.optimizer.square[name].set_data(Tensor(np.array(moments[f"{name}/exp_avg_sq"])))
 
 
-def _trained(model: CFMR) -> Iterator[tuple[str, Parameter]]:
+def trained_parameters(model: CFMR) -> dict[str, Parameter]:
     """Parameters that a loss depends on. Encoders own a cross-attention that they never run."""
-    for name, parameter in model.checkpoint_parameters().items():
-        unread = "encoder_attn" in name and not name.startswith("cross_decoder")
-        if not unread and name != "vid_pred_vec":
-            yield name, parameter
+
+    def read(name: str) -> bool:
+        return name != "vid_pred_vec" and ("encoder_attn" not in name or name.startswith("cross_decoder"))
+
+    return {name: value for name, value in model.checkpoint_parameters().items() if read(name)}
 
 
 def clipped(gradients: list[Tensor], limit: float = GRADIENT_NORM) -> list[Tensor]:
