@@ -322,8 +322,9 @@ def run(arguments: argparse.Namespace) -> None:
             environment = {**os.environ, "OMP_NUM_THREADS": threads, "LANCE_CPU_THREADS": threads}
             if part == "measure":
                 environment |= {"OPENBLAS_NUM_THREADS": "1", "LANCE_IO_THREADS": "1", "RAYON_NUM_THREADS": "1"}
+            prefix = arguments.prefix.split() if part == "measure" else []
             done = subprocess.run(
-                [*command, "--engine", engine, "--setting", str(arguments.setting)],
+                [*prefix, *command, "--engine", engine, "--setting", str(arguments.setting)],
                 stdout=subprocess.PIPE,
                 text=True,
                 check=True,
@@ -390,6 +391,7 @@ def main() -> None:
         "--setting", type=int, default=0, help="efSearch of HNSW, nprobes of LanceDB; 0: a good default"
     )
     parser.add_argument("--keep", action="store_true", help="keep built indices, and measure those that are there")
+    parser.add_argument("--prefix", default="", help="measure under this command; 'chrt -f 10' on a busy machine")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     if arguments.part == "rows":
