@@ -202,3 +202,17 @@ def test_a_file_that_mindspore_saved_is_converted(trained: World, tmp_path: Path
     (tmp_path / "config.json").write_text(json.dumps(config))
     converted, _ = convert(tmp_path / "model.ckpt", tmp_path / "config.json")
     assert same(converted.parameters, checkpoint.parameters)
+
+
+def test_a_checkpoint_is_indexed_and_searched_where_pytorch_is_not(
+    trained: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    said = ["--annotations", str(trained.training), "--annotations", str(trained.test)]
+    index = str(tmp_path / "index")
+    arguments = ["index", "--checkpoint", str(trained.root / "run/checkpoint"), "--features", str(trained.features)]
+    built = CliRunner().invoke(app, [*arguments, *said, "--out", index, "--backend", "mindspore"])
+    assert built.exit_code == 0, built.output
+    found = CliRunner().invoke(app, ["search", "dog runs", "--index", index, "--top", "3"])
+    assert found.exit_code == 0, found.output
+    assert "of 12 videos" in found.stdout
