@@ -158,9 +158,9 @@ def report(
 
 @app.command("index")
 def index_videos(
-    checkpoint: Annotated[Path, typer.Option(help="the model: a checkpoint, or a run's directory")],
-    features: Annotated[Path, typer.Option(help="HDF5 feature file of the videos")],
     out: Annotated[Path, typer.Option(help="index directory; if it exists, videos are added to it")],
+    checkpoint: Annotated[Path | None, typer.Option(help="the model: a checkpoint, or a run's directory")] = None,
+    features: Annotated[Path | None, typer.Option(help="HDF5 feature file of the videos")] = None,
     videos: Annotated[
         Path | None, typer.Option(help="folder of the video files, for --save-clips and the page")
     ] = None,
@@ -184,9 +184,13 @@ def index_videos(
     device: Annotated[str, typer.Option(help="cpu, cuda; with mindspore CPU, GPU, Ascend")] = "cpu",
 ) -> None:
     """Index videos for searching; run again with new videos, it adds them."""
-    from cfmr.index.build import build_index
+    from cfmr.index.build import build_index, edit_index
     from cfmr.index.progress import shown
 
+    if checkpoint is None or features is None:
+        for line in edit_index(out, remove=remove or (), engine=engine).lines(out):
+            typer.echo(line)
+        return
     with shown() as progress:
         report = build_index(
             checkpoint,
@@ -263,6 +267,21 @@ def extract(
     print_summary(summary, out)
     if any(found[video] in videos for video in summary.failed):  # in a folder there may be anything
         raise SystemExit(2)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="where everything goes; a second run reuses what is there")] = Path(
+        "runs/demo"
+    ),
+    videos: Annotated[int, typer.Option(help="how many to render; 40 make a small demo")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="of the world and of training")] = 0,
+    published: Annotated[bool, typer.Option(help="train the published model too, to stand beside")] = True,
+) -> None:
+    """Render videos, learn from one click per sentence, find moments by sentence."""
+    from cfmr.demo.run import run_demo
+
+    run_demo(out, videos, seed, published=published)
 
 
 @app.command()

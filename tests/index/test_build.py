@@ -11,7 +11,7 @@ from cfmr.backends import load_model
 from cfmr.checkpoints import Checkpoint
 from cfmr.errors import InputError
 from cfmr.features import FeatureStore, FeatureWriter
-from cfmr.index.build import RowEncoder, Windowing, build_index, windows
+from cfmr.index.build import RowEncoder, Windowing, build_index, edit_index, windows
 from cfmr.index.store import EmbeddedIndex
 from cfmr.retriever import MomentRetriever
 from searchable import Searchable, make_searchable, save_checkpoint
@@ -87,6 +87,17 @@ def test_a_video_can_be_removed(made: Searchable) -> None:
     assert "v01" not in {v.id for v in EmbeddedIndex.open(made.index).videos()}
     with pytest.raises(InputError, match="no video 'v99'"):
         made.build(remove=["v99"])
+
+
+def test_a_video_can_be_removed_without_model_and_features(made: Searchable, tmp_path: Path) -> None:
+    assert edit_index(made.index, remove=["v01"]).removed == 1
+    assert edit_index(made.index, engine="ivf").engine == "ivf"
+    assert len(EmbeddedIndex.open(made.index).videos()) == 11
+    with pytest.raises(InputError, match="--checkpoint and --features"):
+        edit_index(made.index)
+    with pytest.raises(InputError, match="no index here"):
+        edit_index(tmp_path / "nowhere", remove=["v01"])
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_another_model_is_refused_and_both_are_named(made: Searchable, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from cfmr.evaluation import encode_sentences
 from cfmr.features import FeatureStore
 from cfmr.index import disk, text_onnx
 from cfmr.index.codec import Codec, Floats
+from cfmr.index.manifest import read_manifest
 from cfmr.index.segment import Value, Video, VideoRows
 from cfmr.index.text import GRAPH, VECTORS, WORDS, SentenceEncoder
 from cfmr.index.video_files import video_file
@@ -391,6 +392,23 @@ def read_metadata(path: Path) -> dict[str, dict[str, Value]]:
         if not isinstance(values, dict) or not all(isinstance(v, str | int | float | bool) for v in values.values()):
             raise InputError(f"{path}: the metadata of {video!r} is not an object of texts, numbers or booleans")
     return content
+
+
+def edit_index(out: Path, *, remove: Sequence[str] = (), engine: str | None = None) -> Report:
+    """Take videos out of an index, or change how it is searched; no model and no features are needed for that.
+
+    Raises:
+        InputError: nothing is asked for, there is no index, or a video is not in it.
+    """
+    if not remove and engine is None:
+        raise InputError("adding videos needs --checkpoint and --features; without them --remove or --engine is left")
+    read_manifest(out)  # before a directory is made where there is none
+    with IndexWriter.open(out) as writer:
+        if engine is not None:
+            writer.set_engine(engine)
+        writer.remove(remove)
+        writer.commit()
+        return Report(0, 0, len(remove), 0, writer.rows, writer.engine, dict(writer.notes))
 
 
 def build_index(
