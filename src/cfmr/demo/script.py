@@ -20,6 +20,8 @@ SHORTEST, LONGEST = 15.0, 40.0  # a video, seconds
 SMALLEST_SHARE, LARGEST_SHARE = 0.06, 0.5  # an event, of its video
 FEWEST, MOST = 3, 7  # sentences a video
 MOST_AT_ONCE = 2  # events
+OVERLAPPING = 0.4  # chance that an event may happen while another one does
+SECONDS_AN_EVENT = 4.2  # a short video has few events
 PAUSE = 1.2  # seconds between two events of one actor
 HELD_OUT_SHARE = 0.2  # of all pairs of actor and event, which training never shows
 CROWDED = 0.3  # share of an actor's picture that may be hidden on average
@@ -89,12 +91,13 @@ def write_script(rng: np.random.Generator, hidden: frozenset[Pair], test: bool) 
 
 def _draft(rng: np.random.Generator, hidden: frozenset[Pair], test: bool) -> Script | None:
     duration = _on_frame(rng.uniform(SHORTEST, LONGEST))
-    wanted = int(rng.integers(FEWEST, MOST + 1))
+    wanted = int(rng.integers(FEWEST, min(MOST, int(duration / SECONDS_AN_EVENT)) + 1))
     events: list[Event] = []
-    for _ in range(wanted + int(rng.integers(0, 3))):
+    for _ in range(wanted + int(rng.integers(0, 2))):
         for _ in range(30):
             event = _draw_event(rng, duration, events, hidden, test)
-            if event is not None and _fits(event, events):
+            alone = rng.random() > OVERLAPPING
+            if event is not None and _fits(event, events, 1 if alone else MOST_AT_ONCE):
                 events.append(event)
                 break
     scene = str(rng.choice(list(SCENES)))
@@ -160,14 +163,14 @@ def _draw_heading(rng: np.random.Generator, kind: str) -> str:
     return str(rng.choice(["left", "right"])) if kind in DUETS else ""
 
 
-def _fits(event: Event, events: list[Event]) -> bool:
+def _fits(event: Event, events: list[Event], most_at_once: int) -> bool:
     together = [other for other in events if other.start < event.end and event.start < other.end]
     for other in events:
         too_close = other.start - PAUSE < event.end and event.start < other.end + PAUSE
         if too_close and set(other.actors) & set(event.actors):
             return False
     return all(
-        sum(other.start <= time < other.end for other in together) < MOST_AT_ONCE
+        sum(other.start <= time < other.end for other in together) < most_at_once
         for time in [event.start, *(other.start for other in together if other.start >= event.start)]
     )
 
@@ -186,7 +189,7 @@ def _stage(rng: np.random.Generator, events: list[Event], duration: float) -> li
             window = _window(rng, actor, chain, events, duration)
             tries = [_solo(rng, actor, chain, window) for _ in range(16)]
             scenes.append([(a,) for a in tries if a is not None])
-    if rng.random() < 0.45:
+    if rng.random() < 0.4:
         scenes.append([(_bystander(rng, cast, duration),) for _ in range(4)])
     for candidates in scenes:
         if not candidates:
@@ -235,12 +238,12 @@ def _window(
 
 def _linger(rng: np.random.Generator) -> float:
     """Seconds that an actor is on screen before or after its events: mostly short, sometimes long."""
-    low, high = ((0.2, 0.9), (0.9, 3.0), (3.0, 7.0))[rng.choice(3, p=(0.6, 0.3, 0.1))]
+    low, high = ((0.2, 0.9), (0.9, 3.0), (3.0, 7.0))[rng.choice(3, p=(0.65, 0.27, 0.08))]
     return float(rng.uniform(low, high))
 
 
 def _solo(rng: np.random.Generator, actor: Actor, chain: list[Event], window: tuple[float, float]) -> Appearance | None:
-    size = rng.uniform(84, 122)
+    size = rng.uniform(92, 132)
     scale = {"grows": 0.6, "shrinks": 1.25}.get(chain[0].kind, 1.0)
     pose = Pose(rng.uniform(0.5 * size, WIDTH - 0.5 * size), rng.uniform(0.5 * size, HEIGHT - 0.5 * size), scale)
     acts: list[Act] = []
@@ -284,7 +287,7 @@ def _inside(pose: Pose, size: float) -> bool:
 
 def _duet(rng: np.random.Generator, event: Event, windows: list[tuple[float, float]]) -> tuple[Appearance, ...]:
     """Both actors of a duet: two that come together, or one that passes another that stands still."""
-    sizes = rng.uniform(78, 100, 2)
+    sizes = rng.uniform(86, 106, 2)
     sign = HEADINGS[event.heading][0]
     y = rng.uniform(0.55 * sizes.max(), HEIGHT - 0.55 * sizes.max())
     if event.kind == "meets":
@@ -311,7 +314,7 @@ def _bystander(rng: np.random.Generator, cast: dict[Actor, None], duration: floa
     taken = {(actor.kind, actor.colour) for actor in cast}
     free = [(kind, colour) for kind in KINDS for colour in COLOURS if (kind, colour) not in taken]
     actor = Actor(*free[rng.integers(len(free))], bool(rng.random() < 0.5))
-    size, stays = rng.uniform(76, 100), duration * rng.uniform(0.3, 1.0)
+    size, stays = rng.uniform(84, 108), duration * rng.uniform(0.3, 1.0)
     shows = rng.uniform(0, duration - stays)
     rest = Pose(rng.uniform(0.5 * size, WIDTH - 0.5 * size), rng.uniform(0.5 * size, HEIGHT - 0.5 * size))
     return Appearance(actor, size, shows, shows + stays, (), rest)

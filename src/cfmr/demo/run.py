@@ -1,0 +1,197 @@
+"""`cfmr demo`: from rendered video files to moments found by sentence, one station after the other.
+
+What a station has left behind is reused by the next run, as long as it was made from the same things.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cfmr.annotations import Annotation, load_annotations
+from cfmr.config import Config, parse_config
+from cfmr.demo.world import World, render_videos
+from cfmr.files import read_json, write_json
+
+EXTRACTOR = "efficientnet-lite0"
+ANSWERED = 5  # held-out sentences shown at the end
+MODELS = {"dense": "CFMR-Dense", "cfmr": "CFMR as published"}
+
+
+@dataclass(frozen=True)
+class Places:
+    """What the demo leaves behind."""
+
+    root: Path
+
+    @property
+    def features(self) -> Path:
+        return self.root / "features.hdf5"
+
+    @property
+    def index(self) -> Path:
+        return self.root / "index"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.json"
+
+    @property
+    def picture(self) -> Path:
+        return self.root / "moments.png"
+
+    def run(self, model: str) -> Path:
+        """A training's directory; the better model's is the demo's own, so that `checkpoint` lies at its top."""
+        return self.root if model == "dense" else self.root / "published"
+
+
+def run_demo(out: Path, videos: int, seed: int, *, published: bool = True, console: Console | None = None) -> None:
+    """Render, extract, train, evaluate, index, answer, draw.
+
+    Args:
+        out: directory of everything; what is there from the same world is reused.
+        videos: how many, 300 for the figures in the docs.
+        seed: of the world and of training.
+        published: train the published model too, to stand beside.
+    """
+    console = console or Console()
+    began = time.monotonic()
+    places = Places(out)
+    with _step(console, f"rendering {videos} videos") as show:
+        world = render_videos(out, videos, seed, show)
+    _extract(world, places, console)
+    models = [name for name in MODELS if name == "dense" or published]
+    figures = {name: _train(name, places, seed, console) for name in models}
+    _print_figures(figures, videos, seed, console)
+    _index(world, places, console)
+    _answer(world, places, console)
+    console.print(f"\nThat took {time.monotonic() - began:.0f} s. Everything is in {out}; look at {places.picture}.")
+    console.print("Search it in the browser:")
+    console.print(f"  cfmr serve --index {places.index} --videos {world.videos}", highlight=False)
+
+
+@contextmanager
+def _step(console: Console, name: str) -> Iterator[Any]:
+    """A bar with the time left; what it yields is told how much is done, and of how much."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+    console.print(f"[green]\u2713[/] {name}", highlight=False)
+
+
+def _extract(world: World, places: Places, console: Console) -> None:
+    from cfmr.extractors.batch import extract_all
+    from cfmr.video import find_videos
+
+    found = find_videos([world.videos])
+    with _step(console, f"extracting features with {EXTRACTOR}") as show:
+        extract_all(found, EXTRACTOR, places.features, progress=lambda share, done: show(done, len(found)))
+
+
+def configuration(model: str, root: Path) -> Config:
+    """The configuration that is shipped with the demo, with its paths below `root`."""
+    text = files("cfmr.demo").joinpath(f"{model}.json").read_text(encoding="utf-8")
+    value = json.loads(text)
+    value["dataset"] |= {
+        "feature_path": str(root / "features.hdf5"),
+        **{f"{split}_data": str(root / "annotations" / f"{split}.json") for split in ("train", "val", "test")},
+    }
+    return parse_config(value, f"{model}.json of the demo")
+
+
+def _train(model: str, places: Places, seed: int, console: Console) -> dict[str, Any]:
+    """Figures of a finished run, which is trained, carried on or just read, whichever it needs."""
+    from cfmr.backends import find_training
+
+    directory = places.run(model)
+    config = configuration(model, places.root)
+    key = _key(config, seed)
+    record = directory / "trained-from.json"
+    known = record.exists() and read_json(record) == key
+    if known and (directory / "metrics.json").exists():
+        console.print(f"[green]\u2713[/] {MODELS[model]} is trained already", highlight=False)
+        figures: dict[str, Any] = read_json(directory / "metrics.json")
+        return figures
+    console.print(f"training {MODELS[model]} on one click per sentence")
+    (directory / "metrics.json").unlink(missing_ok=True)
+    resume = directory if known and (directory / "last").is_dir() else None
+    write_json(record, key)
+    training = find_training("pytorch")
+    return training.train(config, directory, resume=resume, seed=seed, select="validation", device="cpu")
+
+
+def _key(config: Config, seed: int) -> dict[str, Any]:
+    """What a training depends on: equal keys, equal results."""
+    contents = [Path(config.dataset.train_data), Path(config.dataset.val_data or "")]
+    digest = hashlib.blake2b(b"".join(path.read_bytes() for path in contents), digest_size=12).hexdigest()
+    return {"config": config.model_dump(), "seed": seed, "rows": digest}
+
+
+def _print_figures(figures: dict[str, dict[str, Any]], videos: int, seed: int, console: Console) -> None:
+    from cfmr.tables import corpus_table, moment_table
+
+    best = figures["dense"]
+    title = f"{best['sentences']} sentences on {best['videos']} test videos of {videos}, seed {seed}"
+    rows = {MODELS[name]: run["test"] for name, run in figures.items()}
+    console.print(moment_table(rows | {"best constant answer": best["best_constant"]}, title))
+    console.print(corpus_table(best["corpus"]))
+
+
+def _index(world: World, places: Places, console: Console) -> None:
+    from cfmr.index.build import build_index
+
+    with _step(console, "indexing all videos") as show:
+        build_index(
+            places.run("dense"),
+            places.features,
+            places.index,
+            annotations=list(world.annotations.values()),
+            videos=world.videos,
+            calibrate=world.annotations["val"],
+            rebuild=True,
+            progress=lambda what, done, total: show(done, total),
+        )
+
+
+def _answer(world: World, places: Places, console: Console) -> None:
+    """Five held-out sentences, asked of their videos through the index, printed and drawn."""
+    from cfmr.demo.picture import Answer, draw_answers
+    from cfmr.retriever import MomentRetriever
+
+    retriever = MomentRetriever.load(places.index)
+    answers = []
+    for row in held_out_sentences(world):
+        retriever.search(row.sentence, videos=[row.video])  # the first search loads the model
+        result = retriever.search(row.sentence, videos=[row.video])
+        milliseconds = 1000 * (result.encode_seconds + result.search_seconds)
+        times, relevance = retriever.curve(row.sentence, row.video)
+        assert row.span is not None
+        answer = Answer(
+            row.sentence, world.videos / f"{row.video}.mp4", row.duration, row.span, (result[0].start, result[0].end),
+            times, relevance, milliseconds,
+        )  # fmt: skip
+        answers.append(answer)
+        console.print(
+            f"  {milliseconds:4.1f} ms  {result[0].start:5.1f} - {result[0].end:4.1f} s "
+            f"(true: {row.span[0]:5.1f} - {row.span[1]:4.1f} s)  {row.video}: {row.sentence}",
+            highlight=False,
+        )
+    draw_answers(answers, places.picture)
+
+
+def held_out_sentences(world: World) -> Sequence[Annotation]:
+    """Test sentences about pairs of actor and event never seen in training, each from another video."""
+    rows = load_annotations(world.annotations["test"], spans=True)
+    chosen: dict[str, Annotation] = {}
+    for row, _ in sorted(zip(rows, world.unseen, strict=True), key=lambda pair: not pair[1]):
+        chosen.setdefault(row.video, row)
+    return list(chosen.values())[:ANSWERED]

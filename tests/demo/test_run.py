@@ -1,0 +1,57 @@
+import json
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from cfmr.config import load_config
+from cfmr.demo.run import configuration, run_demo
+
+pytest.importorskip("torch")
+
+ROOT = Path(__file__).parents[2]
+LEFT_BEHIND = {
+    "videos", "annotations", "features.hdf5", "checkpoint", "metrics.json", "moments.png", "index",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    out = tmp_path_factory.mktemp("demo")
+    console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115
+    run_demo(out, 10, 3, published=False, console=console)
+    return out, console.export_text()
+
+
+def test_the_demo_leaves_what_it_promises(demo: tuple[Path, str]) -> None:
+    out, _ = demo
+    assert {path.name for path in out.iterdir()} >= LEFT_BEHIND
+    assert (out / "moments.png").read_bytes()[:4] == b"\x89PNG"
+    figures = json.loads((out / "metrics.json").read_text())
+    assert {"test", "best_constant", "corpus"} <= figures.keys()
+
+
+def test_it_prints_figures_answers_and_how_to_open_the_page(demo: tuple[Path, str]) -> None:
+    out, text = demo
+    assert "best constant answer" in " ".join(text.split())
+    assert text.count(" ms ") >= 2
+    assert f"cfmr serve --index {out / 'index'} --videos {out / 'videos'}".replace(" ", "") in "".join(text.split())
+
+
+def test_a_second_run_trains_nothing_again(demo: tuple[Path, str]) -> None:
+    out, _ = demo
+    before = (out / "checkpoint/model.safetensors").stat().st_mtime_ns
+    video = next((out / "videos").iterdir())
+    rendered = video.stat().st_mtime_ns
+    time.sleep(0.01)
+    console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115
+    run_demo(out, 10, 3, published=False, console=console)
+    assert "is trained already" in console.export_text()
+    assert (out / "checkpoint/model.safetensors").stat().st_mtime_ns == before
+    assert video.stat().st_mtime_ns == rendered
+
+
+@pytest.mark.parametrize("model", ["dense", "cfmr"])
+def test_the_shipped_configuration_is_the_demos(model: str) -> None:
+    assert configuration(model, Path("runs/demo")) == load_config(ROOT / f"config/demo/{model}.json")
