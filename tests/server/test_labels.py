@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfmr.annotations import Annotation
 from cfmr.errors import InputError
-from cfmr.server.labels import Label, LabelStore, is_held_out, split
+from cfmr.server.labels import LabelStore, normal, split
 from cfmr.server.problems import Problem
 
 DOG = Annotation("garden", 30.0, "a dog runs", 4.5, None)
@@ -176,26 +176,39 @@ def test_a_database_that_cannot_be_opened_is_named(url: str) -> None:
         LabelStore(url)
 
 
-words = st.text(alphabet="abcdefgh ", min_size=1, max_size=12)
+words = st.sampled_from(["a dog runs", "A dog runs.", "a cat", "it rains", "a bird sings"])
+steps = st.lists(st.tuples(st.sampled_from("vw"), words, st.integers(0, 20), st.booleans()), max_size=40)
 
 
-@given(st.lists(st.tuples(words, words), max_size=60, unique=True))
-def test_what_is_held_out_does_not_depend_on_what_else_there_is(pairs: list[tuple[str, str]]) -> None:
-    rows = [Annotation(video, 10.0, sentence, 1.0, None) for video, sentence in pairs]
-    alone = [row for row in rows if is_held_out(row)]
-    training, held_out = split([_labelled(row) for row in rows])
-    assert held_out == alone
-    assert not {(r.video, r.sentence) for r in training} & {(r.video, r.sentence) for r in held_out}
+@settings(max_examples=25, deadline=None)
+@given(steps)
+def test_what_is_held_out_stays_so_and_is_never_trained_on(made: list[tuple[str, str, int, bool]]) -> None:
+    store = LabelStore("sqlite://")
+    sides: dict[str, bool] = {}
+    for video, sentence, glance, again in made:
+        if again and sides:  # change the oldest instead
+            oldest = store.get(next(iter(sides)))
+            store.change(oldest.id, oldest.revision, "Bob", sentence=sentence)
+        else:
+            label = store.add(Annotation(video, 30.0, sentence, float(glance), None), "Ada")
+            sides[label.id] = label.held_out
+        assert {label.id: label.held_out for label in store.all()} == sides
+    training, held_out = split(store.all())
+    said = {(row.video, normal(row.sentence)) for row in held_out}
+    assert not said & {(row.video, normal(row.sentence)) for row in training}
+    store.close()
 
 
-def test_a_fifth_is_held_out_and_a_sentence_said_again_is_on_the_same_side() -> None:
-    rows = [Annotation(f"v{n % 7}", 10.0, f"thing {n} happens", 1.0, None) for n in range(1000)]
-    assert 150 < sum(map(is_held_out, rows)) < 250
-    again = [replace(row, glance=3.0, sentence=f"  {row.sentence.upper()}.") for row in rows]
-    assert list(map(is_held_out, again)) == list(map(is_held_out, rows))
+def test_one_in_five_is_held_out_beginning_with_the_third(store: LabelStore) -> None:
+    made = [store.add(replace(DOG, sentence=f"thing {n} happens"), "Ada").held_out for n in range(10)]
+    assert made == [False, False, True, False, False] * 2
+    store.take_in([replace(DOG, sentence=f"import {n}") for n in range(10)], "Ada")
+    assert sum(label.held_out for label in store.all()) == 4
 
 
-def _labelled(row: Annotation) -> Label:
-    from datetime import UTC, datetime
-
-    return Label("0" * 32, 1, row, "Ada", datetime.now(UTC))
+def test_a_sentence_said_again_is_on_the_same_side(store: LabelStore) -> None:
+    made = [store.add(replace(DOG, sentence=f"thing {n} happens"), "Ada") for n in range(5)]
+    again = [store.add(replace(m.annotation, sentence=f" {m.annotation.sentence.upper()}!"), "Bob") for m in made]
+    assert [a.held_out for a in again] == [m.held_out for m in made]
+    store.take_in([replace(m.annotation, glance=9.0) for m in made], "Ada")
+    assert sum(label.held_out for label in store.all()) == 3

@@ -13,7 +13,6 @@ from cfmr.annotations import Annotation, load_annotations
 from cfmr.features import FeatureWriter
 from cfmr.server import jobs as jobs_module
 from cfmr.server.app import create_app, open_site
-from cfmr.server.labels import is_held_out
 from cfmr.server.learning import compare
 from cfmr.server.settings import Settings
 from cfmr.server.site import Site
@@ -71,15 +70,15 @@ def both(settings: Settings) -> Iterator[tuple[Site, TestClient]]:
         yield site, client
 
 
-def sentences(held_out: bool, count: int) -> list[str]:
-    every = (f"the square does thing {n}" for n in range(1000))
-    return [s for s in every if is_held_out(Annotation("kitchen", SECONDS, s, 1.0, None)) == held_out][:count]
-
-
-def label(client: TestClient, *said: str) -> None:
-    for sentence in said:
-        answer = client.post("/api/labels", json={"video": "kitchen", "glance": 4.0, "sentence": sentence})
+def label(client: TestClient, count: int, said: str = "the square does thing") -> tuple[list[str], list[str]]:
+    """Sentences to learn from, and held-out ones."""
+    sides: tuple[list[str], list[str]] = ([], [])
+    for number in range(count):
+        label = {"video": "kitchen", "glance": 4.0, "sentence": f"{said} {number}"}
+        answer = client.post("/api/labels", json=label)
         assert answer.status_code == 201
+        sides[answer.json()["held_out"]].append(label["sentence"])
+    return sides
 
 
 def ended(client: TestClient, job: str) -> dict[str, Any]:
@@ -97,12 +96,11 @@ def learn(client: TestClient, **how: object) -> dict[str, Any]:
 
 
 def test_learning_makes_a_model_that_is_served_when_one_says_so(client: TestClient) -> None:
-    said = sentences(False, 3)
-    label(client, *said, *sentences(True, 2))
+    said, _ = label(client, 5)
     job = learn(client)
     assert (job["state"], job["result"]) == ("done", {"model": "0001"}), job
     new, old = client.get("/api/models").json()
-    assert (new["id"], new["labels"], new["served"], old["served"]) == ("0001", 3, False, True)
+    assert (new["id"], new["labels"], new["served"], old["served"]) == ("0001", 4, False, True)
     assert client.get("/api/search", params={"q": said[0]}).json()["moments"][0]["score"] < 1
     assert client.post("/api/models/0001/serve").json() == {"served": "0001", "job": None}
     assert client.get("/api/search", params={"q": said[0]}).json()["moments"][0]["score"] > 1
@@ -110,30 +108,29 @@ def test_learning_makes_a_model_that_is_served_when_one_says_so(client: TestClie
 
 
 def test_before_and_after_are_told_of_held_out_labels(client: TestClient) -> None:
-    label(client, *sentences(False, 3), *sentences(True, 2))
+    _, held = label(client, 8)
     learn(client)
     comparison = client.get("/api/models").json()[0]["comparison"]
     assert comparison["before"]["of"] == comparison["after"]["of"] == 2
     assert comparison["before"]["first"] <= comparison["after"]["first"] == 2
-    assert {one["sentence"] for one in comparison["labels"]} == set(sentences(True, 2))
+    assert {one["sentence"] for one in comparison["labels"]} == set(held)
 
 
 def test_held_out_labels_are_never_trained_on_even_if_others_said_the_same(
     client: TestClient, site: Site, tmp_path: Path
 ) -> None:
-    held = sentences(True, 3)
+    said, held = label(client, 13)
     rows = [["kitchen", SECONDS, None, s.upper() + "!", 2.0] for s in held] + [["street", SECONDS, None, "old", 1.0]]
     (tmp_path / "annotations" / "train.json").write_text(json.dumps(rows))
-    label(client, *sentences(False, 2), *held)
     learn(client)
     folder = site.served.folder / "0001"
     trained = {row.sentence for row in load_annotations(folder / "train.json")}
-    assert trained == {*sentences(False, 2), "old"}
+    assert trained == {*said, "old"}
     assert {row.sentence for row in load_annotations(folder / "held-out.json")} == set(held)
 
 
 def test_the_configuration_names_what_is_there(client: TestClient, site: Site) -> None:
-    label(client, *sentences(False, 1))
+    label(client, 1)
     learn(client, epochs=1)
     config = json.loads((site.served.folder / "0001" / "config.json").read_text())
     data = config["dataset"]
@@ -144,13 +141,13 @@ def test_the_configuration_names_what_is_there(client: TestClient, site: Site) -
 
 
 def test_only_the_labels_are_learned_from_if_one_wants_that(client: TestClient, site: Site) -> None:
-    label(client, *sentences(False, 2))
+    label(client, 2)
     learn(client, with_original=False)
     assert len(load_annotations(site.served.folder / "0001" / "train.json")) == 2
 
 
 def test_if_training_dies_the_old_model_stays_and_nothing_is_left(client: TestClient, site: Site) -> None:
-    label(client, *(s + " and dies" for s in sentences(False, 30)))
+    label(client, 2, "it dies at")
     job = learn(client)
     assert (job["state"], job["message"]) == ("failed", "there is no room left")
     assert [m["id"] for m in client.get("/api/models").json()] == ["original"]
@@ -160,7 +157,7 @@ def test_if_training_dies_the_old_model_stays_and_nothing_is_left(client: TestCl
 
 
 def test_training_can_be_cancelled(client: TestClient, site: Site) -> None:
-    label(client, *(s + " slow" for s in sentences(False, 30)))
+    label(client, 2, "a slow thing")
     job = client.post("/api/learn", json={}).json()["id"]
     while "epoch 1 of 3" not in client.get(f"/api/jobs/{job}").json()["message"]:
         time.sleep(0.02)
@@ -177,7 +174,7 @@ def test_without_labels_there_is_nothing_to_learn_from(client: TestClient) -> No
 
 
 def test_the_choice_survives_a_restart(client: TestClient, settings: Settings) -> None:
-    label(client, *sentences(False, 2))
+    label(client, 2)
     learn(client)
     client.post("/api/models/0001/serve")
     again = open_site(settings, lambda path: WordRetriever())
@@ -186,7 +183,7 @@ def test_the_choice_survives_a_restart(client: TestClient, settings: Settings) -
 
 
 def test_a_model_that_was_deleted_by_hand_is_not_served_after_a_restart(client: TestClient, settings: Settings) -> None:
-    label(client, *sentences(False, 2))
+    label(client, 2)
     learn(client)
     client.post("/api/models/0001/serve")
     (settings.workspace / "models" / "0001" / "model.json").unlink()
@@ -198,7 +195,7 @@ def test_a_model_that_was_deleted_by_hand_is_not_served_after_a_restart(client: 
 def test_a_model_behind_the_videos_is_indexed_before_it_is_served(
     client: TestClient, settings: Settings, site: Site
 ) -> None:
-    label(client, *sentences(False, 2))
+    label(client, 2)
     learn(client)
     assert settings.features is not None
     settings.features.unlink()

@@ -1,7 +1,6 @@
 """The application: everything put together, the pages, and running it."""
 
 import contextlib
-import logging
 import socket
 from collections.abc import AsyncIterator
 from importlib.metadata import version
@@ -138,10 +137,15 @@ def serve(settings: Settings) -> None:
     listening = _listen(settings.host, settings.port)
     app = create_app(open_site(settings))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     print(f"cfmr: http://{host}:{listening.getsockname()[1]}  (Ctrl+C ends it)", flush=True)  # noqa: T201
     config = uvicorn.Config(
-        app, http=PatientProtocol, ws="none", access_log=False, server_header=False, timeout_graceful_shutdown=5
+        app,
+        http=PatientProtocol,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
     )
     uvicorn.Server(config).run(sockets=[listening])
 

@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -272,9 +272,9 @@ class Jobs:
             self._works.pop(job.id, None)
 
     def _end(self, job: Job, state: State, message: str) -> None:
-        job.state, job.message, job.finished = state, message, time.time()
-        job.progress = 1.0 if state == "done" else None
-        self._record(job)
+        job.message, job.finished, job.progress = message, time.time(), 1.0 if state == "done" else None
+        self._record(replace(job, state=state))  # who sees that it is over finds it recorded
+        job.state = state
 
     def _record(self, job: Job) -> None:
         with contextlib.suppress(InputError):  # a full disk: the job itself will say so

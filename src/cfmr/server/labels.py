@@ -4,7 +4,6 @@ Nothing is ever overwritten. Every state of a label is a row of its own, the new
 name the state that it changes: of two people who change the same label at once the second is told.
 """
 
-import hashlib
 import re
 import sqlite3
 import time
@@ -36,13 +35,20 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    IntegrityError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from cfmr.annotations import Annotation
 from cfmr.errors import InputError
 from cfmr.server.problems import Problem
 
-HELD_OUT = 5  # one label in so many is never trained on
+HELD_OUT = 5  # one label in so many is never trained on, the third to begin with
 LONGEST_SENTENCE, LONGEST_AUTHOR = 500, 80
 _WRITES = "cfmr_writes"
 
@@ -61,7 +67,9 @@ _states = Table(
     Column("author", Text, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
     Column("deleted", Boolean, nullable=False),
-    Index("label_states_by_video", "video"),
+    Column("held_out", Boolean, nullable=False),
+    Column("said", Text, nullable=False),  # the sentence as `normal` makes it
+    Index("label_states_by_said", "video", "said"),
 )
 _later = _states.alias()
 # the newest state of every label: the one with none after it
@@ -83,6 +91,8 @@ class Label:
         author: who said it last.
         at: when.
         deleted: whether it is taken back.
+        held_out: whether it only ever checks what was learned. One label in five is, as they come, and it stays so; a
+            sentence said again of a video is on the side where it was.
     """
 
     id: str
@@ -91,25 +101,12 @@ class Label:
     author: str
     at: datetime
     deleted: bool = False
-
-    @property
-    def held_out(self) -> bool:
-        """Whether this label only ever checks what was learned; see `is_held_out`."""
-        return is_held_out(self.annotation)
+    held_out: bool = False
 
 
 def normal(sentence: str) -> str:
     """A sentence without what does not change its meaning, to tell whether two are the same."""
     return " ".join(re.findall(r"\w+", sentence.casefold()))
-
-
-def is_held_out(annotation: Annotation) -> bool:
-    """One label in five, by a hash of what is said of which video.
-
-    So it never changes whatever else is labelled, and a sentence said twice of a video is on one side.
-    """
-    text = f"{annotation.video}\n{normal(annotation.sentence)}"
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8]) % HELD_OUT == 0
 
 
 class LabelStore:
@@ -126,7 +123,10 @@ class LabelStore:
         try:
             self._engine = _engine(url)
             self._writing = self._engine.execution_options(**{_WRITES: True})
-            _metadata.create_all(self._writing)
+            try:
+                _metadata.create_all(self._writing)
+            except (IntegrityError, ProgrammingError):  # another process made the table between the look and the making
+                _metadata.create_all(self._writing)
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise InputError(f"--database: {_first_line(error)}; for PostgreSQL install cfmr[postgres]") from error
         except SQLAlchemyError as error:
@@ -180,6 +180,7 @@ class LabelStore:
         new = Label(label or uuid.uuid4().hex, 1, annotation, author, _now())
         try:
             with self._writing.begin() as connection:
+                new = replace(new, held_out=_side(connection, annotation, _count(connection)))
                 _write(connection, [new])
         except IntegrityError:
             there = self.history(new.id)[0]
@@ -230,7 +231,11 @@ class LabelStore:
             query = select(_states).where(_newest, ~_states.c.deleted)
             there = {_key(_label(row).annotation) for row in connection.execute(query) if row.video in videos}
             new = {_key(a): a for a in annotations if _key(a) not in there}
-            _write(connection, [Label(uuid.uuid4().hex, 1, a, author, now) for a in new.values()])
+            count, sides, labels = _count(connection), dict[tuple[str, str], bool](), list[Label]()
+            for number, a in enumerate(new.values(), count):
+                side = sides.setdefault(_said(a), _side(connection, a, number))
+                labels.append(Label(uuid.uuid4().hex, 1, a, author, now, held_out=side))
+            _write(connection, labels)
         return len(new), len(annotations) - len(new)
 
     def _next(
@@ -252,17 +257,36 @@ class LabelStore:
 
 
 def split(labels: Iterable[Label]) -> tuple[list[Annotation], list[Annotation]]:
-    """What to train on, and what is held out; a sentence said twice of a video counts as often as it was said."""
-    rows = [label.annotation for label in labels]
-    return [a for a in rows if not is_held_out(a)], [a for a in rows if is_held_out(a)]
+    """What to train on, and what is held out; what was changed to say the same as a held-out label is in neither."""
+    labels = list(labels)
+    held_out = [label.annotation for label in labels if label.held_out]
+    secret = set(map(_said, held_out))
+    return [a for label in labels if not label.held_out and _said(a := label.annotation) not in secret], held_out
+
+
+def _count(connection: Connection) -> int:
+    """How many labels there ever were."""
+    return connection.scalar(select(func.count()).where(_states.c.revision == 1)) or 0
+
+
+def _side(connection: Connection, annotation: Annotation, number: int) -> bool:
+    """Whether the label of this number (from 0) is held out."""
+    video, said = _said(annotation)
+    there = select(_states.c.held_out).where(_states.c.video == video, _states.c.said == said).limit(1)
+    found = connection.scalar(there)
+    return number % HELD_OUT == HELD_OUT // 2 if found is None else bool(found)
 
 
 def _overtaken(now: Label) -> Problem:
     return Problem(409, f"{now.author or 'someone'} changed this label meanwhile; load it again", revision=now.revision)
 
 
+def _said(a: Annotation) -> tuple[str, str]:
+    return a.video, normal(a.sentence)
+
+
 def _key(a: Annotation) -> tuple[str, str, float | None]:
-    return a.video, normal(a.sentence), a.glance
+    return *_said(a), a.glance
 
 
 def _now() -> datetime:
@@ -280,7 +304,7 @@ def _label(row: Row[Any]) -> Label:
     span = None if row.span_start is None else (row.span_start, row.span_end)
     annotation = Annotation(row.video, row.duration, row.sentence, row.glance, span)
     at = row.at if row.at.tzinfo else row.at.replace(tzinfo=UTC)  # SQLite forgets the zone, which is always UTC
-    return Label(row.label, row.revision, annotation, row.author, at, row.deleted)
+    return Label(row.label, row.revision, annotation, row.author, at, row.deleted, row.held_out)
 
 
 def _write(connection: Connection, labels: Sequence[Label]) -> None:
@@ -304,6 +328,8 @@ def _values(labels: Iterable[Label]) -> Iterator[Mapping[str, Any]]:
             "author": label.author,
             "at": label.at,
             "deleted": label.deleted,
+            "held_out": label.held_out,
+            "said": normal(a.sentence),
         }
 
 

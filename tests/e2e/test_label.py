@@ -1,0 +1,147 @@
+"""Labelling, with the keyboard alone and by two people."""
+
+import json
+import re
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect
+
+from .site import Server, until
+
+
+def clear(server: Server) -> None:
+    for label in server.ask("/api/labels")["labels"]:
+        server.ask(f"/api/labels/{label['id']}", method="DELETE", revision=label["revision"])
+
+
+def test_watch_press_enter_say_it_press_enter(page: Page, server: Server) -> None:
+    clear(server)
+    page.goto("/label")
+    expect(page.locator(".title .name")).not_to_be_empty()
+    until(page, "document.querySelector('video').readyState > 1")
+    page.keyboard.press("p")
+    until(page, "document.querySelector('video').currentTime > 0.5")
+    for sentence in ("a square comes in", "it goes away"):
+        page.keyboard.press("m")
+        expect(page.locator("#sentence")).to_be_focused()
+        assert page.evaluate("document.querySelector('video').paused")
+        page.keyboard.type(sentence)
+        page.keyboard.press("Enter")
+        expect(page.locator("#labels .said", has_text=sentence)).to_be_visible()
+        until(page, "!document.querySelector('video').paused")
+    expect(page.locator("#pace")).to_contain_text(re.compile(r"2 labels in all.*[\d.]+ s a label"))
+    labels = server.ask("/api/labels")["labels"]
+    assert [label["sentence"] for label in labels] == ["it goes away", "a square comes in"]
+    assert 0.4 < labels[1]["glance"] < labels[0]["glance"] < 12
+    page.keyboard.press("Control+z")
+    expect(page.locator("#labels .said")).to_have_count(1)
+    assert server.ask("/api/labels")["total"] == 1
+
+
+def test_enter_marks_while_watching_and_escape_forgets(page: Page, server: Server) -> None:
+    clear(server)
+    page.goto("/label?video=street&t=3")
+    until(page, "Math.abs(document.querySelector('video').currentTime - 3) < 0.1")
+    page.locator("body").click(position={"x": 5, "y": 700})
+    page.keyboard.press("Enter")
+    expect(page.locator("#say-what")).to_have_text("What happens at 0:03.0?")
+    page.keyboard.type("never mind")
+    page.keyboard.press("Escape")
+    expect(page.locator("#say-what")).to_contain_text("When something happens")
+    assert server.ask("/api/labels")["total"] == 0
+
+
+def test_labels_are_edited_deleted_and_brought_back(page: Page, server: Server) -> None:
+    clear(server)
+    server.label("street", 4.0, "a square moves")
+    page.goto("/label?video=street")
+    page.get_by_role("button", name="Edit: a square moves").click()
+    page.get_by_label("Sentence").fill("a square hurries")
+    page.get_by_label("Second", exact=True).fill("5.5")
+    page.keyboard.press("Enter")
+    expect(page.locator("#labels .said", has_text="a square hurries")).to_be_visible()
+    (label,) = server.ask("/api/labels")["labels"]
+    assert (label["glance"], label["revision"]) == (5.5, 2)
+    page.get_by_role("button", name="Delete: a square hurries").click()
+    expect(page.locator("#labels .said")).to_have_count(0)
+    page.locator(".notice").get_by_role("button", name="Undo").click()
+    expect(page.locator("#labels .said", has_text="a square hurries")).to_be_visible()
+
+
+def test_two_people_label_at_once_and_lose_nothing(browser: Browser, server: Server) -> None:
+    clear(server)
+    people = {}
+    for name in ("Ada", "Bob"):
+        page = browser.new_context(base_url=server.url).new_page()
+        page.goto("/label?video=garden")
+        page.get_by_text("You, export and import").click()
+        page.get_by_label("Your name").fill(name)
+        page.keyboard.press("Tab")
+        until(page, "document.querySelector('video').readyState > 0")
+        people[name] = page
+    for number in range(3):
+        for name, page in people.items():
+            page.locator("#mark").click()
+            page.keyboard.type(f"{name} saw thing {number}")
+            page.keyboard.press("Enter")
+            expect(page.locator("#labels .said", has_text=f"{name} saw thing {number}")).to_be_visible()
+    labels = server.ask("/api/labels")["labels"]
+    assert len(labels) == 6
+    assert all(label["sentence"].startswith(label["author"]) for label in labels)
+    # both open the same label; the second to save is told
+    ada, bob = people["Ada"], people["Bob"]
+    for page in (ada, bob):
+        page.reload()
+        page.get_by_role("button", name="Edit: Ada saw thing 0").click()
+    ada.get_by_label("Sentence").fill("Ada was first")
+    ada.keyboard.press("Enter")
+    expect(ada.locator("#labels .said", has_text="Ada was first")).to_be_visible()
+    bob.get_by_label("Sentence").fill("Bob was second")
+    bob.keyboard.press("Enter")
+    expect(bob.locator(".notice")).to_contain_text("Ada changed this label meanwhile")
+    expect(bob.locator("#labels .said", has_text="Ada was first")).to_be_visible()
+    for page in people.values():
+        page.context.close()
+
+
+def test_a_label_survives_a_server_that_is_away(page: Page, server: Server) -> None:
+    clear(server)
+    page.goto("/label?video=roof")
+    until(page, "document.querySelector('video').readyState > 0")
+    page.route("**/api/labels", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+    page.locator("#mark").click()
+    page.keyboard.type("a square at sea")
+    page.keyboard.press("Enter")
+    expect(page.locator(".notice")).to_contain_text("Not saved yet")
+    expect(page.locator("#pace")).to_contain_text("1 label not saved yet")
+    page.unroute("**/api/labels")
+    page.reload()
+    expect(page.locator("#labels .said", has_text="a square at sea")).to_be_visible()
+    assert server.ask("/api/labels")["total"] == 1
+
+
+def test_labels_go_out_and_come_in_as_annotations(page: Page, server: Server, tmp_path: Path) -> None:
+    clear(server)
+    server.label("hall", 2.0, "a square moves")
+    page.goto("/label?video=hall")
+    page.get_by_text("You, export and import").click()
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Export all labels").click()
+    waiting.value.save_as(tmp_path / "labels.json")
+    rows = json.loads((tmp_path / "labels.json").read_text())
+    assert rows == [["hall", 12.0, None, "a square moves", 2.0]]
+    rows.append(["hall", 12.0, None, "it leaves", 6.0])
+    (tmp_path / "more.json").write_text(json.dumps(rows))
+    page.locator("#import").set_input_files(tmp_path / "more.json")
+    expect(page.locator(".notice")).to_contain_text("1 label imported, 1 were there already")
+    expect(page.locator("#labels .said")).to_have_count(2)
+    (tmp_path / "bad.json").write_text("[[1]]")
+    page.locator("#import").set_input_files(tmp_path / "bad.json")
+    expect(page.locator(".notice")).to_contain_text("row 1")
+
+
+def test_the_next_video_is_handed_out(page: Page) -> None:
+    page.goto("/label?video=kitchen")
+    expect(page.locator(".title")).to_have_text("kitchen")
+    page.get_by_role("button", name="Next").click()
+    expect(page.locator(".title")).not_to_have_text("kitchen")

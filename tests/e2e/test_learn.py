@@ -1,0 +1,143 @@
+"""From labels to a second model, from uploads to moments that are found, and what happens when things die."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from .site import Server, render, until
+
+SAID = [
+    "red square enters",
+    "blue square goes by",
+    "green square slides",
+    "something red moves on",
+    "a square rushes by",
+]
+
+
+@pytest.fixture(scope="module")
+def own(new_server: Callable[..., Server]) -> Server:
+    return new_server()
+
+
+@pytest.fixture
+def page(browser: Browser, own: Server) -> Page:
+    page = browser.new_context(base_url=own.url, viewport={"width": 1280, "height": 800}).new_page()
+    page.set_default_timeout(20_000)
+    return page
+
+
+def label_some(server: Server) -> None:
+    if server.ask("/api/labels")["total"] == 0:
+        for number, video in enumerate(("kitchen", "street", "garden")):
+            for at, sentence in enumerate(SAID):
+                server.label(video, 2.0 + at, f"{sentence} {'again ' * number}".strip())
+
+
+def test_labels_become_a_model_that_is_served_without_a_restart(page: Page, own: Server) -> None:
+    label_some(own)
+    counts = own.ask("/api/labels")
+    assert counts["held_out"] > 0
+    page.goto("/learn")
+    expect(page.locator("#count")).to_contain_text(f"{counts['learn']} to learn from, {counts['held_out']} held out")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.locator("#job .message")).to_contain_text("epoch")
+    expect(page.locator("#job progress")).to_be_visible()
+    page.locator("#job summary").click()
+    expect(page.locator("#job pre")).to_contain_text("$ cfmr train")
+    expect(page.get_by_role("button", name="Use the new model")).to_be_visible(timeout=120_000)
+    expect(page.locator(".measures")).to_contain_text(f"of {counts['held_out']}")
+    assert own.ask("/api/status")["model"] == "original"
+    before = own.ask("/api/search", q="a red square moves")["moments"]
+    page.get_by_role("button", name="Use the new model").click()
+    expect(page.locator("#outcome .served")).to_contain_text("answers now")
+    assert own.ask("/api/status")["model"] == "0001"
+    assert own.ask("/api/search", q="a red square moves")["moments"] != before
+    page.goto("/?q=a+red+square+moves")
+    expect(page.locator(".card").first).to_be_visible()
+
+
+def test_if_training_is_killed_the_old_model_goes_on(page: Page, own: Server) -> None:
+    label_some(own)
+    serving = own.ask("/api/status")["model"]
+    page.goto("/learn")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.locator("#job .message")).to_contain_text("starting to train")
+    (child,) = own.children()
+    os.kill(child, signal.SIGKILL)
+    expect(page.locator("#job .message")).to_contain_text("it was ended by SIGKILL")
+    assert own.ask("/api/status")["model"] == serving
+    assert own.ask("/api/search", q="a red square")["moments"]
+
+
+def test_training_is_cancelled_from_the_page(page: Page, own: Server) -> None:
+    label_some(own)
+    page.goto("/learn")
+    page.get_by_role("button", name="Start training").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#job .message")).to_contain_text("cancelled")
+    assert own.children() == []
+    expect(page.get_by_role("button", name="Start training")).to_be_enabled()
+
+
+def test_an_upload_is_found_and_what_is_no_video_is_refused_by_name(page: Page, own: Server, tmp_path: Path) -> None:
+    clip = render(tmp_path / "balcony.mp4", [("green", 3.0, 6.0)], "white")
+    program = tmp_path / "program.mp4"
+    program.write_bytes(Path(sys.executable).resolve().read_bytes()[: 1 << 20])
+    page.goto("/add")
+    page.locator("#files").set_input_files([clip, program])
+    uploads = page.locator("#uploads li")
+    expect(uploads.nth(0)).to_contain_text("added as balcony")
+    expect(uploads.nth(1)).to_contain_text("program.mp4: it is not a video")
+    expect(page.locator("#job .message")).to_contain_text("9 videos can be searched", timeout=90_000)
+    page.goto("/?q=a+green+square&in=balcony")
+    expect(page.locator(".card").first).to_be_visible()
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('video').currentTime > 0.2")
+
+
+def test_a_folder_is_taken_in(page: Page, own: Server) -> None:
+    render(own.world / "camera" / "cellar.mp4", [("red", 1.0, 4.0)])
+    page.goto("/add")
+    page.get_by_label("Or take in a folder").fill("/etc")
+    page.keyboard.press("Enter")
+    expect(page.locator(".notice")).to_contain_text("not a folder in")
+    page.get_by_label("Or take in a folder").fill(str(own.world / "camera"))
+    page.keyboard.press("Enter")
+    expect(page.locator(".notice")).to_contain_text("1 video taken in")
+    own.wait_for_jobs()
+    assert own.ask("/api/search", q="a red square", video="cellar")["moments"]
+
+
+def test_a_hundred_searches_at_once_while_videos_are_indexed(own: Server) -> None:
+    render(own.world / "videos" / "attic.mp4", [("blue", 2.0, 5.0)])
+    job = own.ask("/api/videos/index", {}, method="POST")
+
+    def ask(number: int) -> int:
+        return len(own.ask("/api/search", q=f"a {('red', 'green', 'blue')[number % 3]} square", top=3)["moments"])
+
+    with ThreadPoolExecutor(100) as pool:
+        rounds = 0
+        while own.ask(f"/api/jobs/{job['id']}")["state"] in ("queued", "running") or rounds == 0:
+            assert all(count > 0 for count in pool.map(ask, range(100)))
+            rounds += 1
+    assert own.ask(f"/api/jobs/{job['id']}")["state"] == "done"
+
+
+def test_with_a_token_one_signs_in(browser: Browser, new_server: Callable[..., Server], own: Server) -> None:
+    locked = new_server("--token", "a-long-enough-token", world=own.world)
+    page = browser.new_context(base_url=locked.url).new_page()
+    page.goto("/label?video=kitchen")
+    page.get_by_label("Token of this server").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("not the token")
+    page.get_by_label("Token of this server").fill("a-long-enough-token")
+    page.keyboard.press("Enter")
+    expect(page.locator(".title")).to_have_text("kitchen")
+    page.context.close()

@@ -1,0 +1,244 @@
+"""Searching and watching."""
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from cfmr import video
+
+from .site import HOSTILE, Server, until
+
+SENTENCE = "a red square moves to the right"
+
+
+def search(page: Page, sentence: str = SENTENCE) -> None:
+    page.goto("/")
+    page.locator("#q").fill(sentence)
+    expect(page.locator(".card").first).to_be_visible()
+
+
+def now(page: Page) -> float:
+    return float(page.evaluate("document.querySelector('video').currentTime"))
+
+
+def span(page: Page) -> tuple[float, float]:
+    """Start and end of the chosen moment, from the address."""
+    start, end = parse_qs(urlsplit(page.url).query)["t"][0].split(",")
+    return float(start), float(end)
+
+
+def chosen(page: Page) -> int:
+    return [card.get_attribute("aria-current") for card in page.locator(".card").all()].index("true")
+
+
+def test_the_cursor_is_in_the_box_and_results_come_as_one_types(page: Page) -> None:
+    page.goto("/")
+    expect(page.locator("#q")).to_be_focused()
+    page.keyboard.type("a red square")
+    expect(page.locator(".card").first).to_be_visible()
+    expect(page.locator("#tally")).to_contain_text(re.compile(r"\d+ moments? in 8 videos.*found in [\d.]+ ms"))
+    page.locator("#q").fill("")
+    expect(page.locator("#found")).to_be_hidden()
+    expect(page.locator("#start")).to_contain_text("8 videos")
+
+
+def test_enter_plays_exactly_the_moment(page: Page) -> None:
+    search(page)
+    page.keyboard.press("Enter")
+    until(page, "!document.querySelector('video').paused")
+    start, end = span(page)
+    until(page, f"document.querySelector('video').currentTime > {start + 0.3}")
+    assert start < now(page) <= end + 0.2
+    until(page, "document.querySelector('video').paused")
+    assert end - 0.2 < now(page) < end + 0.3
+
+
+def test_a_click_plays_and_looping_begins_again(page: Page) -> None:
+    search(page)
+    page.get_by_role("button", name="Loop the moment").click()
+    page.evaluate("""() => {
+        window.jumps = 0;
+        const video = document.querySelector('video');
+        let last = 0;
+        video.addEventListener('seeked', () => { if (video.currentTime < last - 0.2) window.jumps += 1; });
+        video.addEventListener('timeupdate', () => { last = video.currentTime; });
+    }""")
+    page.locator(".speed, select[aria-label=Speed]").select_option("3")
+    page.locator(".card").first.click()
+    until(page, "window.jumps >= 2")
+    assert not page.evaluate("document.querySelector('video').paused")
+
+
+def test_the_keyboard_alone_is_enough(page: Page) -> None:
+    search(page)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert chosen(page) == 2
+    page.keyboard.press("ArrowUp")
+    assert chosen(page) == 1
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    assert chosen(page) == 2
+    start, end = span(page)
+    page.keyboard.press("[")
+    page.keyboard.press("}")
+    assert span(page) == (pytest.approx(max(start - 0.25, 0), abs=0.011), pytest.approx(min(end + 0.25, 12), abs=0.011))
+    page.keyboard.press("Enter")
+    until(page, "!document.querySelector('video').paused")
+    page.keyboard.press("Space")
+    until(page, "document.querySelector('video').paused")
+    page.keyboard.press("/")
+    expect(page.locator("#q")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("this is the moment")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_single_letter_keys_can_be_switched_off(page: Page) -> None:
+    search(page)
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    page.get_by_label("single-letter keys").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    assert chosen(page) == 0
+
+
+def test_a_boundary_is_moved_with_arrow_keys_and_with_the_mouse(page: Page) -> None:
+    search(page)
+    start, _ = span(page)
+    handle = page.get_by_role("slider", name="Start of the moment")
+    handle.focus()
+    page.keyboard.press("ArrowRight")
+    assert span(page)[0] == pytest.approx(start + 0.25, abs=0.011)
+    box = page.locator(".track").bounding_box()
+    assert box is not None
+    handle.hover()
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.02, box["y"] + 40)
+    page.mouse.up()
+    assert span(page)[0] == pytest.approx(0.24, abs=0.15)
+
+
+def test_a_click_on_the_timeline_goes_there(page: Page) -> None:
+    search(page)
+    box = page.locator(".track").bounding_box()
+    assert box is not None
+    until(page, "document.querySelector('video').readyState > 0")
+    page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + 55)
+    until(page, "Math.abs(document.querySelector('video').currentTime - 9) < 0.3")
+
+
+def test_the_timeline_shows_relevance_found_and_annotated_spans(page: Page) -> None:
+    search(page)
+    expect(page.locator(".line")).to_have_attribute("d", re.compile("^M0 "))
+    expect(page.locator(".legend")).to_contain_text("fit over time")
+    names = page.locator(".card .what .name").all_text_contents()
+    for at in range(len(names)):
+        page.locator(".card").nth(at).click()
+        known = page.request.get("/api/curve", params={"q": SENTENCE, "video": names[at]}).json()["known"]
+        expect(page.locator(".track .true")).to_have_count(len(known))
+
+
+def test_a_link_opens_where_it_was_copied(page: Page, browser: Browser, server: Server) -> None:
+    search(page)
+    page.keyboard.press("ArrowDown")
+    page.get_by_role("slider", name="End of the moment").focus()
+    page.keyboard.press("ArrowLeft")
+    there, title = page.url, page.locator(".title").inner_text()
+    other = browser.new_context().new_page()
+    other.goto(there)
+    expect(other.locator("#q")).to_have_value(SENTENCE)
+    expect(other.locator(".title")).to_have_text(title.replace("\n", " "), use_inner_text=True)
+    until(other, f"Math.abs(document.querySelector('video').currentTime - {span(page)[0]}) < 0.3")
+    assert span(other) == span(page)
+    other.goto(f"{server.url}/?q=a+green+square&video=kitchen&t=9.5")
+    expect(other.locator(".title")).to_contain_text("kitchen")
+    until(other, "Math.abs(document.querySelector('video').currentTime - 9.5) < 0.6")
+    other.context.close()
+
+
+def test_searching_in_one_video(page: Page) -> None:
+    search(page)
+    page.locator("#within").fill("street")
+    page.keyboard.press("Tab")
+    expect(page.locator("#tally")).to_contain_text("in 1 video")
+    assert set(page.locator(".card .what .name").all_text_contents()) == {"street"}
+    assert "in=street" in page.url
+
+
+def test_a_clip_is_saved(page: Page, tmp_path: Path) -> None:
+    search(page)
+    start, end = span(page)
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Save clip").click()
+    waiting.value.save_as(tmp_path / "clip.mp4")
+    assert video.probe(tmp_path / "clip.mp4").duration == pytest.approx(end - start, abs=0.05)
+
+
+def test_this_is_the_moment_makes_a_label_and_takes_it_back(page: Page, server: Server) -> None:
+    search(page)
+    page.keyboard.press("Escape")
+    page.keyboard.press("t")
+    expect(page.locator(".notice")).to_contain_text("Labelled")
+    (label,) = server.ask("/api/labels")["labels"]
+    assert label["sentence"] == SENTENCE
+    assert span(page)[0] <= label["glance"] <= span(page)[1]
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".notice")).to_contain_text("Taken back")
+    assert server.ask("/api/labels")["total"] == 0
+
+
+def test_a_sentence_of_unknown_or_no_words_is_answered_in_words(page: Page) -> None:
+    page.goto("/")
+    page.locator("#q").fill("?!")
+    expect(page.locator("#tally")).to_contain_text("no words")
+    page.locator("#q").fill("a red zeppelin")
+    expect(page.locator("#tally")).to_contain_text("zeppelin")
+
+
+def test_nothing_that_people_wrote_becomes_html(page: Page) -> None:
+    page.goto(f"/?q={HOSTILE} square&in={HOSTILE}")
+    expect(page.locator("#tally")).not_to_be_empty()
+    search(page, f"square {HOSTILE}")
+    page.goto("/add")
+    expect(page.locator(".videos .name", has_text=HOSTILE)).to_be_visible()
+    page.goto("/label?" + f"video={HOSTILE}")
+    expect(page.locator(".title")).to_have_text(HOSTILE)
+    assert page.evaluate("window.hacked") is None
+
+
+def test_the_server_gone_is_said_and_back_again_works(page: Page) -> None:
+    search(page)
+    page.route("**/api/search**", lambda route: route.abort())
+    page.locator("#q").fill("a blue square")
+    expect(page.locator("#tally")).to_contain_text("does not answer")
+    page.unroute("**/api/search**")
+    page.locator("#q").fill("a green square")
+    expect(page.locator(".card").first).to_be_visible()
+
+
+def test_results_are_on_the_screen_within_a_tenth_of_a_second(page: Page) -> None:
+    """No bound is asserted (machines differ); the figure is kept with the test's output."""
+    page.goto("/")
+    figures = []
+    for colour in ("red", "green", "blue") * 4:
+        page.locator("#q").fill(f"a {colour} square moves")
+        expect(page.locator("#tally .shown")).to_contain_text("ms")
+        page.wait_for_timeout(250)
+        figures.append(page.locator("#tally .shown").inner_text())
+    print(json.dumps(figures))  # noqa: T201
+
+
+def test_the_api_has_a_page_without_foreign_scripts(page: Page) -> None:
+    page.goto("/docs")
+    page.get_by_text("The moments that a sentence describes.").click()
+    page.get_by_label("q", exact=True).fill(SENTENCE)
+    page.get_by_role("button", name="Send").locator("visible=true").click()
+    expect(page.get_by_label("Answer")).to_contain_text("encode_ms")
