@@ -21,7 +21,10 @@ class Section(BaseModel):
 
 
 class Dataset(Section):
-    """Where the data lies, and to what size it is brought. Paths are relative to the working directory."""
+    """Where the data lies, and to what size it is brought. Paths are relative to the working directory.
+
+    An empty `test_data` says that there is nothing to measure on in the end.
+    """
 
     dataset: str
     feature_path: str

@@ -51,7 +51,9 @@ def load_data(config: Config, select: Select, seed: int) -> RunData:
     """
     paths = config.dataset
     training = load_annotations(paths.train_data, glances=True)
-    test = load_annotations(paths.test_data, spans=True)
+    test = load_annotations(paths.test_data, spans=True) if paths.test_data else []
+    if select == "test" and not test:
+        raise InputError("--select test needs the configuration's dataset.test_data; it names no file")
     validation: list[Annotation] = []
     if select == "validation":
         if paths.val_data and paths.val_data not in (paths.train_data, paths.test_data):
@@ -106,6 +108,8 @@ def evaluate_checkpoint(
         InputError: rows, features or the checkpoint cannot be used.
     """
     checkpoint = Checkpoint.load(find_checkpoint(path))
+    if not config.dataset.test_data:
+        raise InputError("the configuration's dataset.test_data names no file, so there is nothing to measure on")
     rows = load_annotations(config.dataset.test_data, spans=True)
     checkpoint.vocabulary.check(rows, config.dataset.test_data)
     features = FeatureStore(config.dataset.feature_path)

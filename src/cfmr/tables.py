@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -15,10 +16,10 @@ SHOWN = [f"R@{n},IoU={m}" for n in (1, 5) for m in (0.3, 0.5, 0.7)] + ["R@1,mIoU
 
 def moment_table(rows: Mapping[str, Mapping[str, float]], title: str | None = None) -> Table:
     """A line a model: R@1 and R@5 at IoU 0.3, 0.5, 0.7 and mIoU, in percent."""
-    table = Table(title=title)
-    table.add_column("percent", min_width=9)
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("percent", no_wrap=True)
     for column in SHOWN:
-        table.add_column(column.replace(",", "\n").replace("IoU=", "IoU "), justify="right", no_wrap=True)
+        table.add_column(column.replace(",", "\n").replace("IoU=", "at "), justify="right", no_wrap=True)
     for name, figures in rows.items():
         table.add_row(name, *(f"{figures[column]:.1f}" if column in figures else "-" for column in SHOWN))
     return table
@@ -26,7 +27,7 @@ def moment_table(rows: Mapping[str, Mapping[str, float]], title: str | None = No
 
 def corpus_table(figures: Mapping[str, float], title: str | None = None) -> Table:
     """A line a depth: measures of one model over all videos together, in percent."""
-    table = Table(title=title)
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
     table.add_column("all videos together, percent")
     for m in CORPUS_THRESHOLDS:
         table.add_column(f"IoU {m}", justify="right")
@@ -42,6 +43,9 @@ def print_figures(figures: Mapping[str, Any], *, as_json: bool = False, console:
     console = console or Console()
     if as_json:
         console.file.write(json.dumps(figures, indent=1) + "\n")
+        return
+    if not figures["test"]:
+        console.print("no test split, so nothing was measured")
         return
     console.print(moment_table({"model": figures["test"], "best constant answer": figures["best_constant"]}))
     if "corpus" in figures:

@@ -233,15 +233,10 @@ class Trainer(ABC, Generic[BatchType]):
     def _finish(self, console: Console) -> dict[str, Any]:
         chosen = Checkpoint.load(self.directory.chosen)
         self.load_parameters(chosen.parameters)
-        encoded = self._encode(self.data.test)
         figures = {
             "epoch": chosen.state["epoch"],
             "selected_on": self.select,
-            "test": evaluate(self._model, self.data.test, encoded),
-            "corpus": evaluate_corpus(self._model, self.data.test, encoded),
-            "best_constant": constant_answer(self.data.test),
-            "sentences": len(self.data.test),
-            "videos": len(encoded.videos),
+            **self._test(),
             "features": self.data.features.attributes | {"path": self.config.dataset.feature_path},
         }
         if self.select == "test":
@@ -250,6 +245,20 @@ class Trainer(ABC, Generic[BatchType]):
             )
         write_json(self.directory.final, figures)
         return figures
+
+    def _test(self) -> dict[str, Any]:
+        """Figures on the test split; empty where there is none, as with labels that are only glances."""
+        rows = self.data.test
+        if not rows:
+            return {"test": {}, "corpus": {}, "best_constant": {}, "sentences": 0, "videos": 0}
+        encoded = self._encode(rows)
+        return {
+            "test": evaluate(self._model, rows, encoded),
+            "corpus": evaluate_corpus(self._model, rows, encoded),
+            "best_constant": constant_answer(rows),
+            "sentences": len(rows),
+            "videos": len(encoded.videos),
+        }
 
     # --- checkpoints --------------------------------------------------------------------------------------------------
 

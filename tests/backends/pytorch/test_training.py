@@ -80,6 +80,14 @@ def test_start_and_end_of_training_moments_change_nothing(world: World) -> None:
     assert same(weights(world, "with-spans"), weights(world, "without"))
 
 
+def test_a_run_needs_no_test_split(world: World) -> None:
+    world.edit_config(dataset={"test_data": "", "val_data": None})
+    figures = run(world, "run")
+    assert (figures["test"], figures["sentences"]) == ({}, 0)
+    with pytest.raises(InputError, match="test_data"):
+        run(world, "other", select="test")
+
+
 def test_without_spans_the_epoch_is_chosen_by_the_glances_it_hits(world: World) -> None:
     rows = json.loads(world.training.read_text())
     world.training.write_text(
