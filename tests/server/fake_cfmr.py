@@ -5,6 +5,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
+from cfmr.features import FeatureWriter
+
 
 def say(line: str) -> None:
     sys.stdout.write(line + "\n")
@@ -34,6 +38,12 @@ def main() -> int:
         say("indexed")
     elif command == "extract":
         say("1/2 videos\n2/2 videos")
+        out = Path(rest[rest.index("--out") + 1])
+        if not out.exists():
+            with FeatureWriter(out, {"extractor": "made-up", "version": 1}) as writer:
+                for video in Path(rest[0]).rglob("*.mp4"):
+                    name = video.relative_to(rest[0]).with_suffix("").as_posix()
+                    writer.add(name, np.ones((4, 3), np.float32), duration=6.0)
     return 0
 
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from cfmr.features import FeatureWriter
 from cfmr.server import jobs as jobs_module
 from cfmr.server.app import create_app, open_site
 from cfmr.server.learning import compare
-from cfmr.server.settings import Settings
+from cfmr.server.settings import Settings, gather
 from cfmr.server.site import Site
 
 from .sites import CLIPS, SECONDS, WordRetriever, make_settings
@@ -204,6 +205,25 @@ def test_a_model_behind_the_videos_is_indexed_before_it_is_served(
     assert answer["served"] == "original"
     assert ended(client, answer["job"])["state"] == "done"
     assert site.served.present.id == "0001"
+
+
+def test_the_first_model_needs_nothing_but_videos_and_labels(settings: Settings, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "checkpoint")
+    settings.index.rmdir()
+    assert settings.features is not None
+    settings.features.unlink()
+    fresh = gather(settings.index, settings.videos)
+    site = open_site(fresh, Learned)
+    with TestClient(create_app(site), base_url="http://127.0.0.1:8000") as client:
+        said, _ = label(client, 4)
+        job = learn(client)
+        assert job["state"] == "done", job
+        config = json.loads((site.served.folder / "0001" / "config.json").read_text())
+        assert (config["dataset"]["frame_dim"], config["dataset"]["test_data"]) == (3, "")
+        assert client.get("/api/models").json()[0]["comparison"]["before"] is None
+        assert not client.get("/api/status").json()["ready"]
+        client.post("/api/models/0001/serve")
+        assert client.get("/api/search", params={"q": said[0]}).json()["moments"]
 
 
 def test_comparing_counts_what_cannot_be_searched_as_missed() -> None:

@@ -23,6 +23,7 @@ from cfmr.server.site import Site
 
 ENOUGH_VIDEOS = 10  # with fewer, holding videos out for validation costs more than it tells
 SEVERAL = 5
+FIRST = Path(__file__).with_name("first.json")
 COMPARED = 200  # held-out labels that are listed one by one
 _EPOCH = re.compile(r"epoch (\d+): (.*)")
 
@@ -296,7 +297,7 @@ def write_run(
     else:
         data["val_data"] = None
         select = "validation" if len({row.video for row in rows}) >= ENOUGH_VIDEOS else "last"
-    data["test_data"] = str(base["test_data"]) if "test_data" in base else None
+    data["test_data"] = str(base.get("test_data", ""))
     if how.epochs is not None:
         value["train"]["max_num_epochs"] = how.epochs
     write_json(folder / "config.json", value)
@@ -306,14 +307,18 @@ def write_run(
 def base_config(site: Site) -> tuple[dict[str, Any], dict[str, Path]]:
     """The configuration of the model the server was started with, and those of its annotation files that are there.
 
+    Where there was no model: that of the demo's better one, for features as they are.
+
     Raises:
-        InputError: there is no checkpoint, or it is damaged.
+        InputError: the checkpoint is damaged.
     """
     checkpoint = site.settings.checkpoint
-    if checkpoint is None:
-        raise InputError("learning needs a checkpoint to take its configuration from; start with --checkpoint")
-    path = checkpoint / "config.json"
+    path = FIRST if checkpoint is None else checkpoint / "config.json"
     value = read_json(path)
+    if checkpoint is None:
+        with FeatureStore(site.features) as features:
+            width = features.read(features.videos[0]).shape[1]
+        value["dataset"]["frame_dim"] = value["model"]["config"]["frames_input_size"] = width
     if not isinstance(value, dict) or not all(isinstance(value.get(key), dict) for key in ("dataset", "train")):
         raise InputError(f"{path}: not the configuration of a model")
     found: dict[str, Path] = {}
