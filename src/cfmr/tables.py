@@ -16,10 +16,10 @@ SHOWN = [f"R@{n},IoU={m}" for n in (1, 5) for m in (0.3, 0.5, 0.7)] + ["R@1,mIoU
 
 def moment_table(rows: Mapping[str, Mapping[str, float]], title: str | None = None) -> Table:
     """A line a model: R@1 and R@5 at IoU 0.3, 0.5, 0.7 and mIoU, in percent."""
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("percent", no_wrap=True)
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("percent, at IoU", no_wrap=True)
     for column in SHOWN:
-        table.add_column(column.replace(",", "\n").replace("IoU=", "at "), justify="right", no_wrap=True)
+        table.add_column(column.replace(",", "\n").replace("IoU=", ""), justify="right", no_wrap=True)
     for name, figures in rows.items():
         table.add_row(name, *(f"{figures[column]:.1f}" if column in figures else "-" for column in SHOWN))
     return table

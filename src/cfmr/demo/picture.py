@@ -61,16 +61,16 @@ def _draw(panel: Any, answer: Answer) -> None:
     timeline.fill_between(answer.times, 0, height, color="#E6E6E6", linewidth=0)
     timeline.plot(answer.times, height, color=CURVE, linewidth=1, label="relevance")
     for (start, end), level, colour, name in (
-        (answer.true, -0.22, TRUE, "true"),
-        (answer.found, -0.5, FOUND, "found"),
+        (answer.true, -0.3, TRUE, "true"),
+        (answer.found, -0.72, FOUND, "found"),
     ):
         timeline.barh(level, end - start, left=start, height=0.2, color=colour)
         label = f"{name} {start:.1f}\u2013{end:.1f} s"
         left = end < 0.8 * answer.duration
         where, side = (end + 0.01 * answer.duration, "left") if left else (start - 0.01 * answer.duration, "right")
         timeline.text(where, level, label, color=colour, fontsize=8, va="center", ha=side)
-    timeline.axvspan(*answer.found, ymin=0.42, color=FOUND, alpha=0.08, linewidth=0)
-    timeline.set(xlim=(0, answer.duration), ylim=(-0.68, 1.08), yticks=[])
+    timeline.axvspan(*answer.found, ymin=0.47, color=FOUND, alpha=0.08, linewidth=0)
+    timeline.set(xlim=(0, answer.duration), ylim=(-0.95, 1.08), yticks=[])
     timeline.set_xlabel("seconds", fontsize=8, labelpad=1)
     timeline.tick_params(axis="x", labelsize=8, length=2)
     for side in ("top", "right", "left"):

@@ -25,6 +25,7 @@ BETWEEN = 0.3  # the same between videos, of which there are far fewer
 SCALES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # tried for the closed-form start
 GLOBAL_SHARES = (0.0, 0.25, 0.5, 1.0, 1.5)
 NOTHING = -1e9
+SILENT = 0.01  # a feature that varies less than this share of the liveliest one is not blown up
 
 
 class Dense(nn.Module):
@@ -192,16 +193,20 @@ def measure(clips: list[Array], rank: int) -> Statistics:
     for video, mean in zip(clips, means, strict=True):
         apart = video - mean.astype(np.float32)
         scatter += apart.T @ apart
-    values, directions = np.linalg.eigh(scatter / total)
+    covariance = scatter / total
+    # halves of a feature may have different units: directions are those of the correlation, not of the covariance
+    deviation = np.sqrt(covariance.diagonal())
+    unit = 1 / (deviation + SILENT * deviation.max())
+    values, directions = np.linalg.eigh(unit[:, None] * covariance * unit)
     kept, spread = directions[:, -rank:], values[-rank:] + WHITENING * values.mean()
-    whitening = (kept / np.sqrt(spread)).T
+    whitening = (kept / np.sqrt(spread)).T * unit
     whitening /= np.sqrt((values[-rank:] / spread).mean() + np.square((means - means.mean(0)) @ whitening.T).mean())
     white = means @ whitening.T
     centre = white.mean(0)
     return Statistics(
         whitening=whitening,
         centre=centre,
-        within=_inverse(whitening @ (scatter / total) @ whitening.T, WHITENING),
+        within=_inverse(whitening @ covariance @ whitening.T, WHITENING),
         between=_inverse((white - centre).T @ (white - centre) / len(white), BETWEEN),
     )
 
