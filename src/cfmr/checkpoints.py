@@ -53,9 +53,7 @@ class Checkpoint:
         folder = Path(path)
         if not folder.is_dir():
             kind = "is a file" if folder.exists() else "does not exist"
-            raise InputError(
-                f"{path}: {kind}; a checkpoint is a directory (`cfmr convert` makes one of .pt or .ckpt)"
-            )
+            raise InputError(f"{path}: {kind}; a checkpoint is a directory (`cfmr convert` makes one of .pt or .ckpt)")
         state = _object(folder / "state.json")
         if state.pop("format", None) != FORMAT:
             raise InputError(f"{folder / 'state.json'}: not a checkpoint of this version ({FORMAT})")
