@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from cfmr.backends.trainer import learning_rate
 from cfmr.checkpoints import Checkpoint
 from cfmr.config import Optimizer, load_config
 from cfmr.errors import InputError
@@ -45,9 +46,9 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
 
 def test_the_learning_rate_rises_then_falls_with_the_root_of_the_step() -> None:
     optimizer = Optimizer(lr=4e-4, warmup_updates=400, warmup_init_lr=1e-7)
-    assert training.learning_rate(optimizer, 200) == pytest.approx(2e-4, rel=1e-3)
-    assert training.learning_rate(optimizer, 400) == pytest.approx(4e-4)
-    assert training.learning_rate(optimizer, 1600) == pytest.approx(2e-4)
+    assert learning_rate(optimizer, 200) == pytest.approx(2e-4, rel=1e-3)
+    assert learning_rate(optimizer, 400) == pytest.approx(4e-4)
+    assert learning_rate(optimizer, 1600) == pytest.approx(2e-4)
 
 
 def test_a_run_leaves_all_its_files(world: World) -> None:
