@@ -349,7 +349,7 @@ def results(work: Path) -> dict[tuple[str, int], dict[str, Any]]:
 
 
 def table(work: Path) -> None:
-    print("| moments | engine | build, processor s | disk, B/moment | memory, B/moment | p50, ms | p95, ms | recall@10 |")
+    print("| moments | engine | build, processor s | disk, B each | memory, B each | p50, ms | p95, ms | recall@10 |")
     print("|--:|---|--:|--:|--:|--:|--:|--:|")
     order = {engine: i for i, engine in enumerate(ENGINES)}
     for (engine, size), line in sorted(results(work).items(), key=lambda item: (item[0][1], order[item[0][0]])):
@@ -363,7 +363,11 @@ def plot(work: Path, out: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
-    kinds = (("p50_ms", "p50, ms", 1), ("bytes_in_memory", "memory, MB", 1e6), ("build_processor_seconds", "build, processor s", 1))
+    kinds = (
+        ("p50_ms", "p50, ms", 1),
+        ("bytes_in_memory", "memory, MB", 1e6),
+        ("build_processor_seconds", "build, processor s", 1),
+    )
     measured = results(work)
     for axis, (key, label, unit) in zip(axes, kinds, strict=True):
         for engine in ENGINES:
