@@ -17,7 +17,8 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 test-mindspore: $(MINDSPORE)/.ready
-	$(MINDSPORE)/bin/python -m pytest tests/backends/mindspore tests/test_ckpt.py tests/test_parity.py
+	$(MINDSPORE)/bin/python -m pytest tests/backends/mindspore tests/test_ckpt.py tests/test_parity.py \
+		tests/test_original_commands.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
