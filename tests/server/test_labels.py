@@ -212,3 +212,12 @@ def test_a_sentence_said_again_is_on_the_same_side(store: LabelStore) -> None:
     assert [a.held_out for a in again] == [m.held_out for m in made]
     store.take_in([replace(m.annotation, glance=9.0) for m in made], "Ada")
     assert sum(label.held_out for label in store.all()) == 3
+
+
+def test_a_table_of_another_shape_is_found_out_at_the_start(tmp_path: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "x.sqlite") as connection:
+        connection.execute("CREATE TABLE label_states (label TEXT)")
+    with pytest.raises(InputError, match=r"--database: cannot be opened \(no such column"):
+        LabelStore(f"sqlite:///{tmp_path / 'x.sqlite'}")

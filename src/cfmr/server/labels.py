@@ -127,6 +127,7 @@ class LabelStore:
                 _metadata.create_all(self._writing)
             except (IntegrityError, ProgrammingError):  # another process made the table between the look and the making
                 _metadata.create_all(self._writing)
+            self.all(limit=1)  # a table of the same name but other columns is found out now
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise InputError(f"--database: {_first_line(error)}; for PostgreSQL install cfmr[postgres]") from error
         except SQLAlchemyError as error:
