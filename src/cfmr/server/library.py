@@ -28,6 +28,7 @@ class Library:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self._files: dict[str, Path] = {}
+        self._paths: set[str] = set()
         self._read = -FRESH
         self._lock = threading.Lock()
 
@@ -36,15 +37,20 @@ class Library:
         with self._lock:
             if time.monotonic() - self._read >= FRESH:
                 try:
-                    self._files = find_videos([self.folder])
+                    self._files = {n: path for n, path in find_videos([self.folder]).items() if self._inside(path)}
                 except InputError:  # there is none
                     self._files = {}
+                self._paths = set(map(str, self._files.values()))
                 self._read = time.monotonic()
             return self._files
 
     def refresh(self) -> None:
         """Read the folder again at the next question."""
         self._read = -FRESH
+
+    def has(self, name: str, indexed: str | None = None) -> bool:
+        """Whether `find` found a file when the folder was read last; costs nothing."""
+        return name in self.files() or indexed in self._paths
 
     def find(self, name: str, indexed: str | None = None) -> Path | None:
         """The file of a video; `indexed` is where the index saw it last. None if there is none in the folder."""
@@ -126,8 +132,7 @@ def videos_below(folder: str, allowed: Iterable[Path]) -> list[Path]:
     if not fits:
         places = ", ".join(str(root) for root in allowed)
         raise Problem(403, f"{folder[:200]}: not a folder in {places}, from where videos may be taken")
-    there = Library(place)
-    found = [path for name, path in there.files().items() if there.find(name)]
+    found = list(Library(place).files().values())
     if not found:
         raise InputError(f"{folder}: there are no video files in it")
     return found

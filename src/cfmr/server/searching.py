@@ -178,7 +178,7 @@ def routes(site: Site) -> APIRouter:
     def next_video(after: Annotated[str, Query(max_length=500, description="not this one")] = "") -> VideoAnswer:
         """A video to label: the one with the fewest labels that follows `after`, going round."""
         counts = site.labels.counts()
-        names = [name for name in site.names() if site.path(name) is not None]
+        names = [name for name in site.names() if site.watchable(name)]
         if not names:
             raise Problem(404, "there are no videos yet")
         later = [n for n in names if n > after] + [n for n in names if n <= after]
@@ -235,7 +235,7 @@ def _found(moment: Moment, site: Site) -> FoundMoment:
         end=round(moment.end, 3),
         score=round(moment.score, 5),
         duration=moment.duration,
-        watchable=site.path(moment.video) is not None,
+        watchable=site.watchable(moment.video),
     )
 
 
@@ -245,6 +245,6 @@ def _video(name: str, site: Site, labels: int) -> VideoAnswer:
         video=name,
         duration=indexed.duration if indexed else None,
         indexed=indexed is not None,
-        watchable=site.path(name) is not None,
+        watchable=site.watchable(name),
         labels=labels,
     )

@@ -64,6 +64,11 @@ class Site:
         """Every video that is indexed or in the folder, in order."""
         return sorted({*self.served.videos, *self.library.files()})
 
+    def watchable(self, name: str) -> bool:
+        """Whether a video's file was in the folder a moment ago."""
+        indexed = self.served.videos.get(name)
+        return self.library.has(name, indexed.path if indexed else None)
+
     def path(self, name: str) -> Path | None:
         """A video's file, if it is in the folder."""
         indexed = self.served.videos.get(name)

@@ -7,7 +7,7 @@ import { author, shortcut } from "./shell.js";
 import { Timeline } from "./timeline.js";
 
 const PAUSE = 60; // milliseconds without a key before a search
-const TOP = 12;
+const TOP = 10;
 const NUDGE = 0.25;
 
 const box = $("#q");
