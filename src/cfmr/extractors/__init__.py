@@ -1,6 +1,7 @@
 """What turns a video into features: one module a backbone, found by name."""
 
 import importlib
+import importlib.util
 import inspect
 import os
 from collections.abc import Callable
@@ -15,8 +16,11 @@ from cfmr.errors import InputError
 #: Name -> module and class. Modules are imported when asked for: some need packages of an extra.
 EXTRACTORS = {
     "efficientnet-lite0": "cfmr.extractors.efficientnet_lite0:EfficientNetLite0",
+    "i3d": "cfmr.extractors.i3d:I3D",
+    "c3d": "cfmr.extractors.c3d:C3D",
 }
 
+Attributes = dict[str, str | int | float]
 Progress = Callable[[float], None]  # called with the share of a video that is done
 
 
@@ -50,7 +54,7 @@ class Extractor(Protocol):
     dim: int
     clips_per_second: float
 
-    def attributes(self) -> dict[str, str | int | float]:
+    def attributes(self) -> Attributes:
         """All that decides what the features are; kept in the feature file, so that unlike ones are not mixed."""
         ...
 
@@ -61,6 +65,12 @@ class Extractor(Protocol):
             InputError: it is no video, or nothing in it can be read.
         """
         ...
+
+
+def needs_torch(name: str) -> None:
+    """Raise InputError that tells what to install, where torch is missing."""
+    if importlib.util.find_spec("torch") is None:
+        raise InputError(f"--extractor {name}: needs PyTorch; pip install 'cfmr[train]'")
 
 
 def get_extractor(name: str, threads: int = 1, **options: Any) -> Extractor:

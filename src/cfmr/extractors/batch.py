@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cfmr.errors import InputError
-from cfmr.extractors import Extractor, get_extractor
+from cfmr.extractors import Attributes, Extractor, get_extractor
 from cfmr.features import FeatureWriter, write_part
 
 _SAMPLE = 1 << 16  # bytes at either end of a file by which it is recognised
@@ -127,7 +127,7 @@ def _fingerprint(path: Path) -> str:
 def _extract(extractor: Extractor, task: _Task, parts: Path, progress: Callable[[float], None]) -> _Result:
     try:
         extraction = extractor.extract(task.path, progress)
-        attributes: dict[str, str | int | float] = {"duration": extraction.duration, "fingerprint": task.fingerprint}
+        attributes: Attributes = {"duration": extraction.duration, "fingerprint": task.fingerprint}
         if extraction.damage:
             attributes["damage"] = extraction.damage
     except InputError as error:

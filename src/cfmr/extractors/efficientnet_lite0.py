@@ -28,7 +28,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from cfmr.errors import InputError
-from cfmr.extractors import Extraction, Progress, motion
+from cfmr.extractors import Attributes, Extraction, Progress, motion
 from cfmr.files import cache_folder, replacing
 from cfmr.restricted import read_torch
 from cfmr.video import Video
@@ -78,7 +78,7 @@ class EfficientNetLite0:
     def _network(self) -> "Network":
         return Network(self._threads)
 
-    def attributes(self) -> dict[str, str | int | float]:
+    def attributes(self) -> Attributes:
         """For the feature file."""
         return {
             "extractor": self.name,
