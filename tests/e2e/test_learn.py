@@ -1,6 +1,7 @@
 """From labels to a second model, from uploads to moments that are found, and what happens when things die."""
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def test_labels_become_a_model_that_is_served_without_a_restart(page: Page, own:
     page.goto("/learn")
     expect(page.locator("#count")).to_contain_text(f"{counts['learn']} to learn from, {counts['held_out']} held out")
     page.get_by_role("button", name="Start training").click()
-    expect(page.locator("#job .message")).to_contain_text("epoch")
+    expect(page.locator("#job .message")).to_contain_text("epoch", timeout=60_000)
     expect(page.locator("#job progress")).to_be_visible()
     page.locator("#job summary").click()
     expect(page.locator("#job pre")).to_contain_text("$ cfmr train")
@@ -128,6 +129,35 @@ def test_a_hundred_searches_at_once_while_videos_are_indexed(own: Server) -> Non
             assert all(count > 0 for count in pool.map(ask, range(100)))
             rounds += 1
     assert own.ask(f"/api/jobs/{job['id']}")["state"] == "done"
+
+
+def test_a_newcomer_needs_nothing_but_videos(
+    browser: Browser, new_server: Callable[..., Server], made: Path, tmp_path: Path
+) -> None:
+    for name in ("kitchen", "street", "garden"):
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        shutil.copy(made / "videos" / f"{name}.mp4", tmp_path / "videos")
+    fresh = new_server(world=tmp_path)
+    page = browser.new_context(base_url=fresh.url).new_page()
+    page.goto("/")
+    expect(page.locator("#start")).to_contain_text("There is no model yet")
+    page.get_by_role("link", name="Label moments").click()
+    for number, sentence in enumerate(SAID):
+        page.locator("#mark").click()
+        page.keyboard.type(sentence)
+        page.keyboard.press("Enter")
+        expect(page.locator("#labels .said", has_text=sentence)).to_be_visible()
+        if number == 2:
+            page.get_by_role("button", name="Next").click()
+            expect(page.locator("#labels")).to_contain_text("none yet")
+    page.get_by_role("link", name="Learn").click()
+    page.get_by_role("button", name="Start training").click()
+    page.get_by_role("button", name="Use the new model").click(timeout=120_000)
+    expect(page.locator("#outcome .served")).to_contain_text("answers now")
+    page.get_by_role("link", name="Search", exact=True).first.click()
+    page.locator("#q").fill("a red square")
+    expect(page.locator("#tally")).to_contain_text("in 3 videos")
+    page.context.close()
 
 
 def test_with_a_token_one_signs_in(browser: Browser, new_server: Callable[..., Server], own: Server) -> None:

@@ -22,7 +22,7 @@ def opened(browser: Browser, server: Server, path: str, **options: Any) -> Page:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_axe_finds_nothing(browser: Browser, server: Server, scheme: str, width: int) -> None:
-    if server.ask("/api/labels")["total"] == 0:
+    if server.ask("/api/labels", video="street")["total"] == 0:
         server.label("street", 3.0, "a square moves")
     for path in PAGES:
         page = opened(browser, server, path, color_scheme=scheme, viewport={"width": width, "height": 800})
@@ -64,6 +64,7 @@ def test_on_a_phone_one_searches_watches_and_labels_by_touch(browser: Browser, s
     until(page, "!document.querySelector('video').paused")
     expect(page.locator("video")).to_be_in_viewport()
     page.locator("nav").get_by_text("Label").tap()
+    page.wait_for_url("**/label**")
     until(page, "document.querySelector('video').readyState > 0")
     expect(page.locator("#mark")).to_be_in_viewport()
     page.locator("#mark").tap()

@@ -57,7 +57,7 @@ async function handOut() {
   try {
     const { video } = await get("/api/videos/next", { after: current?.video });
     await open(video);
-    focusStage();
+    if (marked === null) focusStage();
   } catch (error) {
     if (error.status !== 404) complain(error);
     else replace(title, "No videos yet: ", el("a", { href: "/add" }, "add some"));
@@ -304,7 +304,7 @@ async function begin() {
   const video = query.get("video");
   if (video) await open(video, Number.parseFloat(query.get("t")) || 0);
   else await handOut();
-  focusStage();
+  if (marked === null) focusStage(); // someone quick may be typing already
   if (unsent().length) await sendAll();
 }
 
