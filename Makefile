@@ -8,13 +8,22 @@ TORCH := torch==2.13.0
 # MindSpore needs another numpy than the rest, and so an environment of its own
 MINDSPORE := .venv-mindspore
 
-.PHONY: demo test test-mindspore lint format clean
+.PHONY: demo test test-e2e test-mindspore lint format clean
 
 demo: $(READY)
 	$(BIN)/cfmr demo
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# A browser before a real server. Debian's Chromium is installed where it is missing and that is possible.
+CHROMIUM ?= /usr/bin/chromium
+test-e2e: $(VENV)/.ready-e2e
+	@test -x $(CHROMIUM) || (command -v apt-get >/dev/null && test "$$(id -u)" = 0 \
+		&& (apt-get install -y -qq --no-install-recommends chromium \
+		|| (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium))) \
+		|| (echo "$(CHROMIUM) is missing: install Chromium, or name one with CHROMIUM=..." >&2; exit 1)
+	CFMR_E2E=1 CFMR_CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e
 
 test-mindspore: $(MINDSPORE)/.ready
 	$(MINDSPORE)/bin/python -m pytest tests/backends/mindspore tests/test_ckpt.py tests/test_parity.py \
@@ -35,6 +44,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[train,serve,dev]"
 	touch $(READY)
+
+$(VENV)/.ready-e2e: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[e2e]"
+	touch $(VENV)/.ready-e2e
 
 $(MINDSPORE)/.ready: pyproject.toml constraints-mindspore.txt
 	$(PYTHON) -m venv $(MINDSPORE)
