@@ -312,6 +312,7 @@ def serve(
         list[Path] | None, typer.Option(help="where videos may be taken in from; default: home, without a token")
     ] = None,
     max_upload: Annotated[int, typer.Option(min=1, help="megabytes of one uploaded video")] = 4096,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="processes that answer; they share the index")] = 1,
 ) -> None:
     """Serve the web page: search, watch, label, learn."""
     from cfmr.server.app import serve as run
@@ -331,6 +332,7 @@ def serve(
             annotations=annotations or (),
             folders=folder or (),
             max_upload=max_upload << 20,
+            workers=workers,
         )
     )
 

@@ -2,6 +2,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
     monkeypatch.setattr(module, "COMMAND", (sys.executable, "-c"))
     monkeypatch.setattr(module, "GRACE", 0.3)
     jobs = Jobs(tmp_path / "jobs")
+    jobs.begin()
     yield jobs
     jobs.close()
 
@@ -29,11 +31,13 @@ def until(true: Callable[[], object]) -> None:
 
 
 def run(jobs: Jobs, code: str, kind: str = "learn") -> Job:
-    def body(work: Work) -> dict[str, object]:
-        work.run(code, read=lambda line: (line, 0.5) if line.startswith("epoch") else None)
-        return {"model": "0001"}
+    jobs.bodies[kind] = runs
+    return jobs.start(kind, "a title", {"code": code})
 
-    return jobs.start(kind, "a title", body)
+
+def runs(work: Work, arguments: dict[str, Any]) -> dict[str, object]:
+    work.run(arguments["code"], read=lambda line: (line, 0.5) if line.startswith("epoch") else None)
+    return {"model": "0001"}
 
 
 def test_a_job_runs_a_command_and_keeps_what_it_printed(jobs: Jobs) -> None:
@@ -60,13 +64,14 @@ def test_a_command_that_is_killed_is_said_to_be(jobs: Jobs) -> None:
 
 
 def test_a_job_that_goes_wrong_inside_does_not_stop_the_next(jobs: Jobs) -> None:
-    def broken(work: Work) -> dict[str, object]:
+    def broken(work: Work, _: dict[str, Any]) -> dict[str, object]:
         raise ZeroDivisionError
 
-    def refused(work: Work) -> dict[str, object]:
+    def refused(work: Work, _: dict[str, Any]) -> dict[str, object]:
         raise InputError("labels.json: no such file")
 
-    first, second = jobs.start("add", "a", broken), jobs.start("learn", "b", refused)
+    jobs.bodies |= {"add": broken, "learn": refused}
+    first, second = jobs.start("add", "a"), jobs.start("learn", "b")
     third = run(jobs, "pass", "switch")
     until(lambda: third.over)
     assert (first.state, second.state, third.state) == ("failed", "failed", "done")
@@ -108,14 +113,64 @@ def test_closing_ends_what_runs(jobs: Jobs) -> None:
     assert job.state == "cancelled"
 
 
-def test_jobs_are_remembered_and_those_left_behind_marked(tmp_path: Path) -> None:
+def test_jobs_are_remembered_those_left_running_marked_and_those_left_waiting_done(tmp_path: Path) -> None:
     from dataclasses import asdict
 
     for number, state in enumerate(("done", "running", "queued")):
-        write_json(tmp_path / str(number) / "job.json", asdict(Job(str(number), "learn", "x", state)))  # type: ignore[arg-type]
+        write_json(tmp_path / str(number) / "job.json", asdict(Job(str(number), "learn", "x", state=state)))  # type: ignore[arg-type]
     (tmp_path / "3").mkdir()
     (tmp_path / "3" / "job.json").write_text('{"id": 5')
     jobs = Jobs(tmp_path)
-    assert [(j.id, j.state) for j in reversed(jobs.all())] == [("0", "done"), ("1", "failed"), ("2", "failed")]
+    jobs.bodies["learn"] = lambda work, arguments: {}
+    jobs.begin()
+    until(lambda: all(job.over for job in jobs.all()))
+    assert [(j.id, j.state) for j in reversed(jobs.all())] == [("0", "done"), ("1", "failed"), ("2", "done")]
     assert "server ended" in jobs.get("1").message
     jobs.close()
+
+
+@pytest.fixture
+def other(jobs: Jobs) -> Iterator[Jobs]:
+    """What another process has, over the same folder."""
+    other = Jobs(jobs.folder)
+    other.bodies["learn"] = runs
+    yield other
+    other.close()
+
+
+def test_processes_see_each_others_jobs_and_do_one_at_a_time(jobs: Jobs, other: Jobs) -> None:
+    first = run(jobs, "import time; print('epoch 1', flush=True); time.sleep(60)")
+    until(lambda: first.message == "epoch 1")
+    other.begin()
+    until(lambda: (seen := other.get(first.id)).state == "running" and seen.message == "epoch 1")
+    assert other.busy("learn")
+    second = other.start("learn", "b", {"code": "pass"})
+    assert jobs.start("learn", "c", {"code": "pass"}).id == second.id  # it waits there already
+    assert "epoch 1" in other.log(first.id)[0]
+    other.cancel(first.id)
+    until(lambda: first.over)
+    assert first.state == "cancelled"
+    until(lambda: other.get(second.id).over)
+    assert jobs.get(second.id).state == "done"
+    assert other.get(first.id).state == "cancelled"
+
+
+def test_a_job_that_waits_in_another_process_can_be_cancelled(jobs: Jobs, other: Jobs) -> None:
+    first = run(jobs, "import time; print('epoch 1', flush=True); time.sleep(60)")
+    until(lambda: first.message == "epoch 1")
+    second = run(jobs, "pass")
+    assert other.cancel(second.id).state == "cancelled"
+    jobs.cancel(first.id)
+    until(lambda: first.over)
+    assert jobs.get(second.id).state == "cancelled"
+    assert other.log(second.id) == ("", 0)
+
+
+def test_the_work_of_a_process_that_closes_is_taken_over(jobs: Jobs, other: Jobs) -> None:
+    first = run(jobs, "import time; print('epoch 1', flush=True); time.sleep(60)")
+    until(lambda: first.message == "epoch 1")
+    other.begin()
+    second = other.start("learn", "b", {"code": "pass"})
+    jobs.close()
+    until(lambda: other.get(second.id).over)
+    assert (other.get(first.id).state, other.get(second.id).state) == ("cancelled", "done")

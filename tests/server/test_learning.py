@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from cfmr.annotations import Annotation, load_annotations
+from cfmr.demo.run import configuration
 from cfmr.features import FeatureWriter
 from cfmr.server import jobs as jobs_module
 from cfmr.server.app import create_app, open_site
@@ -27,6 +28,7 @@ CONFIG = {
         "test_data": "annotations/test.json",
     },
     "train": {"max_num_epochs": 3},
+    "model": {"name": "CFMR-Dense", "config": {}},
 }
 
 
@@ -139,6 +141,21 @@ def test_the_configuration_names_what_is_there(client: TestClient, site: Site) -
     assert data["val_data"] is None
     assert data["feature_path"] == str(site.features)
     assert config["train"]["max_num_epochs"] == 1
+
+
+def test_where_the_published_model_is_served_the_better_one_learns(
+    client: TestClient, site: Site, tmp_path: Path
+) -> None:
+    published = CONFIG | {"model": {"name": "CFMR"}}
+    (tmp_path / "checkpoint" / "config.json").write_text(json.dumps(published))
+    label(client, 2)
+    learn(client)
+    config = json.loads((site.served.folder / "0001" / "config.json").read_text())
+    shipped = configuration("dense", tmp_path).model_dump()
+    assert config["model"]["name"] == "CFMR-Dense"
+    assert config["model"]["config"] == shipped["model"]["config"] | {"frames_input_size": 2}
+    assert (config["loss"], config["train"]) == (shipped["loss"], shipped["train"])
+    assert len(load_annotations(site.served.folder / "0001" / "train.json")) == 4  # and the original rows
 
 
 def test_only_the_labels_are_learned_from_if_one_wants_that(client: TestClient, site: Site) -> None:

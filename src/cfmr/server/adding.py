@@ -50,6 +50,7 @@ _BODY = {"content": {"application/octet-stream": {"schema": {"type": "string", "
 def routes(site: Site) -> APIRouter:
     """Paths below /api."""
     api = APIRouter(tags=["videos"])
+    site.jobs.bodies["add"] = lambda work, _: add_videos(site, work)
     checks = anyio.Semaphore(2)
 
     @api.post("/videos", status_code=201, openapi_extra={"requestBody": _BODY})
@@ -91,7 +92,7 @@ def routes(site: Site) -> APIRouter:
 
 def start_adding(site: Site) -> JobAnswer:
     """Put the job in the queue, unless one waits there already."""
-    return job_answer(site.jobs.start("add", "Make new videos searchable", lambda work: add_videos(site, work)))
+    return job_answer(site.jobs.start("add", "Make new videos searchable"))
 
 
 def add_videos(site: Site, work: Work) -> dict[str, Any]:
@@ -131,26 +132,16 @@ async def _receive(request: Request, folder: Path, site: Site) -> Path:
 def _keep(site: Site, arrived: Path, name: str) -> str:
     """Check a file that came in and move it to the folder; returns the video's name."""
     check_video(arrived, name[:200])
-    place = site.library.free_place(name)
     try:
         os.chmod(arrived, 0o644)
-        shutil.move(arrived, place)
+        return site.library.keep(arrived, name).stem
     except OSError as error:
-        raise Problem(507, f"{place.name}: cannot be kept ({error.strerror or error})") from error
-    site.library.refresh()
-    return place.stem
+        raise Problem(507, f"{name[:200]}: cannot be kept ({error.strerror or error})") from error
 
 
 def _link(site: Site, path: Path) -> str:
     check_video(path, path.name)
-    place = site.library.free_place(path.name)
     try:
-        os.link(path.resolve(), place)
-    except OSError:
-        try:
-            shutil.copyfile(path, place)
-        except OSError as error:
-            place.unlink(missing_ok=True)
-            raise InputError(f"{path.name}: cannot be copied ({error.strerror or error})") from error
-    site.library.refresh()
-    return place.stem
+        return site.library.keep(path.resolve(), path.name).stem
+    except OSError as error:
+        raise InputError(f"{path.name}: cannot be copied ({error.strerror or error})") from error

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from fastapi import APIRouter, Body, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
+from uvicorn.supervisors import Multiprocess
 
 from cfmr.errors import InputError
 from cfmr.server import adding, labelling, learning, searching
@@ -53,6 +55,7 @@ def create_app(site: Site) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
+        site.jobs.begin()
         yield
         site.jobs.close()
         site.labels.close()
@@ -135,11 +138,32 @@ def serve(settings: Settings) -> None:
         InputError: something cannot be opened, or the port is taken.
     """
     listening = _listen(settings.host, settings.port)
-    app = create_app(open_site(settings))
+    site = open_site(settings)  # also where workers open their own: what is wrong is said once, and here
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     print(f"cfmr: http://{host}:{listening.getsockname()[1]}  (Ctrl+C ends it)", flush=True)  # noqa: T201
-    config = uvicorn.Config(
+    if settings.workers == 1:
+        uvicorn.Server(_config(create_app(site))).run(sockets=[listening])
+    else:
+        site.labels.close()
+        del site
+        Multiprocess(_config(_Application(settings), settings.workers), [listening]).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Application:
+    """Makes the application in a worker. The index is mapped into memory, so workers have one copy of it."""
+
+    settings: Settings
+
+    def __call__(self) -> FastAPI:
+        return create_app(open_site(self.settings))
+
+
+def _config(app: FastAPI | _Application, workers: int = 1) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
+        factory=isinstance(app, _Application),
+        workers=workers,
         http=PatientProtocol,
         ws="none",
         log_level="warning",
@@ -147,7 +171,6 @@ def serve(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
-    uvicorn.Server(config).run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,9 +2,13 @@
 
 A job is a folder with `job.json` and `log.txt`, so that one can see later what was done. The server only waits for
 processes, so nothing they do, not even dying, disturbs it.
+
+Several processes may serve one workspace. The folder is then their common queue: whoever holds its lock does the jobs
+that wait, and all of them read how far it is.
 """
 
 import contextlib
+import fcntl
 import logging
 import os
 import queue
@@ -15,7 +19,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +36,8 @@ KEPT = 200  # jobs that are remembered
 GRACE = 5.0  # seconds between asking a process to stop and stopping it
 NICE = 10  # searching goes before
 LOG_PIECE = 256 << 10
+TOLD = 0.25  # seconds between two records of how far a job is
+LOOK = 0.2  # seconds between two looks at what other processes did
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -40,8 +46,9 @@ class Job:
     """What is known of a job. Times are seconds since 1970.
 
     Attributes:
-        kind: "add" or "learn".
+        kind: "add", "learn" or "switch"; says what is done.
         title: what it does, for people.
+        arguments: of what is done.
         message: what it is doing now, or how it ended.
         progress: from 0 to 1; None where it is not known.
         result: what came out, by kind.
@@ -50,6 +57,7 @@ class Job:
     id: str
     kind: str
     title: str
+    arguments: dict[str, Any] = field(default_factory=dict)
     state: State = "queued"
     message: str = ""
     progress: float | None = None
@@ -72,14 +80,20 @@ class CancelledError(Exception):
 
 
 Read = Callable[[str], tuple[str, float | None] | None]
-Body = Callable[["Work"], dict[str, Any]]
+Body = Callable[["Work", dict[str, Any]], dict[str, Any]]
 
 
 class Work:
-    """What a running job works with: it runs commands and says how far it is."""
+    """What a running job works with: it runs commands and says how far it is.
 
-    def __init__(self, job: Job, folder: Path) -> None:
+    Args:
+        folder: of the job.
+        told: called when its message or progress has changed.
+    """
+
+    def __init__(self, job: Job, folder: Path, told: Callable[[Job], None]) -> None:
         self.job, self.folder = job, folder
+        self._told = told
         self._process: subprocess.Popen[bytes] | None = None
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
@@ -88,7 +102,11 @@ class Work:
         """Tell people what is going on."""
         if self._cancelled.is_set():
             raise CancelledError
+        self._tell(message, progress)
+
+    def _tell(self, message: str, progress: float | None) -> None:
         self.job.message, self.job.progress = message, progress
+        self._told(self.job)
 
     def run(self, *arguments: str | Path, read: Read = lambda line: None) -> None:
         """Run a `cfmr` command.
@@ -139,7 +157,7 @@ class Work:
                 self._log(line)
                 found = read(line)
                 if found is not None:
-                    self.job.message, self.job.progress = found
+                    self._tell(*found)
         return last
 
     def _log(self, line: str) -> None:
@@ -166,27 +184,38 @@ def _signal(group: int, number: signal.Signals) -> None:
 
 
 class Jobs:
-    """Jobs of one server, done one after the other in the order in which they came.
+    """Jobs of one workspace, done one after the other in the order in which they came.
 
     Args:
-        folder: of their records; jobs that a server left behind when it ended are marked so.
+        folder: of their records.
+        bodies: what is done, by kind. It gets a `Work` and the job's arguments; what it returns is the job's result.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = make_directory(folder)
-        self._jobs = {job.id: job for job in _recorded(self.folder)}
+        self.bodies: dict[str, Body] = {}
+        self._jobs: dict[str, Job] = {}
+        self._seen: dict[str, int] = {}  # when the record was written that was read last
         self._works: dict[str, Work] = {}
-        self._waiting: queue.SimpleQueue[tuple[Job, Body] | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._recorded_at = 0.0
+        self._lock = threading.RLock()
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work_off, name="jobs", daemon=True)
+
+    def begin(self) -> None:
+        """Do what is waiting, and what comes. Jobs that were running when a server died are marked so."""
+        self._wake.put(True)
         self._thread.start()
 
     def all(self) -> list[Job]:
         """The newest first."""
-        return sorted(self._jobs.values(), key=lambda job: -job.created)
+        self._read()
+        return sorted(self._jobs.values(), key=lambda job: -job.created)[:KEPT]
 
     def get(self, job: str) -> Job:
         """Raises Problem if there is no such job."""
+        self._read()
         try:
             return self._jobs[job]
         except KeyError:
@@ -203,63 +232,94 @@ class Jobs:
             return "", 0
         return piece.decode("utf-8", "replace"), offset + len(piece)
 
-    def start(self, kind: str, title: str, body: Body) -> Job:
-        """Put a job in the queue; if one of its kind waits there already, that is the job.
-
-        Args:
-            body: the work; what it returns becomes the job's result.
-        """
-        with self._lock:
+    def start(self, kind: str, title: str, arguments: dict[str, Any] | None = None) -> Job:
+        """Put a job in the queue; if one of its kind waits there already, that is the job."""
+        with self._alone():
             waiting = next((j for j in self._jobs.values() if j.kind == kind and j.state == "queued"), None)
             if waiting is not None:
                 return waiting
-            job = Job(uuid.uuid4().hex[:12], kind, title)
+            job = Job(uuid.uuid4().hex[:12], kind, title, arguments or {})
             make_directory(self.folder / job.id)
             self._jobs[job.id] = job
             self._record(job)
-        self._waiting.put((job, body))
+        self._wake.put(True)
         return job
 
     def busy(self, kind: str) -> bool:
         """Whether a job of a kind waits or runs."""
-        return any(job.kind == kind and not job.over for job in self._jobs.values())
+        return any(job.kind == kind and not job.over for job in self.all())
 
     def cancel(self, job_id: str) -> Job:
         """Stop a job. Raises Problem if it is over."""
-        job = self.get(job_id)
-        with self._lock:
+        with self._alone():
+            job = self.get(job_id)
             if job.state == "queued":
                 self._end(job, "cancelled", "cancelled")
                 return job
+            if job.over:
+                raise Problem(409, "this job is over")
             work = self._works.get(job.id)
-        if work is None:
-            raise Problem(409, "this job is over")
-        work.cancel()
+            if work is None:  # another process runs it
+                self._wish(job).touch()
+        if work is not None:
+            work.cancel()
         return job
 
     def close(self) -> None:
-        """Stop what runs and start nothing more."""
-        self._waiting.put(None)
-        for job in self.all():
-            if not job.over:
-                with contextlib.suppress(Problem):
-                    self.cancel(job.id)
-        self._thread.join(2 * GRACE)
+        """Stop what runs here and start nothing more; what waits is done by whoever serves next."""
+        self._closing.set()
+        self._wake.put(False)
+        for work in list(self._works.values()):
+            work.cancel()
+        if self._thread.ident is not None:
+            self._thread.join(2 * GRACE)
+
+    # --- doing --------------------------------------------------------------------------------------------------------
 
     def _work_off(self) -> None:
-        while (item := self._waiting.get()) is not None:
-            job, body = item
-            if job.state == "queued":
-                self._do(job, body)
+        while self._wake.get() and not self._closing.is_set():
+            try:
+                with self._turn() as mine:
+                    while mine and not self._closing.is_set() and (job := self._next()) is not None:
+                        self._do(job)
+            except Exception:  # a full disk, say; the next job may do better
+                log.exception("jobs")
 
-    def _do(self, job: Job, body: Body) -> None:
-        work = Work(job, self.folder / job.id)
-        with self._lock:
-            self._works[job.id] = work
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[bool]:
+        """Wait until no other process does jobs. False if this one is closed before."""
+        with open(self.folder / "turn.lock", "a") as file:
+            while not self._closing.is_set():
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    self._closing.wait(LOOK)
+                else:
+                    yield True
+                    return
+            yield False
+
+    def _next(self) -> Job | None:
+        """The job that waits longest. Whoever ran one that still says so is dead, since it is our turn."""
+        with self._alone():
+            for job in self._jobs.values():
+                if job.state == "running":
+                    self._end(job, "failed", "the server ended while this job ran")
+            waiting = [job for job in self._jobs.values() if job.state == "queued"]
+            if not waiting:
+                return None
+            job = min(waiting, key=lambda job: job.created)
+            self._works[job.id] = Work(job, self.folder / job.id, self._told)
             job.state, job.started = "running", time.time()
             self._record(job)
+            return job
+
+    def _do(self, job: Job) -> None:
+        work = self._works[job.id]
+        over = threading.Event()
+        threading.Thread(target=self._listen, args=(work, over), daemon=True).start()
         try:
-            job.result = body(work)
+            job.result = self.bodies[job.kind](work, job.arguments)
             self._end(job, "done", job.message)
         except CancelledError:
             self._end(job, "cancelled", "cancelled")
@@ -269,27 +329,63 @@ class Jobs:
             log.exception("job %s", job.id)
             self._end(job, "failed", "something went wrong here; the server's log says what")
         finally:
-            self._works.pop(job.id, None)
+            over.set()
+            with self._lock:
+                self._works.pop(job.id, None)
+
+    def _listen(self, work: Work, over: threading.Event) -> None:
+        """Cancel the job if another process was asked to."""
+        while not over.wait(LOOK):
+            if self._wish(work.job).exists():
+                work.cancel()
+                return
+
+    def _wish(self, job: Job) -> Path:
+        return self.folder / job.id / "cancel"
 
     def _end(self, job: Job, state: State, message: str) -> None:
         job.message, job.finished, job.progress = message, time.time(), 1.0 if state == "done" else None
         self._record(replace(job, state=state))  # who sees that it is over finds it recorded
         job.state = state
 
+    # --- records ------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else changes what waits, and what others changed is known."""
+        with self._lock, open(self.folder / "records.lock", "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self._read()
+            yield
+
+    def _told(self, job: Job) -> None:
+        """Let other processes know how far a job is, now and then."""
+        if time.monotonic() - self._recorded_at >= TOLD:
+            self._recorded_at = time.monotonic()
+            self._record(job)
+
     def _record(self, job: Job) -> None:
-        with contextlib.suppress(InputError):  # a full disk: the job itself will say so
+        with self._lock, contextlib.suppress(InputError):  # a full disk: the job itself will say so
             write_json(self.folder / job.id / "job.json", asdict(job))
 
+    def _read(self) -> None:
+        """Take up what other processes recorded."""
+        with self._lock:
+            for path in self.folder.glob("*/job.json"):
+                name = path.parent.name
+                if name not in self._works:
+                    self._read_one(name, path)
 
-def _recorded(folder: Path) -> Sequence[Job]:
-    jobs = []
-    for path in folder.glob("*/job.json"):
+    def _read_one(self, name: str, path: Path) -> None:
         try:
+            written = path.stat().st_mtime_ns
+            if self._seen.get(name) == written:
+                return
+            self._seen[name] = written
             job = Job(**read_json(path))
-        except (InputError, TypeError):
-            continue
-        if not job.over:
-            job.state, job.message, job.progress = "failed", "the server ended while this job ran", None
-            job.finished = path.stat().st_mtime
-        jobs.append(job)
-    return sorted(jobs, key=lambda job: job.created)[-KEPT:]
+        except (OSError, InputError, TypeError):
+            return
+        if job.id != name:
+            return
+        known = self._jobs.setdefault(name, job)
+        vars(known).update(vars(job))

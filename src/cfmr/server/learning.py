@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from cfmr.annotations import Annotation, load_annotations, save_annotations
+from cfmr.demo.run import configuration
 from cfmr.errors import InputError
 from cfmr.features import FeatureStore
 from cfmr.files import read_json, write_json
@@ -23,7 +24,6 @@ from cfmr.server.site import Site
 
 ENOUGH_VIDEOS = 10  # with fewer, holding videos out for validation costs more than it tells
 SEVERAL = 5
-FIRST = Path(__file__).with_name("first.json")
 COMPARED = 200  # held-out labels that are listed one by one
 _EPOCH = re.compile(r"epoch (\d+): (.*)")
 
@@ -112,6 +112,8 @@ def job_answer(job: Job) -> JobAnswer:
 def routes(site: Site) -> APIRouter:
     """Paths below /api."""
     api = APIRouter()
+    site.jobs.bodies["learn"] = lambda work, how: learn_from_labels(site, LearnRequest(**how), work)
+    site.jobs.bodies["switch"] = lambda work, to: bring_up_and_serve(site, site.served.model(to["model"]), work)
 
     @api.get("/jobs", tags=["jobs"])
     def jobs(limit: Annotated[int, Query(ge=1, le=200)] = 20) -> list[JobAnswer]:
@@ -140,7 +142,7 @@ def routes(site: Site) -> APIRouter:
         check_ready(site)
         count = len(split(site.labels.all())[0])
         title = f"Learn from {count} label{'s' if count != 1 else ''}"
-        return job_answer(site.jobs.start("learn", title, lambda work: learn_from_labels(site, how, work)))
+        return job_answer(site.jobs.start("learn", title, how.model_dump()))
 
     @api.get("/models", tags=["models"])
     def models() -> list[ModelAnswer]:
@@ -163,12 +165,8 @@ def routes(site: Site) -> APIRouter:
         chosen = site.served.model(model)
         if not is_behind(site, chosen):
             return SwitchAnswer(served=site.served.switch(chosen.id).id)
-
-        def body(work: Work) -> dict[str, Any]:
-            index_videos(site, chosen, work)
-            return {"served": site.served.switch(chosen.id).id}
-
-        job = site.jobs.start("switch", f"Bring model {chosen.id} up to date and serve it", body)
+        title = f"Bring model {chosen.id} up to date and serve it"
+        job = site.jobs.start("switch", title, {"model": chosen.id})
         return SwitchAnswer(served=site.served.present.id, job=job.id)
 
     return api
@@ -200,6 +198,12 @@ def index_videos(site: Site, model: Model, work: Work) -> None:
         *("index", "--checkpoint", model.checkpoint, "--features", site.features),
         *("--out", model.index, "--videos", site.library.folder),
     )
+
+
+def bring_up_and_serve(site: Site, model: Model, work: Work) -> dict[str, Any]:
+    """The job: add to a model's index what came in since, and serve it."""
+    index_videos(site, model, work)
+    return {"served": site.served.switch(model.id).id}
 
 
 def extract_videos(site: Site, work: Work) -> None:
@@ -305,31 +309,43 @@ def write_run(
 
 
 def base_config(site: Site) -> tuple[dict[str, Any], dict[str, Path]]:
-    """The configuration of the model the server was started with, and those of its annotation files that are there.
+    """The configuration to learn with, and the annotation files of the first model that are there.
 
-    Where there was no model: that of the demo's better one, for features as they are.
+    It is that of the model the server was started with if that is a CFMR-Dense, which learns more from few labels; else
+    that of the demo's, for features as they are.
 
     Raises:
         InputError: the checkpoint is damaged.
     """
     checkpoint = site.settings.checkpoint
-    path = FIRST if checkpoint is None else checkpoint / "config.json"
-    value = read_json(path)
-    if checkpoint is None:
-        with FeatureStore(site.features) as features:
-            width = features.read(features.videos[0]).shape[1]
-        value["dataset"]["frame_dim"] = value["model"]["config"]["frames_input_size"] = width
-    if not isinstance(value, dict) or not all(isinstance(value.get(key), dict) for key in ("dataset", "train")):
-        raise InputError(f"{path}: not the configuration of a model")
+    own: Any = {} if checkpoint is None else read_json(checkpoint / "config.json")
+    if checkpoint is not None and not _is_configuration(own):
+        raise InputError(f"{checkpoint / 'config.json'}: not the configuration of a model")
+    value = own if own.get("model", {}).get("name") == "CFMR-Dense" else _first_config(site)
     found: dict[str, Path] = {}
     for key in ("train_data", "val_data", "test_data"):
-        named = value["dataset"].get(key)
+        named = own.get("dataset", {}).get(key)
         if isinstance(named, str) and named:
             places = [Path(named), site.settings.index.parent / "annotations" / Path(named).name]
             there = [place.resolve() for place in places if place.is_file()]
             if there:
                 found[key] = there[0]
     return value, found
+
+
+def _is_configuration(value: Any) -> bool:
+    sections = ("dataset", "train", "model")
+    return isinstance(value, dict) and all(isinstance(value.get(key), dict) for key in sections)
+
+
+def _first_config(site: Site) -> dict[str, Any]:
+    """The demo's configuration of CFMR-Dense, as wide as the features are."""
+    value = configuration("dense", site.settings.workspace).model_dump()
+    with FeatureStore(site.features) as features:
+        width = features.read(features.videos[0]).shape[1]
+    value["dataset"]["frame_dim"] = value["model"]["config"]["frames_input_size"] = width
+    value["dataset"]["dataset"] = "labels"
+    return value
 
 
 def compare(before: Retriever | None, after: Retriever, held_out: Sequence[Annotation]) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """The folder of videos: which file stands behind a name, and which files may come in."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cfmr.errors import InputError
@@ -29,19 +32,20 @@ class Library:
         self.folder = folder.resolve()
         self._files: dict[str, Path] = {}
         self._paths: set[str] = set()
-        self._read = -FRESH
+        self._read, self._changed = -FRESH, 0
         self._lock = threading.Lock()
 
     def files(self) -> dict[str, Path]:
         """Every video file in the folder, by name."""
+        changed = self.folder.stat().st_mtime_ns if self.folder.exists() else 0  # by another process, say
         with self._lock:
-            if time.monotonic() - self._read >= FRESH:
+            if time.monotonic() - self._read >= FRESH or changed != self._changed:
                 try:
                     self._files = {n: path for n, path in find_videos([self.folder]).items() if self._inside(path)}
                 except InputError:  # there is none
                     self._files = {}
                 self._paths = set(map(str, self._files.values()))
-                self._read = time.monotonic()
+                self._read, self._changed = time.monotonic(), changed
             return self._files
 
     def refresh(self) -> None:
@@ -66,20 +70,40 @@ class Library:
             return False
         return real.is_file() and real.is_relative_to(self.folder)
 
-    def free_place(self, name: str) -> Path:
-        """Where a new video of about this name goes, without replacing any other.
+    def keep(self, file: Path, name: str) -> Path:
+        """Put a file into the folder under about this name, by link where the disk is the same and else by copy.
+
+        However many do so at once, none replaces another's.
 
         Raises:
             Problem: the name is no name of a video file.
+            OSError: the disk is full, or not writable.
         """
+        beside = self.folder / f".{uuid.uuid4().hex}.partial"
+        try:
+            try:
+                os.link(file, beside)
+            except OSError:
+                shutil.copyfile(file, beside)
+            for place in self._free_places(name):
+                try:
+                    open(place, "xb").close()  # from here on the name is ours
+                except FileExistsError:
+                    continue
+                os.replace(beside, place)
+                self.refresh()
+                return place
+        finally:
+            beside.unlink(missing_ok=True)
+        raise Problem(409, f"{name[:80]}: there are too many videos of this name; rename it")
+
+    def _free_places(self, name: str) -> Iterator[Path]:
         stem, suffix = clean_name(name)
         taken = {known.casefold() for known in self.files()}
         for number in range(1, 10_000):
             candidate = stem if number == 1 else f"{stem}-{number}"
-            place = self.folder / f"{candidate}{suffix}"
-            if candidate.casefold() not in taken and not place.exists():
-                return place
-        raise Problem(409, f"{stem}: there are too many videos of this name; rename it")
+            if candidate.casefold() not in taken:
+                yield self.folder / f"{candidate}{suffix}"
 
 
 def clean_name(name: str) -> tuple[str, str]:

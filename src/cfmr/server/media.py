@@ -5,6 +5,7 @@ import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import anyio
 from starlette.requests import Request
@@ -37,6 +38,13 @@ def stream_response(request: Request, path: Path) -> Response:
     return FileResponse(path, media_type=kind, headers={"cache-control": "private, no-cache"})
 
 
+class _Turn:
+    """Who makes a file; a lock as such cannot be referred to weakly."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
 class Kept:
     """Files that are made when first asked for, and the newest of which are kept.
 
@@ -53,6 +61,7 @@ class Kept:
         self._limiter: anyio.CapacityLimiter | None = None
         self._made = 0
         self._lock = threading.Lock()
+        self._making: WeakValueDictionary[Path, _Turn] = WeakValueDictionary()
 
     async def get(self, source: Path, key: str, suffix: str, make: Callable[[Path], None]) -> Path:
         """The file for a source as it is now and a key; `make` writes it to the path it is given."""
@@ -66,9 +75,12 @@ class Kept:
         return place
 
     def _make(self, place: Path, make: Callable[[Path], None]) -> None:
-        if place.exists():  # made while this one waited
-            return
-        make(place)
+        with self._lock:
+            turn = self._making.setdefault(place, _Turn())
+        with turn.lock:
+            if place.exists():  # made while this one waited
+                return
+            make(place)
         with self._lock:
             self._made += 1
             if self._made % max(self.most // 10, 1) == 1:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import shutil
 import threading
 import time
@@ -15,12 +16,16 @@ from numpy.typing import NDArray
 
 from cfmr.errors import InputError
 from cfmr.files import make_directory, read_json, write_json
+from cfmr.index.manifest import NAME as MANIFEST
 from cfmr.index.segment import Value, Video
 from cfmr.retriever import MomentRetriever, SearchResult
 from cfmr.server.problems import Problem
 from cfmr.server.settings import Settings
 
+log = logging.getLogger(__name__)
+
 ORIGINAL = "original"
+LOOK = 0.25  # seconds between two looks at what other processes changed
 
 
 class Retriever(Protocol):
@@ -80,7 +85,7 @@ class _Serving:
 
 
 class Served:
-    """Which model answers.
+    """Which model answers. Other processes may change that, or add to its index; it is taken up within `LOOK` seconds.
 
     Args:
         settings: where the first model and the workspace are.
@@ -97,6 +102,7 @@ class Served:
         self._original = Model(ORIGINAL, settings.index, settings.checkpoint)
         self._lock = threading.Lock()
         self._now = self._begin()
+        self._seen, self._looked = self._marks(), time.monotonic()
 
     def _begin(self) -> _Serving:
         """What was served last, if it is still whole; else the model the server was started with."""
@@ -113,20 +119,48 @@ class Served:
         retriever = self._load(model.index)
         return _Serving(model, retriever, {video.id: video for video in retriever.videos()})
 
+    def _marks(self) -> tuple[int, int]:
+        """When the choice of a model and the index of the present one were written; 0 for never."""
+        return _written(self._choice), _written(self._now.model.index / MANIFEST)
+
+    def _follow(self) -> _Serving:
+        """What is served, after a look at what other processes did. Who comes while that is taken up gets the old."""
+        if time.monotonic() - self._looked >= LOOK and self._lock.acquire(blocking=False):
+            try:
+                self._looked = time.monotonic()
+                marks = self._marks()
+                if marks != self._seen:
+                    self._take_up(chosen=marks[0] != self._seen[0])
+            except InputError as error:
+                log.warning("what another process changed is left: %s", error)
+                self._seen = self._marks()
+            finally:
+                self._lock.release()
+        return self._now
+
+    def _take_up(self, *, chosen: bool) -> None:
+        now = self._now
+        if chosen or now.retriever is None:
+            self._now = self._begin()
+        else:
+            now.retriever.reload()
+            self._now = dataclasses.replace(now, videos={v.id: v for v in now.retriever.videos()})
+        self._seen = self._marks()
+
     @property
     def present(self) -> Model:
         """The model that answers."""
-        return self._now.model
+        return self._follow().model
 
     @property
     def ready(self) -> bool:
         """Whether anything can be searched."""
-        return self._now.retriever is not None
+        return self._follow().retriever is not None
 
     @property
     def retriever(self) -> Retriever:
         """The index that is searched. Raises Problem if there is none yet."""
-        retriever = self._now.retriever
+        retriever = self._follow().retriever
         if retriever is None:
             raise Problem(409, "there is no model yet: label some moments, then let it learn")
         return retriever
@@ -134,7 +168,7 @@ class Served:
     @property
     def videos(self) -> dict[str, Video]:
         """Indexed videos by name."""
-        return self._now.videos
+        return self._follow().videos
 
     def models(self) -> list[Model]:
         """Every model that can be served, the newest first."""
@@ -190,14 +224,17 @@ class Served:
         with self._lock:
             self._now = self._open(self.model(name))
             write_json(self._choice, {"model": name})
+            self._seen = self._marks()
             return self._now.model
 
     def reload(self) -> None:
         """Take up what was added to the index. Raises InputError if it is damaged; what is served stays."""
         with self._lock:
-            now = self._now
-            if now.retriever is None:
-                self._now = self._begin()
-            else:
-                now.retriever.reload()
-                self._now = dataclasses.replace(now, videos={v.id: v for v in now.retriever.videos()})
+            self._take_up(chosen=False)
+
+
+def _written(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -28,6 +28,7 @@ class Settings:
         annotations: files of which known moments are shown.
         folders: videos may be taken in from these folders and what is below them.
         max_upload: bytes of one uploaded video.
+        workers: processes that answer.
     """
 
     index: Path
@@ -42,6 +43,7 @@ class Settings:
     annotations: tuple[Path, ...] = ()
     folders: tuple[Path, ...] = ()
     max_upload: int = MAX_UPLOAD
+    workers: int = 1
 
     @property
     def database_url(self) -> str:
@@ -63,6 +65,7 @@ def gather(
     annotations: Sequence[Path] = (),
     folders: Sequence[Path] = (),
     max_upload: int = MAX_UPLOAD,
+    workers: int = 1,
 ) -> Settings:
     """Settings with everything that was not given looked for beside the index, where `cfmr demo` puts it.
 
@@ -90,6 +93,7 @@ def gather(
         annotations=tuple(annotations) or tuple(sorted((beside / "annotations").glob("*.json"))),
         folders=tuple(f.resolve() for f in folders) or ((Path.home().resolve(),) if local else ()),
         max_upload=max_upload,
+        workers=workers,
     )
 
 

@@ -44,6 +44,7 @@ async function open(video, time = 0) {
     if (!found.watchable) throw new Problem(404, `The file of ${video} is not in the folder`);
     discard();
     current = found;
+    $("#mark").disabled = false;
     $("#video").value = video;
     player.show(video, time);
     show(found);
@@ -116,6 +117,7 @@ function discard() {
 
 async function save() {
   const text = sentence.value.trim();
+  if (!current) return;
   if (marked === null) mark();
   if (!text) {
     sentence.focus();
