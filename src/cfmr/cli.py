@@ -158,7 +158,9 @@ def report(
 
 @app.command("index")
 def index_videos(
-    out: Annotated[Path, typer.Option(help="index directory; if it exists, videos are added to it")],
+    out: Annotated[
+        str, typer.Option(help="index directory, or milvus://host:port/collection; if it exists, videos are added")
+    ],
     checkpoint: Annotated[Path | None, typer.Option(help="the model: a checkpoint, or a run's directory")] = None,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file of the videos")] = None,
     videos: Annotated[
@@ -182,20 +184,23 @@ def index_videos(
     ] = False,
     backend: Annotated[str, typer.Option(help="pytorch or mindspore")] = "pytorch",
     device: Annotated[str, typer.Option(help="cpu, cuda; with mindspore CPU, GPU, Ascend")] = "cpu",
+    ray: Annotated[str | None, typer.Option(help="encode on a Ray cluster: local, auto or ray://host:port")] = None,
 ) -> None:
     """Index videos for searching; run again with new videos, it adds them."""
+    from cfmr.index.address import parse_place
     from cfmr.index.build import build_index, edit_index
     from cfmr.index.progress import shown
 
+    place = parse_place(out)
     if checkpoint is None or features is None:
-        for line in edit_index(out, remove=remove or (), engine=engine).lines(out):
+        for line in edit_index(place, remove=remove or (), engine=engine).lines(place):
             typer.echo(line)
         return
     with shown() as progress:
         report = build_index(
             checkpoint,
             features,
-            out,
+            place,
             annotations=annotations or (),
             videos=videos,
             metadata=metadata,
@@ -206,16 +211,17 @@ def index_videos(
             calibrate=calibrate,
             backend=backend,
             device=device,
+            ray=ray,
             progress=progress,
         )
-    for line in report.lines(out):
+    for line in report.lines(place):
         typer.echo(line)
 
 
 @app.command()
 def search(
     sentence: Annotated[str, typer.Argument(help="what happens in the moment")],
-    index: Annotated[Path, typer.Option(help="index directory")],
+    index: Annotated[str, typer.Option(help="index directory, or milvus://host:port/collection")],
     video: Annotated[list[str] | None, typer.Option(help="search in this video only; may be given again")] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="key=value of the videos' metadata; may be given again")
@@ -254,6 +260,10 @@ def extract(
         str, typer.Option(help="what makes the features; see docs/features.md")
     ] = "efficientnet-lite0",
     weights: Annotated[Path | None, typer.Option(help="published weights, for the extractors that need them")] = None,
+    layer: Annotated[str | None, typer.Option(help="of C3D: fc6 or fc7")] = None,
+    pca: Annotated[
+        str | None, typer.Option(help="principal components: how many, or a file of them (OUT.pca.safetensors)")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
 ) -> None:
     """Turn videos into features. Broken off, it carries on; damaged files are named at the end."""
@@ -262,9 +272,19 @@ def extract(
     from cfmr.video import find_videos
 
     found = find_videos(videos)
+    if pca is not None:
+        from cfmr.extractors.pca import check_wanted, reduce_features
+
+        check_wanted(pca)
+    raw = out if pca is None else out.with_name(f"{out.name}.raw")
+    options = {"weights": weights, "layer": layer}
     with showing_progress(len(found)) as progress:
-        summary = extract_all(found, extractor, out, workers=workers, progress=progress, weights=weights)
+        summary = extract_all(found, extractor, raw, workers=workers, progress=progress, **options)
     print_summary(summary, out)
+    if pca is not None:
+        components = reduce_features(raw, out, pca)
+        size, dim = components.directions.shape
+        typer.echo(f"{size} of {dim} numbers a clip, {100 * components.share:.1f} % of the variance; all are in {raw}")
     if any(found[video] in videos for video in summary.failed):  # in a folder there may be anything
         raise SystemExit(2)
 

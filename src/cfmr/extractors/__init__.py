@@ -18,7 +18,11 @@ EXTRACTORS = {
     "efficientnet-lite0": "cfmr.extractors.efficientnet_lite0:EfficientNetLite0",
     "i3d": "cfmr.extractors.i3d:I3D",
     "c3d": "cfmr.extractors.c3d:C3D",
+    "clip": "cfmr.extractors.clip:Clip",
+    "torchvision": "cfmr.extractors.torchvision_video:TorchvisionVideo",
 }
+
+_EXTRAS = {"torch": "train", "torchvision": "backbones", "open_clip": "backbones", "transformers": "backbones"}
 
 Attributes = dict[str, str | int | float]
 Progress = Callable[[float], None]  # called with the share of a video that is done
@@ -67,25 +71,35 @@ class Extractor(Protocol):
         ...
 
 
-def needs_torch(name: str) -> None:
-    """Raise InputError that tells what to install, where torch is missing."""
-    if importlib.util.find_spec("torch") is None:
-        raise InputError(f"--extractor {name}: needs PyTorch; pip install 'cfmr[train]'")
+def needs(package: str, name: str) -> None:
+    """Raise InputError that tells what to install, where an extractor's package is missing."""
+    if importlib.util.find_spec(package) is None:
+        raise InputError(f"--extractor {name}: needs {package}; pip install 'cfmr[{_EXTRAS[package]}]'")
 
 
 def get_extractor(name: str, threads: int = 1, **options: Any) -> Extractor:
-    """Make an extractor. `options` are the backbone's own: `weights`, for those that need a file.
+    """Make an extractor.
+
+    Args:
+        name: in the registry; with some, a backbone after a slash: `torchvision/r3d_18`.
+        threads: cores that one may use.
+        options: its own: `weights`, for those that need a file; `layer` of C3D.
 
     Raises:
         InputError: no extractor of that name, an option it does not know, or a package or file that it lacks.
     """
-    if name not in EXTRACTORS:
-        raise InputError(f"--extractor {name}: not known; choose one of {', '.join(EXTRACTORS)}")
-    module, _, made = EXTRACTORS[name].partition(":")
+    family, _, backbone = name.partition("/")
+    if family not in EXTRACTORS or (family == "torchvision" and not backbone):
+        names = ", ".join(key if key != "torchvision" else "torchvision/NAME" for key in EXTRACTORS)
+        raise InputError(f"--extractor {name}: not known; choose one of {names}")
+    if backbone:
+        options["backbone"] = backbone
+    module, _, made = EXTRACTORS[family].partition(":")
     factory = getattr(importlib.import_module(module), made)
     options = {key: value for key, value in options.items() if value is not None}
     unknown = set(options) - set(inspect.signature(factory).parameters)
     if unknown:
-        raise InputError(f"--extractor {name}: takes no --{min(unknown)}")
+        what = "no backbone" if "backbone" in unknown else f"no --{min(unknown)}"
+        raise InputError(f"--extractor {family}: takes {what}")
     extractor: Extractor = factory(threads=threads, **options)
     return extractor

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmr.errors import InputError
-from cfmr.extractors import Attributes, Extraction, Progress, needs_torch
+from cfmr.extractors import Attributes, Extraction, Progress, needs
 from cfmr.extractors.windows import Images, Plan, digest, extract_windows, load_weights, read_weights
 from cfmr.video import Frame
 
@@ -42,7 +42,7 @@ class C3D:
     clips_per_second = plan.clips_per_second
 
     def __init__(self, weights: str | os.PathLike[str] | None = None, layer: str = "fc6", threads: int = 1) -> None:
-        needs_torch(self.name)
+        needs("torch", self.name)
         if weights is None:
             raise InputError("--extractor c3d: needs --weights, the file c3d.pickle trained on Sports-1M")
         if layer not in LAYERS:

@@ -13,8 +13,10 @@ from cfmr.extractors.batch import Summary
 @contextmanager
 def showing_progress(count: int) -> Iterator[Callable[[float, int], None]]:
     """A bar with the time left, on stderr; what it yields is called with the share done and the videos done."""
+    console = Console(stderr=True)
     columns = TextColumn("extracting"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[done]} videos")
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+    bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
+    with bar:
         task = bar.add_task("", total=1.0, done=f"0/{count}")
         yield lambda share, done: bar.update(task, completed=share, done=f"{done}/{count}")
 

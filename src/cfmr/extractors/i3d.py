@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmr.errors import InputError
-from cfmr.extractors import Attributes, Extraction, Progress, needs_torch
+from cfmr.extractors import Attributes, Extraction, Progress, needs
 from cfmr.extractors.windows import (
     Parameters,
     Plan,
@@ -63,7 +63,7 @@ class I3D:
     clips_per_second = plan.clips_per_second
 
     def __init__(self, weights: str | os.PathLike[str] | None = None, threads: int = 1) -> None:
-        needs_torch(self.name)
+        needs("torch", self.name)
         if weights is None:
             raise InputError("--extractor i3d: needs --weights, the file rgb_imagenet.pt or rgb_charades.pt")
         self.weights, self._threads = Path(weights), threads

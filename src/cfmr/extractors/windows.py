@@ -15,7 +15,7 @@ from cfmr.extractors import Attributes, Extraction, Progress
 from cfmr.restricted import read_torch
 from cfmr.video import Frame, Video
 
-Images = npt.NDArray[np.uint8]
+Images = npt.NDArray[Any]  # of uint8, but where a checkpoint prepares them itself
 Parameters = dict[str, npt.NDArray[Any]]
 
 
