@@ -162,6 +162,9 @@ def index_videos(
         str, typer.Option(help="index directory, or milvus://host:port/collection; if it exists, videos are added")
     ],
     checkpoint: Annotated[Path | None, typer.Option(help="the model: a checkpoint, or a run's directory")] = None,
+    zero_shot: Annotated[
+        Path | None, typer.Option(help="instead of a model: the CLIP checkpoint the features were made with")
+    ] = None,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file of the videos")] = None,
     videos: Annotated[
         Path | None, typer.Option(help="folder of the video files, for --save-clips and the page")
@@ -192,13 +195,16 @@ def index_videos(
     from cfmr.index.progress import shown
 
     place = parse_place(out)
-    if checkpoint is None or features is None:
+    if checkpoint is not None and zero_shot is not None:
+        raise InputError("--checkpoint and --zero-shot: an index has one model; choose one of them")
+    model = checkpoint or zero_shot
+    if model is None or features is None:
         for line in edit_index(place, remove=remove or (), engine=engine).lines(place):
             typer.echo(line)
         return
     with shown() as progress:
         report = build_index(
-            checkpoint,
+            model,
             features,
             place,
             annotations=annotations or (),
@@ -212,6 +218,7 @@ def index_videos(
             backend=backend,
             device=device,
             ray=ray,
+            zero_shot=zero_shot is not None,
             progress=progress,
         )
     for line in report.lines(place):
@@ -254,7 +261,10 @@ def search(
 
 @app.command()
 def extract(
-    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO|DIR ...", help="video files, or folders of them")],
+    videos: Annotated[
+        list[str],
+        typer.Argument(metavar="VIDEO|DIR ...", help="video files, folders of them; with --ray also s3://..."),
+    ],
     out: Annotated[Path, typer.Option(help="the HDF5 file to write, or to add to")],
     extractor: Annotated[
         str, typer.Option(help="what makes the features; see docs/features.md")
@@ -265,27 +275,25 @@ def extract(
         str | None, typer.Option(help="principal components: how many, or a file of them (OUT.pca.safetensors)")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
+    ray: Annotated[str | None, typer.Option(help="extract on a Ray cluster: local, auto or ray://host:port")] = None,
 ) -> None:
     """Turn videos into features. Broken off, it carries on; damaged files are named at the end."""
-    from cfmr.extractors.batch import extract_all
-    from cfmr.extractors.display import print_summary, showing_progress
-    from cfmr.video import find_videos
+    from cfmr.extractors.display import print_summary
+    from cfmr.extractors.places import extract_places
 
-    found = find_videos(videos)
     if pca is not None:
         from cfmr.extractors.pca import check_wanted, reduce_features
 
         check_wanted(pca)
     raw = out if pca is None else out.with_name(f"{out.name}.raw")
     options = {"weights": weights, "layer": layer}
-    with showing_progress(len(found)) as progress:
-        summary = extract_all(found, extractor, raw, workers=workers, progress=progress, **options)
+    summary, named = extract_places(videos, extractor, raw, workers, ray, **options)
     print_summary(summary, out)
     if pca is not None:
         components = reduce_features(raw, out, pca)
         size, dim = components.directions.shape
         typer.echo(f"{size} of {dim} numbers a clip, {100 * components.share:.1f} % of the variance; all are in {raw}")
-    if any(found[video] in videos for video in summary.failed):  # in a folder there may be anything
+    if named & set(summary.failed):  # in a folder there may be anything
         raise SystemExit(2)
 
 

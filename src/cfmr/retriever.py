@@ -7,27 +7,33 @@ for moment in retriever.search("a red ball bounces twice", top=5):
 """
 
 import os
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import overload
+from pathlib import Path
+from typing import TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.errors import InputError
-from cfmr.index.manifest import read_manifest
+from cfmr.index.address import MilvusAddress, Place, parse_place
 from cfmr.index.moments import anchor_relevance, distinct
+from cfmr.index.searched import SearchedIndex, StaleIndexError
 from cfmr.index.segment import Value, Video
 from cfmr.index.store import EmbeddedIndex, Hit, Selection
 from cfmr.index.text import Query, SentenceEncoder, UnknownWord
+from cfmr.index.tokens import TokenEncoder
 
 Times = NDArray[np.float64]
+Answer = TypeVar("Answer")
 
 DUPLICATE = 0.5  # moments of one video that overlap more than this are one
 CURVE_POINTS = 200
 MOST = 1000  # answers to one query
 TRUSTED = 0.65  # a threshold has to be right for such a share of the sentences it was chosen on; guessing is for 0.5
+REPLACED = 3  # times that an index may be replaced while one question is answered
 ROWS = 12  # of a model read by curve, so many rows for each moment asked for are looked at first
 
 
@@ -86,41 +92,54 @@ class SearchResult(Sequence[Moment]):
 class _Opened:
     """One generation of an index with its text encoder; replaced as a whole, so threads never see half of two."""
 
-    index: EmbeddedIndex
-    encoder: SentenceEncoder
+    index: SearchedIndex
+    encoder: SentenceEncoder | TokenEncoder
 
 
 class MomentRetriever:
     """Finds moments in indexed videos by sentence. Safe to share between threads."""
 
-    def __init__(self, opened: _Opened, path: str, verify: bool) -> None:
-        self._opened, self._path, self._verify = opened, path, verify
+    def __init__(self, opened: _Opened, place: Place, verify: bool) -> None:
+        self._opened, self._place, self._verify = opened, place, verify
+        self._opening = threading.Lock()
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], verify: bool = True) -> "MomentRetriever":
-        """Open an index directory.
+    def load(cls, path: str | os.PathLike[str] | MilvusAddress, verify: bool = True) -> "MomentRetriever":
+        """Open an index.
 
         Args:
-            path: what `cfmr index --out` wrote.
+            path: what `cfmr index --out` wrote: a directory, or `milvus://host:port/collection`.
             verify: compare all files with their checksums (some 5 GB a second); without it, only their sizes.
 
         Raises:
-            InputError: there is no index, or it is damaged; names the file.
+            InputError: there is no index, it is damaged, or its server does not answer; names the file or address.
         """
-        return cls(_open(os.fspath(path), verify), os.fspath(path), verify)
+        place = parse_place(path)
+        return cls(_open(place, verify), place, verify)
 
     def reload(self) -> bool:
-        """Take up the index's present state, if it has changed on the disk; searches under way finish on the old one.
+        """Take up the index's present state, if it has changed since; searches under way finish on the old one.
 
         Raises:
             InputError: as `load`; the old state then goes on being served.
         """
-        from pathlib import Path
+        with self._opening:
+            if not self._opened.index.changed():
+                return False
+            self._opened = _open(self._place, self._verify)
+            return True
 
-        if read_manifest(Path(self._path)).generation == self.generation:
-            return False
-        self._opened = _open(self._path, self._verify)
-        return True
+    def _on_present(self, ask: Callable[[_Opened], Answer]) -> Answer:
+        """Ask the opened index; if it was replaced by another meanwhile, ask that one."""
+        for _ in range(REPLACED):
+            opened = self._opened
+            try:
+                return ask(opened)
+            except StaleIndexError:
+                with self._opening:
+                    if self._opened is opened:  # no other thread has opened the new one
+                        self._opened = _open(self._place, self._verify)
+        return ask(self._opened)
 
     @property
     def generation(self) -> int:
@@ -128,13 +147,13 @@ class MomentRetriever:
         return self._opened.index.generation
 
     @property
-    def index(self) -> EmbeddedIndex:
+    def index(self) -> SearchedIndex:
         """The index being searched."""
         return self._opened.index
 
     def videos(self) -> list[Video]:
         """Every video in the index: id, duration, path, metadata."""
-        return self._opened.index.videos()
+        return self._on_present(lambda opened: opened.index.videos())
 
     def threshold(self, videos: Sequence[str] | None = None) -> float | None:
         """The least score that means a match, chosen on validation; one video asks less than a collection does.
@@ -177,12 +196,15 @@ class MomentRetriever:
         """
         if not 1 <= top <= MOST:
             raise InputError(f"top is {top}; ask for 1 to {MOST} moments")
-        opened = self._opened
         began = time.perf_counter()
-        selection = opened.index.select(videos, where)
-        query = opened.encoder.encode(sentence)
-        encoded = time.perf_counter()
-        hits = _moments(opened.index, query, top, selection, duplicate)
+
+        def ask(opened: _Opened) -> tuple[Query, list[Hit], float]:
+            query = opened.encoder.encode(sentence)
+            encoded = time.perf_counter()
+            selection = opened.index.select(videos, where)
+            return query, _moments(opened.index, query, top, selection, duplicate), encoded
+
+        query, hits, encoded = self._on_present(ask)
         done = time.perf_counter()
         return SearchResult(
             sentence=sentence,
@@ -203,23 +225,34 @@ class MomentRetriever:
         Raises:
             InputError: as `search`.
         """
-        opened = self._opened
-        duration = opened.index.video(video).duration
-        spans, scores = opened.index.curve(opened.encoder.encode(sentence).vector, video)
+
+        def ask(opened: _Opened) -> tuple[float, Times, NDArray[np.float32], str]:
+            duration = opened.index.video(video).duration
+            spans, scores = opened.index.curve(opened.encoder.encode(sentence).vector, video)
+            return duration, spans, scores, _readout(opened.index)
+
+        duration, spans, scores, readout = self._on_present(ask)
         times = (np.arange(points) + 0.5) / points * duration
-        if _readout(opened.index) == "curve":
+        if readout == "curve":
             return times, np.interp(times, spans.mean(1), scores)
         return times, anchor_relevance(spans, scores, times)
 
 
-def _open(path: str, verify: bool) -> _Opened:
-    index = EmbeddedIndex.open(path, verify)
-    encoder = SentenceEncoder(index.model_path, int(index.card["max_words"]))
+def _open(place: Place, verify: bool) -> _Opened:
+    index: SearchedIndex
+    if isinstance(place, Path):
+        index = EmbeddedIndex.open(place, verify)
+    else:
+        from cfmr.index.milvus.store import MilvusIndex  # its client library takes half a second to import
+
+        index = MilvusIndex.open(place)
+    reader = TokenEncoder if index.card.get("reads") == "tokens" else SentenceEncoder
+    encoder = reader(index.model_path, int(index.card["max_words"]))
     encoder.warm_up()
     return _Opened(index, encoder)
 
 
-def _readout(index: EmbeddedIndex) -> str:
+def _readout(index: SearchedIndex) -> str:
     return str(index.card["readout"])
 
 
@@ -232,7 +265,7 @@ def _span(hit: Hit) -> tuple[str, float, float]:
     return hit.video.id, hit.start, hit.end
 
 
-def _read_off_curves(index: EmbeddedIndex, query: Query, top: int, selection: Selection, duplicate: float) -> list[Hit]:
+def _read_off_curves(index: SearchedIndex, query: Query, top: int, selection: Selection, duplicate: float) -> list[Hit]:
     """Moments read off whole curves, video after video from that with the best row, until no other can be better.
 
     A moment scores its peak's height, so a video has none above its best row.
@@ -259,7 +292,7 @@ def _read_off_curves(index: EmbeddedIndex, query: Query, top: int, selection: Se
         asked *= 4
 
 
-def _moments(index: EmbeddedIndex, query: Query, top: int, selection: Selection, duplicate: float) -> list[Hit]:
+def _moments(index: SearchedIndex, query: Query, top: int, selection: Selection, duplicate: float) -> list[Hit]:
     """The best rows whose spans are no duplicates; ever more rows are asked for until there are enough."""
     if _readout(index) == "curve":
         return _read_off_curves(index, query, top, selection, duplicate)

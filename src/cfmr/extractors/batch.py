@@ -92,7 +92,7 @@ def extract_all(
             _count(result, writer, summary)
             meter.finish(result.task.video)
         if not writer.videos:
-            raise InputError(_nothing(summary))
+            raise InputError(nothing_read(summary))
     return summary
 
 
@@ -101,7 +101,7 @@ def _tasks(videos: dict[str, Path], writer: FeatureWriter, summary: Summary) -> 
     tasks = []
     for video, path in videos.items():
         try:
-            fingerprint = _fingerprint(path)
+            fingerprint = fingerprint_of(path)
         except OSError as error:
             summary.failed[video] = f"{path}: cannot be read ({error.strerror or error})"
             continue
@@ -114,7 +114,7 @@ def _tasks(videos: dict[str, Path], writer: FeatureWriter, summary: Summary) -> 
     return sorted(tasks, key=lambda task: -task.path.stat().st_size)
 
 
-def _fingerprint(path: Path) -> str:
+def fingerprint_of(path: Path) -> str:
     """Recognises a file by its size, beginning and end; a copy has the same."""
     size = path.stat().st_size
     with open(path, "rb") as file:
@@ -147,7 +147,7 @@ def _count(result: _Result, writer: FeatureWriter, summary: Summary) -> None:
         summary.damaged[video] = result.damage
 
 
-def _nothing(summary: Summary) -> str:
+def nothing_read(summary: Summary) -> str:
     first = next(iter(summary.failed.values()), "no video was named")
     others = f" (and {len(summary.failed) - 1} more)" if len(summary.failed) > 1 else ""
     return f"nothing could be read: {first}{others}"

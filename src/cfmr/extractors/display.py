@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from cfmr.extractors.batch import Summary
+from cfmr.extractors.on_ray import Tally
 
 
 @contextmanager
@@ -35,3 +36,21 @@ def print_summary(summary: Summary, out: Path) -> None:
         errors.print(f"not read ({len(summary.failed)}):")
         for line in summary.failed.values():
             errors.print(f"  {line}")
+
+
+@contextmanager
+def showing_job() -> Iterator[Callable[[Tally], None]]:
+    """A bar for a job on a cluster: videos, how many hours of video it does an hour, and the time left; on stderr."""
+    rate = TextColumn("{task.fields[videos]} videos, {task.fields[speed]:.0f} h of video an hour, left")
+    columns = (
+        TextColumn("extracting"),
+        BarColumn(),
+        TaskProgressColumn(),
+        rate,
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0, videos="0", speed=0.0)
+        yield lambda tally: bar.update(
+            task, completed=tally.share, videos=f"{tally.done}/{tally.total}", speed=tally.speed
+        )

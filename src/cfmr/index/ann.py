@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import faiss as untyped_faiss
 import numpy as np
@@ -19,7 +19,7 @@ from cfmr.errors import InputError
 from cfmr.index.codec import Floats
 
 if TYPE_CHECKING:
-    from cfmr.index.store import EmbeddedIndex
+    from cfmr.index.store import Hit
 
 faiss: Any = untyped_faiss
 Ids = NDArray[np.int64]
@@ -38,6 +38,11 @@ class Ann:
     projection: Floats | None
     nprobe: int = 16
     rerank: int = 64
+
+    @property
+    def lists(self) -> int:
+        """Inverted lists there are."""
+        return int(self.ivf.nlist)
 
     def project(self, vectors: Floats) -> Floats:
         """(n, dim) -> (n, PROJECTED)."""
@@ -83,7 +88,7 @@ class Allowed:
         self.selector = faiss.IDSelectorBitmap(covered, faiss.swig_ptr(self._bits))
 
 
-def _projection(sample: Floats) -> Floats | None:
+def projection(sample: Floats) -> Floats | None:
     """The PROJECTED strongest directions of a sample, (PROJECTED, dim)."""
     if sample.shape[1] <= PROJECTED:
         return None
@@ -103,8 +108,8 @@ def train(rows: int, sample: Callable[[int], Iterable[Floats]]) -> Ann:
     first: list[Floats] = []
     while sum(map(len, first)) < 16384 and (block := next(blocks, None)) is not None:
         first.append(block)
-    projection = _projection(np.concatenate(first))
-    width = PROJECTED if projection is not None else first[0].shape[1]
+    directions = projection(np.concatenate(first))
+    width = PROJECTED if directions is not None else first[0].shape[1]
     quantizer = faiss.IndexFlatIP(width)
     ivf = faiss.IndexIVFScalarQuantizer(
         quantizer, width, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
@@ -112,7 +117,7 @@ def train(rows: int, sample: Callable[[int], Iterable[Floats]]) -> Ann:
     ivf.cp.spherical = True
     ivf.cp.niter = 6
     ivf.cp.min_points_per_centroid = 1
-    ann = Ann(ivf, projection)
+    ann = Ann(ivf, directions)
     points = [ann.project(b) for b in first]
     points += [ann.project(b) for b in blocks]
     ivf.train(np.concatenate(points))
@@ -124,11 +129,30 @@ def load(directory: Path, names: Iterable[str], nprobe: int, rerank: int, mapped
     ivf = faiss.read_index(str(directory / FILE), faiss.IO_FLAG_MMAP if mapped else 0)
     if mapped:
         faiss.downcast_InvertedLists(ivf.invlists).prefetch_nthread = 0  # starting threads costs more than reading
-    projection = np.load(directory / PROJECTION, allow_pickle=False) if PROJECTION in names else None
-    return Ann(ivf, projection, nprobe, rerank)
+    directions = np.load(directory / PROJECTION, allow_pickle=False) if PROJECTION in names else None
+    return Ann(ivf, directions, nprobe, rerank)
 
 
-def tune(index: "EmbeddedIndex", queries: Floats, top: int = 10) -> tuple[int, int, float]:
+class Effort(Protocol):
+    """What decides how well and how fast a search is."""
+
+    nprobe: int
+    rerank: int
+
+    @property
+    def lists(self) -> int: ...
+
+
+class Tuned(Protocol):
+    """An index whose approximate search can be tuned."""
+
+    @property
+    def ann(self) -> Effort | None: ...
+    def top(self, vector: Floats, count: int, *, exact: bool = False) -> "list[Hit]": ...
+    def __len__(self) -> int: ...
+
+
+def tune(index: Tuned, queries: Floats, top: int = 10) -> tuple[int, int, float]:
     """The fewest lists, and then the fewest re-ranked finds, that keep RECALL of the exact `top`.
 
     Args:
@@ -149,7 +173,7 @@ def tune(index: "EmbeddedIndex", queries: Floats, top: int = 10) -> tuple[int, i
 
     nprobe, rerank = 4, 256
     reached = recall(nprobe, rerank)
-    while reached < RECALL and nprobe < ann.ivf.nlist:
+    while reached < RECALL and nprobe < ann.lists:
         nprobe *= 2
         reached = recall(nprobe, rerank)
     while rerank > 2 * top and (fewer := recall(nprobe, rerank // 2)) >= min(RECALL, reached):

@@ -1,8 +1,9 @@
 """The offline line's end: a checkpoint and features become an index."""
 
 import hashlib
+import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -18,12 +19,13 @@ from cfmr.errors import InputError
 from cfmr.evaluation import encode_sentences
 from cfmr.features import FeatureStore
 from cfmr.index import disk, text_onnx
+from cfmr.index.address import MilvusAddress, Place, parse_place
 from cfmr.index.codec import Codec, Floats
 from cfmr.index.manifest import read_manifest
 from cfmr.index.segment import Value, Video, VideoRows
 from cfmr.index.text import GRAPH, VECTORS, WORDS, SentenceEncoder
 from cfmr.index.video_files import video_file
-from cfmr.index.writer import IndexWriter, Limits
+from cfmr.index.writer import AnyWriter, Limits, open_writer
 from cfmr.retriever import TRUSTED
 from cfmr.runs import find_checkpoint
 
@@ -31,6 +33,7 @@ Progress = Callable[[str, int, int], None]  # what, done, of how many
 
 SENTENCES = 1000  # the quantised text encoder is judged on at most so many
 CHECKED_VIDEOS = 32  # whose moments it ranks for that
+PROJECTED_VIDEOS = 256  # whose moments tell a cluster's index which directions matter
 TOLERANCE = 1e-5  # between the graph and the model
 SAVE_SECONDS = 60.0  # a long run keeps what it has so often
 LONGER = 1.25  # a video up to so many times the longest trained on is still one window
@@ -57,8 +60,9 @@ class Report:
     rows: int
     engine: str
     notes: Mapping[str, Any]
+    failed: Mapping[str, str] = field(default_factory=dict)  # video -> one line, of those that could not be encoded
 
-    def lines(self, out: Path) -> list[str]:
+    def lines(self, out: Place) -> list[str]:
         """The report for a person."""
         counts = {"added": self.added, "replaced": self.replaced, "removed": self.removed, "unchanged": self.unchanged}
         told = ", ".join(f"{n:,} {what}" for what, n in counts.items() if n) or "nothing to do"
@@ -67,6 +71,8 @@ class Report:
             result.append(f"  finds {100 * self.notes['recall_at_10']:.1f} % of the exact ten best")
         if "thresholds" in self.notes:
             result += [self._told(scope) for scope in ("video", "collection")]
+        if self.failed:
+            result += [f"not indexed ({len(self.failed)}):", *(f"  {line}" for line in self.failed.values())]
         return result
 
     def _told(self, scope: str) -> str:
@@ -193,6 +199,42 @@ class RowEncoder:
         return np.concatenate(rows), np.minimum(np.concatenate(spans), duration)
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What becomes of a video's features: rows (n, width), spans (n, 2) in seconds, and its length in seconds.
+
+    `fingerprint`: equal for equal features, duration and windows.
+    """
+
+    rows: Floats
+    spans: NDArray[np.float64]
+    duration: float
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class VideoEncoder:
+    """From a video's name to what is indexed of it."""
+
+    sources: Sources
+    rows: RowEncoder
+
+    def encode(self, name: str, known: str = "") -> Encoded | None:
+        """Read and encode a video; None if that would give what has the fingerprint `known`.
+
+        Raises:
+            InputError: its features or its duration are missing.
+        """
+        features = self.sources.features.read(name)
+        duration = self.sources.duration(name, len(features))
+        digest = hashlib.blake2b(np.ascontiguousarray(features).data, digest_size=12)
+        digest.update(repr((duration, self.rows.windowing)).encode())
+        if digest.hexdigest() == known:
+            return None
+        rows, spans = self.rows.rows(features, duration)
+        return Encoded(rows, spans, duration, digest.hexdigest())
+
+
 def _nearest_to(
     times: NDArray[np.float64], cuts: Sequence[tuple[float, float]], number: int, rate: float
 ) -> NDArray[np.bool_]:
@@ -222,6 +264,7 @@ class IndexBuild:
         sources: the videos.
         sentences: on which the text encoder is checked and the search tuned; made up from the vocabulary where there
             are none.
+        ray: address of a cluster that encodes the videos; see `cfmr.cluster`.
         progress: told what is going on.
     """
 
@@ -235,17 +278,23 @@ class IndexBuild:
         backend: str = "pytorch",
         device: str = "cpu",
         limits: Limits | None = None,
+        ray: str | None = None,
         progress: Progress = lambda what, done, total: None,
     ) -> None:
+        self.window, self.backend, self.device, self.ray = window, backend, device, ray
         self.checkpoint, self.sources, self.progress, self.limits = checkpoint, sources, progress, limits
         self.model = load_model(checkpoint, backend, device)
         self.encoder = RowEncoder(self.model, Windowing.of(checkpoint, window))
+        self.name: str = checkpoint.config.model.name
+        self.frame_dim = checkpoint.config.dataset.frame_dim
         self.max_words = checkpoint.config.dataset.max_num_words
         known = [s for s in dict.fromkeys(sentences) if checkpoint.vocabulary.ids(s, self.max_words)]
         self.sentences = known[:SENTENCES] or made_up_sentences(checkpoint.vocabulary.words, self.max_words)
         self.fingerprint = model_fingerprint(checkpoint)
 
-    def run(self, out: Path, *, engine: str | None = None, remove: Sequence[str] = (), rebuild: bool = False) -> Report:
+    def run(
+        self, out: Place, *, engine: str | None = None, remove: Sequence[str] = (), rebuild: bool = False
+    ) -> Report:
         """Add the videos that the index at `out` lacks, replace those whose features have changed.
 
         Args:
@@ -257,21 +306,25 @@ class IndexBuild:
             InputError: the index was made with another model, someone else writes it, or features cannot be used.
         """
         features = self.sources.features
-        width = self.checkpoint.config.dataset.frame_dim
-        with IndexWriter.open(out, self.limits) as writer:
-            fresh = self._prepare(writer, out, rebuild)
+        with open_writer(out, self.limits) as writer:
             if engine is not None:
                 writer.set_engine(engine)
+            fresh = self._prepare(writer, out, rebuild)
             writer.queries = lambda: self._text_vectors(self.sentences[:200])
             known = writer.videos
-            writer.remove(remove)
-            features.check([v for v in features.videos if v not in remove], width)
-            added = replaced = unchanged = 0
-            saved = time.monotonic()
             names = [v for v in features.videos if v not in remove]
-            for number, name in enumerate(names):
+            left = set(known).difference(names) if fresh else set()  # by a broken-off run with other features
+            writer.remove([*remove, *sorted(left)])
+            if self.ray is None:
+                features.check(names, self.frame_dim)
+            added = replaced = unchanged = 0
+            failed: dict[str, str] = {}
+            saved = time.monotonic()
+            for number, (name, item) in enumerate(self._videos(names, known)):
                 self.progress("encoding videos", number, len(names))
-                item = self._video(name, known.get(name))
+                if isinstance(item, InputError):
+                    failed[name] = str(item)
+                    continue
                 if item is None:
                     unchanged += 1
                     continue
@@ -281,13 +334,15 @@ class IndexBuild:
                     writer.commit(tidy=False)
                     saved = time.monotonic()
             self.progress("writing the index", len(names), len(names))
+            if names and len(failed) == len(names):
+                raise InputError(f"no video could be encoded: {next(iter(failed.values()))}")
             changed = fresh or added or replaced or remove or engine is not None
             if changed:
                 writer.commit()
             rows, notes = writer.rows, dict(writer.notes)
-            return Report(added, replaced, len(remove), unchanged, rows, writer.engine, notes)
+            return Report(added, replaced, len(remove), unchanged, rows, writer.engine, notes, failed)
 
-    def _prepare(self, writer: IndexWriter, out: Path, rebuild: bool) -> bool:
+    def _prepare(self, writer: AnyWriter, out: Place, rebuild: bool) -> bool:
         """Give the writer this model if it has none; True if it was given."""
         card = writer.card
         if card and not rebuild:
@@ -298,30 +353,33 @@ class IndexBuild:
                 )
             return False
         codec, card = self._card()
+        writer.expect(self._expected_rows, lambda: self._some_moments(PROJECTED_VIDEOS))
         writer.set_model(card, codec, lambda folder: self._write_text(folder, card))
         return True
 
     def _card(self) -> tuple[Codec, dict[str, Any]]:
         from importlib.metadata import version
 
-        config = self.checkpoint.config
         codec = self.encoder.codec
         if codec is None:
             codec = Codec(self._text_vectors(self.sentences[:1]).shape[1])
         windowing = self.encoder.windowing
         card = {
-            "name": config.model.name,
-            "dataset": config.dataset.dataset,
-            "epoch": self.checkpoint.state.get("epoch"),
+            "name": self.name,
+            **self._described(),
             "fingerprint": self.fingerprint,
             "cfmr": version("cfmr"),
             "readout": self.model.readout,
             "max_words": self.max_words,
-            "frame_dim": config.dataset.frame_dim,
+            "frame_dim": self.frame_dim,
             "window": {"length": windowing.length, "longest": windowing.longest},
             "features": {k: str(v) for k, v in self.sources.features.attributes.items()},
         }
         return codec, card
+
+    def _described(self) -> dict[str, Any]:
+        """What else the card of the index says of the model."""
+        return {"dataset": self.checkpoint.config.dataset.dataset, "epoch": self.checkpoint.state.get("epoch")}
 
     def _text_vectors(self, sentences: Sequence[str]) -> Floats:
         return encode_sentences(self.model, sentences, self.checkpoint.vocabulary, self.max_words)
@@ -331,45 +389,67 @@ class IndexBuild:
         vocabulary = self.checkpoint.vocabulary
         disk.write_json(folder / WORDS, vocabulary.words)
         disk.write_array(folder / VECTORS, [vocabulary.vectors], len(vocabulary.vectors))
-        whole, small = folder / "whole.onnx", folder / "small.onnx"
-        onnx.save(text_onnx.text_graph(self.checkpoint.parameters, self.checkpoint.config), whole)
+        onnx.save(text_onnx.text_graph(self.checkpoint.parameters, self.checkpoint.config), folder / "whole.onnx")
         truth = self._text_vectors(self.sentences)
-        graph = SentenceEncoder(folder, self.max_words, whole.name)
-        difference = float(np.abs(graph.vectors(self.sentences) - truth).max())
+        card["text"] = text_onnx.keep_smaller(
+            folder,
+            GRAPH,
+            lambda graph: SentenceEncoder(folder, self.max_words, graph).vectors(self.sentences),
+            truth,
+            self._some_moments(),
+        )
+        difference = card["text"]["largest_difference"]
         if not difference <= TOLERANCE:
             raise RuntimeError(f"the exported text encoder differs from the model by {difference:.1e}")
-        text_onnx.quantise(whole, small)
-        quantised = SentenceEncoder(folder, self.max_words, small.name).vectors(self.sentences)
-        same = text_onnx.same_first(truth, quantised, self._some_moments())
-        (small if same >= text_onnx.SHARE else whole).replace(folder / GRAPH)
-        whole.unlink(missing_ok=True)
-        small.unlink(missing_ok=True)
-        card["text"] = {
-            "largest_difference": difference,
-            "quantised": same >= text_onnx.SHARE,
-            "same_first_quantised": round(same, 4),
-            "sentences": len(self.sentences),
-        }
         return [GRAPH, WORDS, VECTORS]
 
-    def _some_moments(self) -> Floats:
+    def _some_moments(self, videos: int = CHECKED_VIDEOS) -> Floats:
         """Vectors of some videos' moments, (n, dim)."""
         features = self.sources.features
-        names = features.videos[:: max(1, len(features.videos) // CHECKED_VIDEOS)][:CHECKED_VIDEOS]
+        names = features.videos[:: max(1, len(features.videos) // videos)][:videos]
         return np.concatenate([self.model.video_vectors(features.read(name))[0] for name in names])
 
-    def _video(self, name: str, known: Video | None) -> VideoRows | None:
-        """The rows of a video, or None if the index has it as it is."""
-        features = self.sources.features.read(name)
-        duration = self.sources.duration(name, len(features))
-        path, metadata = self.sources.path(name), dict(self.sources.metadata.get(name, {}))
-        digest = hashlib.blake2b(np.ascontiguousarray(features).data, digest_size=12)
-        digest.update(repr((duration, self.encoder.windowing)).encode())
-        fingerprint = digest.hexdigest()
-        if known is not None and (known.fingerprint, known.path, known.metadata) == (fingerprint, path, metadata):
-            return None
-        rows, spans = self.encoder.rows(features, duration)
-        return VideoRows(Video(name, duration, len(rows), 0, path, metadata, fingerprint), rows, spans)
+    def _expected_rows(self) -> int:
+        """About how many rows all videos will have, judged by one of them."""
+        features = self.sources.features
+        names = features.videos
+        if not names:
+            return 0
+        clips = sorted((features.clips(name), name) for name in names[:: max(1, len(names) // CHECKED_VIDEOS)])
+        encoded = VideoEncoder(self.sources, self.encoder).encode(clips[len(clips) // 2][1])
+        return len(names) * (0 if encoded is None else len(encoded.rows))
+
+    def _videos(
+        self, names: Sequence[str], known: Mapping[str, Video]
+    ) -> Iterator[tuple[str, VideoRows | InputError | None]]:
+        """Videos with their rows, or with None if the index has them as they are; by a cluster, in any order."""
+        same: dict[str, str] = {}
+        for name in names:
+            video = known.get(name)
+            if video is not None and (video.path, video.metadata) == (self.sources.path(name), self._metadata(name)):
+                same[name] = video.fingerprint
+        for name, found in self._encoded(names, same):
+            if found is None or isinstance(found, InputError):
+                yield name, found
+                continue
+            path, metadata = self.sources.path(name), self._metadata(name)
+            video = Video(name, found.duration, len(found.rows), 0, path, metadata, found.fingerprint)
+            yield name, VideoRows(video, found.rows, found.spans)
+
+    def _metadata(self, name: str) -> dict[str, Value]:
+        return dict(self.sources.metadata.get(name, {}))
+
+    def _encoded(
+        self, names: Sequence[str], known: Mapping[str, str]
+    ) -> Iterator[tuple[str, Encoded | InputError | None]]:
+        if self.ray is not None:
+            from cfmr.index.on_ray import encode_on_ray
+
+            yield from encode_on_ray(self, names, known)
+            return
+        encoder = VideoEncoder(self.sources, self.encoder)
+        for name in names:
+            yield name, encoder.encode(name, known.get(name, ""))
 
 
 def made_up_sentences(words: Sequence[str], max_words: int, count: int = SENTENCES) -> list[str]:
@@ -394,16 +474,19 @@ def read_metadata(path: Path) -> dict[str, dict[str, Value]]:
     return content
 
 
-def edit_index(out: Path, *, remove: Sequence[str] = (), engine: str | None = None) -> Report:
+def edit_index(out: Place, *, remove: Sequence[str] = (), engine: str | None = None) -> Report:
     """Take videos out of an index, or change how it is searched; no model and no features are needed for that.
 
     Raises:
         InputError: nothing is asked for, there is no index, or a video is not in it.
     """
     if not remove and engine is None:
-        raise InputError("adding videos needs --checkpoint and --features; without them --remove or --engine is left")
-    read_manifest(out)  # before a directory is made where there is none
-    with IndexWriter.open(out) as writer:
+        raise InputError(
+            "adding videos needs --features and --checkpoint (or --zero-shot); without them --remove or --engine is left"
+        )
+    if isinstance(out, Path):
+        read_manifest(out)  # before a directory is made where there is none
+    with open_writer(out) as writer:
         if engine is not None:
             writer.set_engine(engine)
         writer.remove(remove)
@@ -414,7 +497,7 @@ def edit_index(out: Path, *, remove: Sequence[str] = (), engine: str | None = No
 def build_index(
     checkpoint: Path,
     features: Path,
-    out: Path,
+    out: str | os.PathLike[str] | MilvusAddress,
     *,
     annotations: Sequence[Path] = (),
     videos: Path | None = None,
@@ -426,9 +509,14 @@ def build_index(
     calibrate: Path | None = None,
     backend: str = "pytorch",
     device: str = "cpu",
+    ray: str | None = None,
+    zero_shot: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> Report:
     """Index videos, or add them to an index; see `cfmr index --help` for the arguments.
+
+    Args:
+        zero_shot: `checkpoint` is one of CLIP, and the features are made with it.
 
     Raises:
         InputError: something given cannot be used; names the file, video or key.
@@ -440,19 +528,30 @@ def build_index(
         videos,
         read_metadata(metadata) if metadata else {},
     )
-    build = IndexBuild(
-        Checkpoint.load(find_checkpoint(checkpoint)),
-        sources,
-        sentences=[row.sentence for row in rows],
-        window=window,
-        backend=backend,
-        device=device,
-        progress=progress,
-    )
-    report = build.run(out, engine=engine, remove=remove, rebuild=rebuild)
+    sentences = [row.sentence for row in rows]
+    build: IndexBuild
+    if zero_shot:
+        from cfmr.index.zero_shot import ZeroShotBuild
+
+        if ray is not None:
+            raise InputError("--ray: pooling CLIP's frames is too little work for a cluster; leave it out")
+        build = ZeroShotBuild(checkpoint, sources, sentences=sentences, window=window, progress=progress)
+    else:
+        build = IndexBuild(
+            Checkpoint.load(find_checkpoint(checkpoint)),
+            sources,
+            sentences=sentences,
+            window=window,
+            backend=backend,
+            device=device,
+            ray=ray,
+            progress=progress,
+        )
+    place = parse_place(out)
+    report = build.run(place, engine=engine, remove=remove, rebuild=rebuild)
     if calibrate is not None:
         from cfmr.index.calibrate import calibrate_index
 
-        notes = calibrate_index(out, load_annotations(calibrate, spans=False))
+        notes = calibrate_index(place, load_annotations(calibrate, spans=False))
         return replace(report, notes={**report.notes, **notes})
     return report

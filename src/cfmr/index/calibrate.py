@@ -1,7 +1,6 @@
 """Below which score nothing matches, chosen on annotated videos."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,8 @@ from numpy.typing import NDArray
 
 from cfmr.annotations import Annotation
 from cfmr.errors import InputError
-from cfmr.index.writer import IndexWriter
+from cfmr.index.address import Place
+from cfmr.index.writer import open_writer
 from cfmr.retriever import MomentRetriever
 
 SENTENCES = 500
@@ -58,7 +58,7 @@ def measured(retriever: MomentRetriever, rows: Sequence[Annotation]) -> dict[str
     }
 
 
-def calibrate_index(path: Path, annotations: Sequence[Annotation]) -> Mapping[str, Any]:
+def calibrate_index(path: Place, annotations: Sequence[Annotation]) -> Mapping[str, Any]:
     """Choose the thresholds of an index on annotated videos that are in it, and write them into it.
 
     Raises:
@@ -71,7 +71,7 @@ def calibrate_index(path: Path, annotations: Sequence[Annotation]) -> Mapping[st
         raise InputError(f"{path}: calibration needs sentences of at least two videos of the index, found {len(rows)}")
     step = max(1, len(rows) // SENTENCES)
     notes = measured(retriever, rows[::step][:SENTENCES])
-    with IndexWriter.open(path) as writer:
+    with open_writer(path) as writer:
         writer.note(notes)
         writer.commit(tidy=False)
     return notes

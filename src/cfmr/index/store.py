@@ -136,6 +136,10 @@ class EmbeddedIndex:
         """Rises by one with every change of the index."""
         return self.manifest.generation
 
+    def changed(self) -> bool:
+        """Whether the index has changed on the disk since it was opened. Raises InputError if it is damaged."""
+        return read_manifest(self.root).generation != self.generation
+
     @property
     def notes(self) -> Mapping[str, Any]:
         """What was measured of the index when it was written: thresholds, recall."""

@@ -7,9 +7,10 @@ refers to any more.
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,15 @@ from numpy.typing import NDArray
 from cfmr.errors import InputError
 from cfmr.files import make_directory
 from cfmr.index import disk
+from cfmr.index.address import Place
 from cfmr.index.codec import BLOCK, Codec, Floats
 from cfmr.index.disk import FileRecord, Part
 from cfmr.index.manifest import NAME, AnnPart, Manifest, SegmentPart, read_manifest, write_manifest
 from cfmr.index.segment import Segment, Video, VideoRows, write_segment
 from cfmr.index.store import CARD, CODEC, EmbeddedIndex
+
+if TYPE_CHECKING:
+    from cfmr.index.milvus.writer import MilvusWriter
 
 ENGINES = ("auto", "exact", "ivf")
 SEGMENT_ROWS = 65536  # rows collected before they are written; segments of this size are never merged
@@ -122,6 +127,9 @@ class IndexWriter:
         if engine not in ENGINES:
             raise InputError(f"--engine {engine}: no such engine; choose one of {', '.join(ENGINES)}")
         self._manifest = replace(self._manifest, engine=engine)
+
+    def expect(self, rows: Callable[[], int], sample: Callable[[], Floats]) -> None:
+        """Nothing has to be known beforehand here."""
 
     def set_model(self, card: Mapping[str, Any], codec: Codec, write: Callable[[Path], Iterable[str]]) -> None:
         """Start the index anew for a model: all videos made with another one are dropped at the next commit.
@@ -391,6 +399,13 @@ class IndexWriter:
                 path.unlink(missing_ok=True)
 
 
-def open_index(path: str | Path, verify: bool = True) -> EmbeddedIndex:
-    """Open an index for reading."""
-    return EmbeddedIndex.open(path, verify)
+AnyWriter = Union[IndexWriter, "MilvusWriter"]
+
+
+def open_writer(place: Place, limits: Limits | None = None) -> AbstractContextManager[AnyWriter]:
+    """The writer of an index, wherever it is. Raises InputError as `IndexWriter.open`."""
+    if isinstance(place, Path):
+        return IndexWriter.open(place, limits)
+    from cfmr.index.milvus.writer import MilvusWriter
+
+    return MilvusWriter.open(place)

@@ -1,0 +1,167 @@
+"""Work on a Ray cluster: connecting, and running a list of tasks through a pool of actors until each has an answer.
+
+Ray Data reads the list, sizes the pool to the cluster and repeats what a dead node took with it. Here is only what it
+leaves open: telling which task is behind a worker that keeps dying, and letting the rest finish.
+"""
+
+import contextlib
+import importlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from cfmr.errors import InputError
+
+TRIES = 3  # times that a task is done before it is given up
+RETRIES = 2  # that Ray makes of a task whose worker died, within a try
+
+Row = dict[str, Any]  # what Ray Data moves: texts, numbers and bytes
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Ray, connected to a cluster for as long as the block runs.
+
+    Args:
+        address: "local" (this machine, its cores), "auto" (the cluster this machine is part of) or `ray://host:port`.
+
+    Raises:
+        InputError: Ray is missing, the address is none, nobody answers there, or its machines lack this package.
+    """
+    if address not in ("local", "auto") and not address.startswith("ray://"):
+        raise InputError(f"--ray {address}: not an address; give local, auto or ray://host:port")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # a worker that died is reported in one line, at the end
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise InputError("--ray: needs Ray; pip install 'cfmr[ray]'") from error
+    ours = not ray.is_initialized()
+    if ours:
+        try:
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            told = str(error).strip().split("\n")[0][:200]
+            raise InputError(f"--ray {address}: no cluster answers there ({told})") from error
+    try:
+        check_nodes(ray, address, "cfmr")
+        yield ray
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def check_nodes(ray: Any, address: str, package: str) -> None:
+    """Make sure that every machine has this version of a package.
+
+    Raises:
+        InputError: names the machine and what it has.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = version("cfmr")
+
+    def installed(name: str) -> str:
+        try:
+            importlib.import_module(name)
+            return version("cfmr")
+        except ImportError:
+            return ""
+
+    installed.__module__ = "__main__"  # so that Ray sends the function itself, not where to import it from
+    ask = ray.remote(num_cpus=0)(installed)
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+    asked = [ask.options(scheduling_strategy=place).remote(package) for place in places]
+    for node, answer in zip(nodes, asked, strict=True):
+        try:
+            found = ray.get(answer, timeout=120)
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            raise InputError(f"--ray {address}: {node['NodeManagerAddress']} does not answer ({error})") from error
+        if found != here:
+            has = f"has cfmr {found}, this machine {here}" if found else "cannot import cfmr"
+            raise InputError(
+                f"--ray {address}: {node['NodeManagerAddress']} {has}; install the same there, with the same extras"
+            )
+
+
+def run_all(
+    ray: Any, tasks: Sequence[Row], worker: type, arguments: Sequence[Any], gpus: int = 0
+) -> Iterator[tuple[Row | None, str]]:
+    """Answers to tasks, in whatever order they come; each task is answered once.
+
+    Args:
+        tasks: each with a "name" of its own.
+        worker: a class made with `arguments` in every process of the pool; called with a task it gives an answer with
+            the same "name". An answer with a "failed" line is tried again, and given when there are no tries left. An
+            answer with a "hopeless" line ends everything.
+        gpus: that a worker takes.
+
+    Yields:
+        an answer and its task's name; (None, name) for a task whose worker died each time.
+
+    Raises:
+        InputError: a worker found something that no further try can change.
+    """
+    waiting = {task["name"]: task for task in tasks}
+    failed: dict[str, Row] = {}
+    for attempt in range(TRIES):
+        if not waiting:
+            return
+        for answer in _run_once(ray, list(waiting.values()), worker, arguments, gpus, alone=attempt > 0):
+            if answer["hopeless"]:
+                raise InputError(answer["hopeless"])
+            if answer["failed"] and attempt + 1 < TRIES:
+                failed[answer["name"]] = answer
+            elif waiting.pop(answer["name"], None) is not None:
+                yield answer, answer["name"]
+    for name in waiting:
+        yield failed.get(name), name
+
+
+def _run_once(
+    ray: Any, tasks: list[Row], worker: type, arguments: Sequence[Any], gpus: int, alone: bool
+) -> Iterator[Row]:
+    """One pass. What dies with its worker every time is missing from the answers.
+
+    `alone`: a process is given one task at a time, so that one that kills it takes no other with it.
+    """
+    context = ray.data.DataContext.get_current().copy()
+    context.max_errored_blocks = -1
+    context.enable_progress_bars = False
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails for good is reported at the end
+    with ray.data.DataContext.current(context), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of retries given here; there is no other way to bound them
+        workers = max(1, min(_slots(ray, gpus), len(tasks)))
+        rows = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(
+            worker,
+            fn_constructor_args=tuple(arguments),
+            compute=ray.data.ActorPoolStrategy(
+                min_size=workers, max_size=None, max_tasks_in_flight_per_actor=1 if alone else 2
+            ),
+            num_cpus=1,
+            num_gpus=gpus,
+            max_restarts=-1,
+            max_task_retries=RETRIES,
+        )
+    try:
+        yield from rows.iter_rows()
+    except ray.exceptions.RayError:  # what a dead machine held is lost: it comes again in the next try
+        return
+
+
+def _slots(ray: Any, gpus: int) -> int:
+    """Workers that the cluster has room for now."""
+    resources = ray.cluster_resources()
+    return int(resources.get("GPU", 0) // gpus if gpus else resources.get("CPU", 1))
+
+
+def gpus_for(ray: Any, useful: bool) -> int:
+    """One GPU a worker where the cluster has any and the work can use it."""
+    return 1 if useful and ray.cluster_resources().get("GPU", 0) else 0

@@ -1,0 +1,444 @@
+"""Filling an index in Milvus: the same steps as `cfmr.index.writer`, so that `cfmr index` does not care which.
+
+A video is written under a number of its own: first its entry in the state "writing", then its rows, then the entry
+becomes "ready" and the one it replaces "gone", in one request; then the old rows go. Whatever breaks off leaves
+entries that say so, and the next writer clears them away. Readers take no notice of rows whose video is not ready.
+
+A new model's index is a new generation beside the one that is searched. When it is complete the alias is turned to it;
+the old one is dropped, and clients that still had it open the new one.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cfmr.errors import InputError
+from cfmr.index import ann
+from cfmr.index.address import MilvusAddress
+from cfmr.index.codec import Codec, Floats
+from cfmr.index.milvus import layout, store
+from cfmr.index.milvus.connection import Connection, MissingCollectionError
+from cfmr.index.milvus.layout import GONE, READY, WRITING, Generation
+from cfmr.index.segment import Video, VideoRows
+from cfmr.index.store import CARD, CODEC
+
+BATCH = 4096  # rows sent at a time
+SEGMENT = 200_000  # rows that Milvus keeps together, about; its lists are of such a part
+SHARD = 50_000_000  # rows for one more shard
+DELETED = 10_000  # rows taken out in one request
+LEASE = 600.0  # seconds after which a writer on another machine that has not been heard of counts as dead
+INDEXING = 600.0  # seconds that Milvus may take to index what was written, before the search is tuned without
+TUNED = 100  # queries
+
+
+class MilvusWriter:
+    """The one writer of an index in Milvus; see `IndexWriter` for what the methods do."""
+
+    def __init__(self, connection: Connection, generation: Generation | None) -> None:
+        self.connection, self.root = connection, connection.address
+        self._served = generation
+        self._now = generation  # what is written
+        self._state: dict[str, Any] = {}
+        self._codec: Codec | None = None
+        self._projection: Floats | None = None
+        self._card: dict[str, Any] = {}
+        self._known: dict[str, Video] = {}  # `first` is the number
+        self._next = 0
+        self._pending: dict[str, VideoRows] = {}
+        self._changed = False
+        self.queries: Callable[[], Floats] | None = None
+        self._sample: Callable[[], Floats] | None = None
+        self._expected: Callable[[], int] = lambda: 0
+        if generation is not None:
+            self._take_up(generation)
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, address: MilvusAddress) -> Iterator["MilvusWriter"]:
+        """Take an index, or an address where one is to be, for writing.
+
+        Raises:
+            InputError: nobody answers, another process writes, or the name belongs to something else.
+        """
+        connection = Connection(address)
+        writer = cls(connection, store.find_generation(connection))
+        try:
+            yield writer
+        finally:
+            with contextlib.suppress(InputError, MissingCollectionError):
+                writer._unlock()
+
+    # --- what is there -----------------------------------------------------------------------------------------------
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The model card of the index; empty before `set_model`."""
+        return self._card
+
+    @property
+    def videos(self) -> Mapping[str, Video]:
+        """What the index will hold after `commit`, by name."""
+        return {**self._known, **{k: p.video for k, p in self._pending.items()}}
+
+    @property
+    def rows(self) -> int:
+        """Rows of all videos."""
+        return sum(v.rows for v in self._known.values())
+
+    @property
+    def engine(self) -> str:
+        """How the index is searched."""
+        return "ivf"
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What was measured of the index."""
+        notes: dict[str, Any] = self._state.get("notes", {})
+        return notes
+
+    def note(self, values: Mapping[str, Any]) -> None:
+        """Write something measured into the index (JSON)."""
+        self._state["notes"] = {**self.notes, **values}
+        self._changed = True
+
+    def set_engine(self, engine: str) -> None:
+        """Milvus searches in one way."""
+        if engine not in ("auto", "ivf"):
+            raise InputError(f"--engine {engine}: an index in Milvus is searched by ivf; leave the option out")
+
+    def _take_up(self, generation: Generation) -> None:
+        """Continue a generation: clear away what a broken-off writer left."""
+        self._now = generation
+        self._state = store.read_state(self.connection, generation, strongly=True)
+        self._lock(generation)
+        folder = store.fetch_files(self.connection, generation, self._state["files"])
+        self._card = json.loads((folder / CARD).read_bytes())
+        array = np.load(folder / CODEC) if CODEC in self._state["files"] else None
+        self._codec = Codec.from_array(int(self._card["width"]), array)
+        has = store.PROJECTION in self._state["files"]
+        self._projection = np.load(folder / store.PROJECTION) if has else None
+        self._known, broken = {}, []
+        for video, state in store.all_videos(self.connection, generation, strongly=True):
+            self._next = video.first + 1
+            if state == READY:
+                self._known[video.id] = video
+            else:
+                broken.append(video)
+        self._erase(broken)
+
+    # --- changing it -------------------------------------------------------------------------------------------------
+
+    def expect(self, rows: Callable[[], int], sample: Callable[[], Floats]) -> None:
+        """What a new generation is made for: about how many rows, and vectors (n, dim) like those that will come."""
+        self._expected, self._sample = rows, sample
+
+    def set_model(self, card: Mapping[str, Any], codec: Codec, write: Callable[[Path], Iterable[str]]) -> None:
+        """Begin a new generation for a model, beside the one that is searched; one that broke off is taken up.
+
+        Args:
+            card: what a reader has to know of the model (JSON).
+            codec: how rows stand for vectors.
+            write: writes the online side's files into a directory and returns their names.
+        """
+        whole = {**card, "width": codec.width, "dim": codec.dim}
+        for generation, state in self._unfinished():
+            if state is not None and state["card"] == _identity(whole):
+                self._take_up(generation)
+                return
+            self._drop(generation)
+        before = int(self._state.get("generation", 0))
+        self._codec, self._known, self._pending, self._next = codec, {}, {}, 0
+        generation = Generation(f"{self.root.collection}__{time.time_ns():x}")
+        with tempfile.TemporaryDirectory() as folder:
+            names = list(write(Path(folder)))
+            self._card = {**whole, **dict(card)}  # what was measured while writing is in the card by now
+            files = {name: (Path(folder) / name).read_bytes() for name in names}
+        files[CARD] = json.dumps(self._card).encode()
+        parameters = codec.array()
+        if parameters is not None:
+            files[CODEC] = _npy(parameters)
+        self._projection = None
+        if codec.dim > ann.PROJECTED:
+            assert self._sample is not None, "a projection is made from a sample"
+            self._projection = ann.projection(self._sample())
+            assert self._projection is not None
+            files[store.PROJECTION] = _npy(self._projection)
+        self._begin(generation, files, before)
+
+    def _begin(self, generation: Generation, files: Mapping[str, bytes], before: int) -> None:
+        """Make the collections of a generation."""
+        codec = self._codec
+        assert codec is not None
+        layout.make_files(self.connection, generation)
+        for name, content in files.items():
+            self._upload(generation, name, content)
+        concepts = 0 if codec.weight is None else len(codec.weight)
+        rows = self._expected()
+        lists = ann.lists_for(max(min(rows, SEGMENT), 4096))
+        self._state = {
+            "generation": before,
+            "card": _identity(self._card),
+            "files": {name: [len(content), zlib.crc32(content)] for name, content in files.items()},
+            "effort": {"lists": lists, "nprobe": min(16, lists), "rerank": 256},
+            "notes": {},
+            "rows": 0,
+            "videos": 0,
+        }
+        layout.make_videos(self.connection, generation)
+        dim = codec.dim if self._projection is None else ann.PROJECTED
+        shards = 1 + min(rows // SHARD, 15)
+        layout.make_moments(self.connection, generation, dim, 4 * (codec.width + concepts), lists, shards)
+        self._now, self._changed = generation, True
+        self._save_state()
+        self._lock(generation)
+
+    def add(self, videos: Iterable[VideoRows]) -> None:
+        """Add videos; one that is there already is replaced.
+
+        Raises:
+            InputError: a video without rows, of the wrong width, with too many rows or values that are not finite.
+        """
+        assert self._codec is not None, "set_model comes first"
+        for item in videos:
+            check_rows(item, self._codec.width)
+            self._pending[item.video.id] = item
+            if sum(len(p.rows) for p in self._pending.values()) >= BATCH:
+                self._flush()
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Take videos out of the index. Raises InputError if one is not in it."""
+        gone = []
+        for name in names:
+            if self._pending.pop(name, None) is None and name not in self._known:
+                raise InputError(f"{self.root}: no video {name!r} in this index, so it cannot be removed")
+            if name in self._known:
+                gone.append(self._known.pop(name))
+        if gone:
+            self._upsert_videos([(video.first, video, GONE) for video in gone])
+            self._erase(gone)
+            self._changed = True
+
+    def commit(self, tidy: bool = True) -> int:
+        """Send what is waiting; with `tidy`, finish: tune the search, count, turn the alias. Returns the generation."""
+        self._flush()
+        if not tidy and not self._changed:
+            return int(self._state["generation"])
+        generation = self._generation()
+        self._state.update(rows=self.rows, videos=len(self._known))
+        if not tidy:
+            self._save_state()
+            return int(self._state["generation"])
+        self.connection.call("flush", generation.moments, slow=True)
+        self._wait_for_index(generation)
+        self._state["generation"] = int(self._state["generation"]) + 1
+        self._save_state()
+        self._wait_until_visible(generation)
+        if generation != self._served:
+            self._tune(generation)
+            self._save_state()
+            self._wait_until_visible(generation)
+            self._turn_alias(generation)
+        self._changed = False
+        return int(self._state["generation"])
+
+    # --- how ---------------------------------------------------------------------------------------------------------
+
+    def _generation(self) -> Generation:
+        assert self._now is not None, "set_model comes first"
+        return self._now
+
+    def _flush(self) -> None:
+        """Send the waiting videos in batches; when this returns they are ready."""
+        items, self._pending = list(self._pending.values()), {}
+        if not items:
+            return
+        numbered = []
+        for item in items:
+            v = item.video
+            video = Video(v.id, v.duration, len(item.rows), self._next, v.path, v.metadata, v.fingerprint)
+            numbered.append((video, item))
+            self._next += 1
+        old = [self._known[video.id] for video, _ in numbered if video.id in self._known]
+        self._upsert_videos([(video.first, video, WRITING) for video, _ in numbered])
+        self._insert_rows(numbered)
+        ready = [(video.first, video, READY) for video, _ in numbered]
+        self._upsert_videos([*ready, *((video.first, video, GONE) for video in old)])
+        self._erase(old)
+        self._known.update((video.id, video) for video, _ in numbered)
+        self._lock(self._generation())
+        self._changed = True
+
+    def _insert_rows(self, numbered: Sequence[tuple[Video, VideoRows]]) -> None:
+        assert self._codec is not None
+        project = self._codec.projected(self._projection)
+        batch: list[dict[str, Any]] = []
+        for video, item in numbered:
+            rows = np.ascontiguousarray(item.rows, np.float32)
+            scales = self._codec.scales(rows)
+            vectors = np.ascontiguousarray(project(rows, scales), np.float32)
+            tagged = layout.tags(video.metadata)
+            batch += layout.moment_entities(video.first, tagged, item.spans, layout.packed(rows, scales), vectors)
+            while len(batch) >= BATCH:
+                self._insert(batch[:BATCH])
+                batch = batch[BATCH:]
+        if batch:
+            self._insert(batch)
+
+    def _insert(self, batch: list[dict[str, Any]]) -> None:
+        # a request whose answer was lost is sent as one that replaces what the first may have brought
+        self.connection.call("insert", self._generation().moments, batch, slow=True, again="upsert")
+
+    def _upsert_videos(self, entries: Sequence[tuple[int, Video, int]]) -> None:
+        entities = [layout.video_entity(number, video, state) for number, video, state in entries]
+        self.connection.call("upsert", self._generation().videos, entities, slow=True)
+
+    def _erase(self, videos: Sequence[Video]) -> None:
+        """Delete rows, then the entries that say that they are to be deleted."""
+        if not videos:
+            return
+        generation = self._generation()
+        ids = [row for video in videos for row in layout.row_ids(video.first, video.rows)]
+        for at in range(0, len(ids), DELETED):
+            self.connection.call("delete", generation.moments, ids=ids[at : at + DELETED], slow=True)
+        self.connection.call("delete", generation.videos, ids=[video.first for video in videos], slow=True)
+
+    def _upload(self, generation: Generation, name: str, content: bytes) -> None:
+        entities = list(layout.pieces(name, content))
+        for at in range(0, len(entities), 100):
+            self.connection.call("upsert", generation.files, entities[at : at + 100], slow=True)
+
+    def _save_state(self) -> None:
+        self._upload(self._generation(), layout.STATE, json.dumps(self._state).encode())
+
+    def _wait_until_visible(self, generation: Generation) -> None:
+        """After this, whoever reads sees all of it: the server answers such a question only when it does itself."""
+        for name in generation.collections:
+            options: dict[str, Any] = {"output_fields": ["count(*)"], "consistency_level": "Strong"}
+            self.connection.call("query", name, filter="", slow=True, **options)
+
+    def _wait_for_index(self, generation: Generation) -> None:
+        end = time.monotonic() + INDEXING
+        while time.monotonic() < end:
+            told = self.connection.call("describe_index", generation.moments, "vector", slow=True)
+            if int(told.get("pending_index_rows", 0)) == 0:
+                return
+            time.sleep(0.5)
+
+    def _tune(self, generation: Generation) -> None:
+        """Choose how much is looked at, as `ann.tune` does for an index directory."""
+        if self.queries is None or not self._known:
+            return
+        index = store.MilvusIndex(self.connection, generation)
+        queries = self.queries()[:TUNED]
+        index.top(queries[0], 1)  # only when all is loaded
+        nprobe, rerank, recall = ann.tune(index, queries)
+        self._state["effort"].update(nprobe=nprobe, rerank=rerank)
+        self.note({"recall_at_10": round(recall, 4)})
+
+    def _turn_alias(self, generation: Generation) -> None:
+        served = self._served
+        how = "create_alias" if served is None else "alter_alias"
+        self.connection.call(how, generation.moments, self.root.collection, slow=True)
+        self._served = generation
+        if served is not None:
+            self._drop(served)
+
+    def _drop(self, generation: Generation) -> None:
+        for name in generation.collections:
+            with contextlib.suppress(MissingCollectionError):
+                self.connection.call("drop_collection", name, slow=True)
+
+    def _unfinished(self) -> Iterator[tuple[Generation, dict[str, Any] | None]]:
+        """Generations of this index that no alias points to, with their state if they are worth continuing."""
+        names = self.connection.call("list_collections")
+        prefix = f"{self.root.collection}__"
+        stems = {n.removesuffix("_videos").removesuffix("_files") for n in names if n.startswith(prefix)}
+        for stem in sorted(stems):
+            generation = Generation(stem)
+            if generation == self._served or not _is_stamp(stem.removeprefix(prefix)):
+                continue
+            self._check_lock(generation)
+            complete = all(name in names for name in generation.collections)
+            try:
+                yield generation, store.read_state(self.connection, generation, strongly=True) if complete else None
+            except (InputError, MissingCollectionError):
+                yield generation, None
+
+    # --- one writer at a time ----------------------------------------------------------------------------------------
+
+    def _lock(self, generation: Generation) -> None:
+        self._check_lock(generation)
+        mine = {"host": socket.gethostname(), "process": os.getpid(), "seen": time.time()}
+        self._upload(generation, layout.LOCK, json.dumps(mine).encode())
+
+    def _unlock(self) -> None:
+        for generation in {self._now, self._served} - {None}:
+            assert generation is not None
+            self._upload(generation, layout.LOCK, b"{}")
+
+    def _check_lock(self, generation: Generation) -> None:
+        """Raises InputError if a writer that is alive holds a generation."""
+        try:
+            content = store.read_piece(self.connection, generation, layout.LOCK, strongly=True)
+        except MissingCollectionError:
+            return
+        held = json.loads(content) if content else {}
+        if not held or (held["host"], held["process"]) == (socket.gethostname(), os.getpid()):
+            return
+        here = held["host"] == socket.gethostname()
+        if _is_alive(int(held["process"])) if here else time.time() - float(held["seen"]) < LEASE:
+            raise InputError(
+                f"{self.root}: another process is writing this index (process {held['process']} on {held['host']}); "
+                "wait until it has finished, then try again"
+            )
+
+
+def check_rows(item: VideoRows, width: int) -> None:
+    """Raises InputError for a video whose rows cannot be indexed."""
+    name = item.video.id
+    if item.rows.ndim != 2 or item.rows.shape[1] != width or not len(item.rows):
+        raise InputError(f"video {name!r}: rows {item.rows.shape}, the index takes (n, {width})")
+    if item.spans.shape != (len(item.rows), 2):
+        raise InputError(f"video {name!r}: {len(item.rows)} rows but spans {item.spans.shape}")
+    if not np.isfinite(item.rows).all() or not np.isfinite(item.spans).all():
+        raise InputError(f"video {name!r}: its rows have values that are not finite; are its features damaged?")
+    if len(item.rows) >= 1 << layout.ROW_BITS:
+        raise InputError(f"video {name!r}: {len(item.rows):,} moments are too many for one video; cut it")
+    if len(item.video.metadata) > layout.TAGS:
+        raise InputError(f"video {name!r}: has {len(item.video.metadata)} metadata values, at most {layout.TAGS} fit")
+
+
+def _identity(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes two runs write the same index."""
+    return {key: card[key] for key in ("fingerprint", "width", "dim", "window") if key in card}
+
+
+def _is_stamp(text: str) -> bool:
+    return bool(text) and all(c in "0123456789abcdef" for c in text)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _npy(array: np.ndarray[Any, Any]) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
