@@ -51,9 +51,14 @@ def training_widths(sizes: CFMRSizes) -> Array:
 
 def retrieval_anchors(sizes: CFMRSizes) -> tuple[Array, Array]:
     """Centres (A,) and widths (A,): all centres of the first width come first, then the next width."""
-    centres = _linspace(np.float32(0), np.float32(1), sizes.guass_center_num)
-    steps = np.arange(1, sizes.guass_width_num + 1, dtype=np.float32)
-    widths = (steps * np.float32(sizes.width_thresh) / np.float32(sizes.guass_width_num)).astype(np.float32)
+    return anchor_grid(sizes.guass_center_num, sizes.guass_width_num, sizes.width_thresh)
+
+
+def anchor_grid(centre_count: int, width_count: int, widest: float) -> tuple[Array, Array]:
+    """As `retrieval_anchors`, of a grid given by its numbers."""
+    centres = _linspace(np.float32(0), np.float32(1), centre_count)
+    steps = np.arange(1, width_count + 1, dtype=np.float32)
+    widths = (steps * np.float32(widest) / np.float32(width_count)).astype(np.float32)
     return np.tile(centres, len(widths)), np.repeat(widths, len(centres))
 
 

@@ -93,7 +93,7 @@ def test_a_video_can_be_removed_without_model_and_features(made: Searchable, tmp
     assert edit_index(made.index, remove=["v01"]).removed == 1
     assert edit_index(made.index, engine="ivf").engine == "ivf"
     assert len(EmbeddedIndex.open(made.index).videos()) == 11
-    with pytest.raises(InputError, match="--checkpoint and --features"):
+    with pytest.raises(InputError, match="--features and --checkpoint"):
         edit_index(made.index)
     with pytest.raises(InputError, match="no index here"):
         edit_index(tmp_path / "nowhere", remove=["v01"])

@@ -92,7 +92,7 @@ class _Transformers:
             raise ValueError("it has no image side and text side")
         if missing := sorted(loaded["missing_keys"]):
             raise ValueError(f"{missing[0]} is missing, {len(missing)} in all")  # it would be filled at random
-        self._model = model.float().eval()
+        self._model = model.float().eval().requires_grad_(False)
         self._processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         positions = getattr(getattr(model.config, "text_config", None), "max_position_embeddings", 77)
@@ -136,7 +136,8 @@ class _OpenClip:
             pretrained=str(weights) if backbone else None,
             pretrained_text=False,
             require_pretrained=True,
-        ).eval()
+        )
+        self._model.eval().requires_grad_(False)
         preparation = transform.PreprocessCfg(**self._model.visual.preprocess_cfg)
         self._transform = transform.image_transform_v2(preparation, is_train=False)
         self._tokenizer = open_clip.get_tokenizer(name)

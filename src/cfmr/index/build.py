@@ -482,7 +482,7 @@ def edit_index(out: Place, *, remove: Sequence[str] = (), engine: str | None = N
     """
     if not remove and engine is None:
         raise InputError(
-            "adding videos needs --features and --checkpoint (or --zero-shot); without them --remove or --engine is left"
+            "adding videos needs --features and --checkpoint or --zero-shot; without them --remove or --engine is left"
         )
     if isinstance(out, Path):
         read_manifest(out)  # before a directory is made where there is none

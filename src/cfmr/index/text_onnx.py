@@ -7,7 +7,7 @@ concepts).
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,35 @@ def quantise(source: Path, target: Path) -> None:
         )
     finally:
         logging.disable(logging.NOTSET)
+
+
+def keep_smaller(
+    folder: Path, target: str, read: Callable[[str], Floats], truth: Floats, moments: Floats
+) -> dict[str, Any]:
+    """Of `whole.onnx` in a folder and the same with weights of 8 bits, keep the smaller if it answers alike.
+
+    Args:
+        target: name of the one that is kept.
+        read: vectors (n, dim) of some sentences by the graph of a name.
+        truth: the model's vectors (n, dim) of the same sentences.
+        moments: vectors (m, dim) that they are to find.
+
+    Returns:
+        what was measured, for the card of the index.
+    """
+    whole, small = folder / "whole.onnx", folder / "small.onnx"
+    difference = float(np.abs(read(whole.name) - truth).max())
+    quantise(whole, small)
+    same = same_first(truth, read(small.name), moments)
+    (small if same >= SHARE else whole).replace(folder / target)
+    whole.unlink(missing_ok=True)
+    small.unlink(missing_ok=True)
+    return {
+        "largest_difference": difference,
+        "quantised": same >= SHARE,
+        "same_first_quantised": round(same, 4),
+        "sentences": len(truth),
+    }
 
 
 def same_first(truth: Floats, other: Floats, moments: Floats) -> float:
