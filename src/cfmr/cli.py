@@ -314,7 +314,9 @@ def demo(
 
 @app.command()
 def serve(
-    index: Annotated[Path, typer.Option(help="index directory; where there is none yet, one labels first")],
+    index: Annotated[
+        Path, typer.Option(help="index directory, or milvus://...; where there is none yet, one labels first")
+    ],
     videos: Annotated[Path, typer.Option(help="folder of the video files")],
     host: Annotated[
         str, typer.Option(help="address to listen on; beyond this machine only with a token")

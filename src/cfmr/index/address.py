@@ -46,6 +46,11 @@ def is_address(text: str | os.PathLike[str] | MilvusAddress) -> bool:
     return isinstance(text, MilvusAddress) or os.fspath(text).startswith(("milvus:/", "milvus+tls:/"))
 
 
+def has_index(place: Path) -> bool:
+    """Whether an index may be there; of a server only opening it tells."""
+    return is_address(place) or place.exists()
+
+
 def parse_place(text: str | os.PathLike[str] | MilvusAddress) -> Place:
     """A directory or an address.
 

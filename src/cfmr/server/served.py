@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cfmr.errors import InputError
 from cfmr.files import make_directory, read_json, write_json
+from cfmr.index.address import has_index
 from cfmr.index.manifest import NAME as MANIFEST
 from cfmr.index.segment import Value, Video
 from cfmr.retriever import MomentRetriever, SearchResult
@@ -111,7 +112,7 @@ class Served:
                 return self._open(self.model(str(read_json(self._choice)["model"])))
             except (InputError, Problem, KeyError, TypeError):
                 pass
-        if not self._original.index.exists():
+        if not has_index(self._original.index):
             return _Serving(self._original, None, {})
         return self._open(self._original)
 
@@ -173,7 +174,7 @@ class Served:
     def models(self) -> list[Model]:
         """Every model that can be served, the newest first."""
         learned = [m for path in self.folder.glob("*/model.json") if (m := self._read(path)) is not None]
-        first = [self._original] if self._original.index.exists() else []
+        first = [self._original] if has_index(self._original.index) else []
         return sorted(learned, key=lambda m: -m.created) + first
 
     def model(self, name: str) -> Model:

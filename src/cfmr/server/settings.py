@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cfmr.errors import InputError
 from cfmr.files import make_directory
+from cfmr.index.address import is_address
 from cfmr.server.guard import is_loopback, warning_of
 
 MAX_UPLOAD = 4 << 30
@@ -78,10 +79,11 @@ def gather(
     for given in [*filter(None, (features, checkpoint)), *annotations, *folders]:
         if not given.exists():
             raise InputError(f"{given}: no such file or folder")
-    beside = index.resolve().parent
+    index = index if is_address(index) else index.resolve()
+    beside = Path.cwd() if is_address(index) else index.parent
     local = token is None and "HOME" in os.environ
     return Settings(
-        index=index.resolve(),
+        index=index,
         videos=videos.resolve(),
         workspace=make_directory((workspace or beside / "page").resolve()),
         host=host,
