@@ -54,6 +54,10 @@ def test_labels_become_a_model_that_is_served_without_a_restart(page: Page, own:
     expect(page.locator("#job pre")).to_contain_text("$ cfmr train")
     expect(page.get_by_role("button", name="Use the new model")).to_be_visible(timeout=120_000)
     expect(page.locator(".measures")).to_contain_text(f"of {counts['held_out']}")
+    for cell in page.locator(".measures td:has(.gauge)").all():
+        hits, whole = map(int, cell.inner_text().split(" of "))
+        widths = [cell.locator(part).evaluate("one => one.getBoundingClientRect().width") for part in (".gauge", "i")]
+        assert widths[1] == pytest.approx(widths[0] * hits / whole, abs=1)
     assert own.ask("/api/status")["model"] == "original"
     before = own.ask("/api/search", q="a red square moves")["moments"]
     page.get_by_role("button", name="Use the new model").click()

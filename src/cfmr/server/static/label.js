@@ -31,7 +31,7 @@ const player = new Player(stage, {
 const timeline = new Timeline(stage, { onSeek: (time) => player.seek(time) });
 player.looping.hidden = true;
 const title = el("h2", { class: "title" });
-stage.prepend(title);
+stage.prepend(title, timeline.root);
 stage.append(player.controls);
 
 // --- which video -------------------------------------------------------------------------------------------------------

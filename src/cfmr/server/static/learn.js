@@ -49,12 +49,10 @@ onJobs((jobs, ended) => {
 
 // --- what it brought ---------------------------------------------------------------------------------------------------
 
-const percent = (part, whole) => `${Math.round((part / whole) * 100)} %`;
-
 function measure(name, before, after, key) {
   const bar = (hits, kind) => {
     const fill = el("i", { class: kind });
-    fill.style.width = percent(hits[key], hits.of);
+    fill.style.width = `${(hits[key] / hits.of) * 100}%`;
     return el("span", { class: "gauge" }, fill);
   };
   const cell = (hits, kind) => el("td", {}, hits ? [bar(hits, kind), `${hits[key]} of ${hits.of}`] : "–");

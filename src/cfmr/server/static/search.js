@@ -6,7 +6,8 @@ import { Player } from "./player.js";
 import { author, shortcut } from "./shell.js";
 import { Timeline } from "./timeline.js";
 
-const PAUSE = 60; // milliseconds without a key before a search
+const PAUSE = 25; // milliseconds without a key before a search
+const REST = 150; // and before the player takes up what was found
 const TOP = 10;
 const NUDGE = 0.25;
 
@@ -16,7 +17,7 @@ let moments = [];
 let chosen = -1;
 let asked = null; // the search under way
 let answered = null; // what the results on the page answer
-let waiting;
+let waiting, resting;
 
 // --- the stage ---------------------------------------------------------------------------------------------------------
 
@@ -27,7 +28,7 @@ const title = el("h2", { class: "title" });
 const label = el("button", { type: "button", class: "main", on: { click: () => confirmMoment() } }, "This is the moment");
 const save = el("a", { class: "button", download: "" }, "Save clip");
 const link = el("button", { type: "button", on: { click: () => copyLink() } }, "Copy link");
-stage.prepend(title);
+stage.prepend(title, timeline.root);
 player.controls.append(el("div", { class: "row actions" }, link, save, label));
 stage.append(player.controls);
 
@@ -62,8 +63,9 @@ async function draw() {
   } catch (error) { complain(error); }
 }
 
-function choose(at, { play = false, scroll = true } = {}) {
+function choose(at, { play = false, scroll = true, rest = 0 } = {}) {
   if (!moments.length) return;
+  clearTimeout(resting);
   chosen = Math.min(Math.max(at, 0), moments.length - 1);
   const moment = moments[chosen];
   for (const [number, item] of [...$("#results").children].entries()) {
@@ -71,13 +73,25 @@ function choose(at, { play = false, scroll = true } = {}) {
   }
   if (scroll) $("#results").children[chosen].scrollIntoView({ block: "nearest" });
   describe();
-  if (moment.watchable) player.show(moment.video, moment.span[0], moment.span);
   stage.classList.toggle("gone", !moment.watchable);
-  draw();
+  if (rest) {
+    player.pause();
+    timeline.setSpan(null); // what it shows is of the moment before
+    resting = setTimeout(watch, rest);
+    return;
+  }
+  watch();
   if (play) {
     player.playMoment();
     if (matchMedia("(max-width: 899px)").matches) stage.scrollIntoView({ block: "start" });
   } else player.pause();
+}
+
+function watch() {
+  const moment = moments[chosen];
+  if (!moment) return;
+  if (moment.watchable) player.show(moment.video, moment.span[0], moment.span);
+  draw();
 }
 
 async function confirmMoment() {
@@ -168,7 +182,7 @@ async function ask({ play = false, select = null } = {}) {
     replace($("#results"), moments.map((moment, at) => card(moment, at, best)));
     tally(answer, performance.now() - began);
     const at = select ? select(moments) : 0;
-    if (moments.length) choose(at, { play, scroll: false });
+    if (moments.length) choose(at, { play, scroll: false, rest: player.name && !play ? REST : 0 });
     else remember();
   } catch (error) {
     if (error.name === "AbortError") return;

@@ -154,7 +154,7 @@ export class Timeline {
     if (!this.duration || !width) return;
     const step = ticks.find((one) => (one / this.duration) * width >= 64) ?? Math.ceil(this.duration / 4);
     const marks = [];
-    for (let time = 0; time <= this.duration - step * 0.3; time += step) {
+    for (let time = 0; time === 0 || ((this.duration - time) / this.duration) * width >= 56; time += step) {
       const mark = el("span", {}, clock(time, step < 1));
       mark.style.left = `${this.share(time)}%`;
       marks.push(mark);
