@@ -1,6 +1,7 @@
 """From labels to a second model, from uploads to moments that are found, and what happens when things die."""
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -54,6 +55,7 @@ def test_labels_become_a_model_that_is_served_without_a_restart(page: Page, own:
     expect(page.locator("#job pre")).to_contain_text("$ cfmr train")
     expect(page.get_by_role("button", name="Use the new model")).to_be_visible(timeout=120_000)
     expect(page.locator(".measures")).to_contain_text(f"of {counts['held_out']}")
+    expect(page.locator("#outcome")).to_contain_text(re.compile("The new model finds .* of them"))
     for cell in page.locator(".measures td:has(.gauge)").all():
         hits, whole = map(int, cell.inner_text().split(" of "))
         widths = [cell.locator(part).evaluate("one => one.getBoundingClientRect().width") for part in (".gauge", "i")]
@@ -96,8 +98,12 @@ def test_an_upload_is_found_and_what_is_no_video_is_refused_by_name(page: Page, 
     program = tmp_path / "program.mp4"
     program.write_bytes(Path(sys.executable).resolve().read_bytes()[: 1 << 20])
     page.goto("/add")
+    slow = page.context.new_cdp_session(page)  # so that one can see how far an upload is
+    line = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 300_000}
+    slow.send("Network.emulateNetworkConditions", line)
     page.locator("#files").set_input_files([clip, program])
     uploads = page.locator("#uploads li")
+    expect(uploads.nth(1)).to_contain_text(re.compile(r"[1-9]\d? %"))
     expect(uploads.nth(0)).to_contain_text("added as balcony")
     expect(uploads.nth(1)).to_contain_text("program.mp4: it is not a video")
     expect(page.locator("#job .message")).to_contain_text("9 videos can be searched", timeout=90_000)

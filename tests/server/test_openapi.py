@@ -1,5 +1,6 @@
 """What the description says, the server does: schemathesis makes up requests, right and wrong ones."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from .running import running
 from .sites import make_settings
 
 CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance]
-EXAMPLES = 12  # of each operation and mode
+EXAMPLES = int(os.environ.get("CFMR_EXAMPLES", "12"))  # of each operation and mode
 
 
 @pytest.fixture(scope="module")

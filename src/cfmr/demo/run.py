@@ -5,6 +5,9 @@ What a station has left behind is reused by the next run, as long as it was made
 
 import hashlib
 import json
+import os
+import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -75,7 +78,14 @@ def run_demo(out: Path, videos: int, seed: int, *, published: bool = True, conso
     _answer(world, places, console)
     console.print(f"\nThat took {time.monotonic() - began:.0f} s. Everything is in {out}; look at {places.picture}.")
     console.print("Search it in the browser:")
-    console.print(f"  cfmr serve --index {places.index} --videos {world.videos}", highlight=False)
+    command = f"{_program()} serve --index {places.index} --videos {world.videos}"
+    console.print(f"  {command}", highlight=False, soft_wrap=True)  # in one line, to be copied
+
+
+def _program() -> str:
+    """How this shell calls `cfmr`: by name, or where it is installed."""
+    beside = Path(sys.executable).with_name("cfmr")
+    return "cfmr" if shutil.which("cfmr") or not beside.exists() else os.path.relpath(beside)
 
 
 @contextmanager

@@ -62,10 +62,17 @@ function measure(name, before, after, key) {
 const span = (found) => (found ? `${clock(found[0], true)} – ${clock(found[1], true)}` : "nothing");
 const verdict = (hit) => el("span", { class: hit ? "hit" : "miss" }, hit ? "✓" : "✗", el("span", { class: "sr" }, hit ? " found" : " missed"));
 
+function said(more) {
+  if (more > 0) return `The new model finds ${more.toLocaleString("en")} more of them than the one before.`;
+  if (more < 0) return `The new model finds ${(-more).toLocaleString("en")} fewer of them than the one before. Label more, or keep that one.`;
+  return "The new model finds as many of them as the one before.";
+}
+
 function outcome(model) {
   const { before, after, labels: listed } = model.comparison;
   return [
     el("h2", { id: "outcome-name" }, "On labels it never saw"),
+    before && el("p", {}, said(after.first - before.first)),
     el("div", { class: "scroll" }, el("table", { class: "measures" },
       el("thead", {}, el("tr", {}, el("td", {}), el("th", { scope: "col" }, "before"), el("th", { scope: "col" }, "after"))),
       el("tbody", {},
