@@ -15,12 +15,13 @@ BAR = 40  # characters
 def lines(retriever: MomentRetriever, result: SearchResult) -> Iterator[str]:
     """A moment a line: rank, score, video, span, relevance over the video's time; then what else there is to say."""
     width = max((len(m.video) for m in result), default=0)
+    digits = 3 if result.best is not None and abs(result.best) < 1 else 2  # cosines lie close together
     curves: dict[str, str] = {}
     for rank, moment in enumerate(result, 1):
         if moment.video not in curves:
             curves[moment.video] = bar(retriever.curve(result.sentence, moment.video, BAR)[1])
         span = f"{clock(moment.start)}-{clock(moment.end)}"
-        yield f"{rank:>2}  {moment.score:6.2f}  {moment.video:<{width}}  {span:>11}  {curves[moment.video]}"
+        yield f"{rank:>2}  {moment.score:6.{digits}f}  {moment.video:<{width}}  {span:>11}  {curves[moment.video]}"
     yield from remarks(result)
     took = (result.encode_seconds + result.search_seconds) * 1000
     yield f"searched {len(retriever.index):,} moments of {len(retriever.videos()):,} videos in {took:.1f} ms"
@@ -35,11 +36,11 @@ def remarks(result: SearchResult) -> Iterator[str]:
         yield "the index is empty"
     elif not result.convincing:
         yield (
-            f"nothing here matches well: the best score is {result.best:.2f}, "
-            f"true matches reach {result.threshold:.2f} (chosen on validation)"
+            f"nothing here matches well: the best score is {result.best:.3g}, "
+            f"true matches reach {result.threshold:.3g} (chosen on validation)"
         )
     elif not result:
-        yield f"no moment has the score asked for; the best has {result.best:.2f}"
+        yield f"no moment has the score asked for; the best has {result.best:.3g}"
 
 
 def as_json(result: SearchResult) -> str:

@@ -141,26 +141,10 @@ class _OpenClip:
         preparation = transform.PreprocessCfg(**self._model.visual.preprocess_cfg)
         self._transform = transform.image_transform_v2(preparation, is_train=False)
         self._tokenizer = open_clip.get_tokenizer(name)
-        self._inner = getattr(self._tokenizer, "tokenizer", None)  # of transformers, with some
-        self._filling = 0 if self._inner is None else int(self._inner.pad_token_id)
         self.longest = int(self._tokenizer.context_length)
         self.padded = True
         with torch.inference_mode():
             self.dim = int(self.sentences(torch.tensor([self.ids("a")])).shape[1])
-            self.padded = not self._reads_short()
-
-    def _reads_short(self) -> bool:
-        """Whether what fills a sentence up can be left out, which spares most of the work."""
-        import torch
-        from torch.nn import functional as F
-
-        full = self.ids("a person")
-        short = self._unfilled(full)
-        try:
-            one, other = (F.normalize(self.sentences(torch.tensor([ids])), dim=-1) for ids in (full, short))
-        except (RuntimeError, AssertionError, IndexError):
-            return False
-        return torch.allclose(one, other, atol=1e-5)
 
     def prepare(self, image: Any) -> Pixels:
         return np.asarray(self._transform(image).numpy(), dtype=np.float32)
@@ -172,30 +156,14 @@ class _OpenClip:
 
     def ids(self, sentence: str) -> list[int]:
         ids: list[int] = self._tokenizer([sentence])[0].tolist()
-        return ids if self.padded else self._unfilled(ids)
-
-    def _unfilled(self, ids: list[int]) -> list[int]:
-        last = max((place for place, token in enumerate(ids) if token != self._filling), default=0)
-        return ids[: last + 1]
+        return ids
 
     def sentences(self, ids: Any) -> Any:
-        model, length = self._model, ids.shape[1]
-        if length == self.longest or not hasattr(model, "positional_embedding"):
-            return model.encode_text(ids)
-        from torch.func import functional_call
-
-        # the class of OpenAI's architecture adds all positions; it is given as many as there are tokens
-        cut = {"positional_embedding": model.positional_embedding[:length]}
-        if model.attn_mask is not None:
-            cut["attn_mask"] = model.attn_mask[:length, :length]
-        result = functional_call(model, cut, (), {"text": ids})
-        return result["text_features"] if isinstance(result, dict) else result[1]
+        return self._model.encode_text(ids)
 
     def tokenizer(self) -> Any:
-        padding = self.longest if self.padded else None
-        if self._inner is not None:
-            return _carried(self._inner, padding)
-        return _byte_pairs(self._tokenizer, padding)
+        inner = getattr(self._tokenizer, "tokenizer", None)  # of transformers, with some
+        return _byte_pairs(self._tokenizer, self.longest) if inner is None else _carried(inner, self.longest)
 
 
 def _pooled(output: Any) -> Any:
@@ -218,7 +186,7 @@ def _carried(tokenizer: Any, padding: int | None) -> Any:
     return copy
 
 
-def _byte_pairs(tokenizer: Any, padding: int | None) -> Any:
+def _byte_pairs(tokenizer: Any, padding: int) -> Any:
     """OpenAI's own tokenizer, which open_clip keeps, as the `tokenizers` package has it."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -226,7 +194,8 @@ def _byte_pairs(tokenizer: Any, padding: int | None) -> Any:
         raise ValueError(f"its {type(tokenizer).__name__} has no form that `tokenizers` reads")
     merges = [pair for pair in tokenizer.bpe_ranks if len(pair) == 2]
     copy = Tokenizer(models.BPE(vocab=tokenizer.encoder, merges=merges, end_of_word_suffix="</w>"))
-    straight = [normalizers.Replace(Regex("[‘’]"), "'"), normalizers.Replace(Regex("[“”]"), '"')]  # as ftfy does
+    plain = {"[‘’]": "'", "[“”]": '"', "&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"'}  # what there is most of
+    straight = [normalizers.Replace(Regex(pattern), instead) for pattern, instead in plain.items()]
     spaces = [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
     copy.normalizer = normalizers.Sequence([normalizers.NFC(), *straight, *spaces, normalizers.Lowercase()])
     words = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+")
@@ -240,6 +209,5 @@ def _byte_pairs(tokenizer: Any, padding: int | None) -> Any:
     copy.post_processor = processors.TemplateProcessing(
         single="[FIRST] $A [LAST]", special_tokens=[("[FIRST]", first), ("[LAST]", last)]
     )
-    if padding is not None:
-        copy.enable_padding(length=padding, pad_id=0)
+    copy.enable_padding(length=padding, pad_id=0)
     return copy

@@ -39,6 +39,7 @@ from cfmr.words import load_word_vectors
 VERSION = 1  # raised whenever the same features would give other rows
 CENTRES, WIDTHS, WIDEST, SIGMA = 8, 3, 0.45, 9.0
 WINDOW = 30.0  # seconds; windows of a longer video
+ALIKE = 0.98  # of sentences have to give the checkpoint's own tokens; a strange sign may be read otherwise
 OPSET = 17
 COMMON_WORDS = 5000  # of which sentences to check with are made where none are given
 
@@ -95,14 +96,24 @@ class ZeroShotBuild(IndexBuild):
         self.frame_dim, self.max_words = self.clip.dim, self.clip.towers.longest
         self.name = "CLIP"
         self._tokenizer = _tokenizer(self.clip)
-        fitting = [s for s in dict.fromkeys(sentences) if len(self._tokenizer.encode(s).ids) <= self.max_words]
-        self.sentences = fitting[:SENTENCES] or self._made_up()
+        self.sentences = self._readable(sentences)[:SENTENCES] or self._readable(self._made_up())
         self.fingerprint = _fingerprint(self.clip)
 
     def _made_up(self) -> list[str]:
         words = load_word_vectors().words[:COMMON_WORDS]
-        made = made_up_sentences(words, max(self.max_words // 2, 1))
-        return [s for s in made if len(self._tokenizer.encode(s).ids) <= self.max_words]
+        return made_up_sentences(words, max(self.max_words // 2, 1), SENTENCES)
+
+    def _readable(self, sentences: Sequence[str]) -> list[str]:
+        """Sentences that are not too long. Raises InputError if many give other tokens than the checkpoint's own."""
+        tokens = {sentence: self._tokenizer.encode(sentence).ids for sentence in dict.fromkeys(sentences)}
+        fitting = [sentence for sentence, ids in tokens.items() if len(ids) <= self.max_words]
+        same = [sentence for sentence in fitting if tokens[sentence] == self.clip.towers.ids(sentence)]
+        if len(same) < ALIKE * len(fitting):
+            raise InputError(
+                f"{self.clip.weights}: its tokenizer cannot be carried into an index; "
+                f"{len(fitting) - len(same)} of {len(fitting)} sentences would be read otherwise"
+            )
+        return same
 
     def _described(self) -> dict[str, Any]:
         return {"zero_shot": str(self.clip.weights.resolve()), "extractor": self.clip.name, "reads": "tokens"}
