@@ -7,8 +7,10 @@ READY := $(VENV)/.ready
 TORCH := torch==2.13.0
 # MindSpore needs another numpy than the rest, and so an environment of its own
 MINDSPORE := .venv-mindspore
+# Ray and a real Milvus server are large, and the server's client wants an older setuptools
+SCALE := .venv-scale
 
-.PHONY: demo test test-e2e test-mindspore lint format clean
+.PHONY: demo test test-e2e test-mindspore test-scale lint format clean
 
 demo: $(READY)
 	$(BIN)/cfmr demo
@@ -28,6 +30,10 @@ test-e2e: $(VENV)/.ready-e2e
 test-mindspore: $(MINDSPORE)/.ready
 	$(MINDSPORE)/bin/python -m pytest tests/backends/mindspore tests/test_ckpt.py tests/test_parity.py \
 		tests/test_original_commands.py
+
+# A Ray cluster of three nodes and a Milvus server on this machine, with what they need to be killed and to recover.
+test-scale: $(SCALE)/.ready
+	$(SCALE)/bin/python -m pytest tests/scale
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -57,5 +63,13 @@ $(MINDSPORE)/.ready: pyproject.toml constraints-mindspore.txt
 		--editable ".[mindspore]" hypothesis pytest pytest-timeout
 	touch $(MINDSPORE)/.ready
 
+$(SCALE)/.ready: pyproject.toml constraints-scale.txt
+	$(PYTHON) -m venv $(SCALE)
+	$(SCALE)/bin/pip install --quiet --upgrade pip
+	$(SCALE)/bin/pip install --quiet --constraint constraints-scale.txt $(TORCH)
+	$(SCALE)/bin/pip install --quiet --constraint constraints-scale.txt \
+		--editable ".[ray,milvus]" milvus hypothesis pytest pytest-timeout
+	touch $(SCALE)/.ready
+
 clean:
-	rm -rf $(VENV) $(MINDSPORE) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf $(VENV) $(MINDSPORE) $(SCALE) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info

@@ -8,13 +8,16 @@ import contextlib
 import importlib
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlsplit
 
 from cfmr.errors import InputError
 
+CONNECTING = 10.0  # seconds
 TRIES = 3  # times that a task is done before it is given up
 RETRIES = 2  # that Ray makes of a task whose worker died, within a try
 
@@ -43,8 +46,11 @@ def connected(address: str) -> Iterator[Any]:
         raise InputError("--ray: needs Ray; pip install 'cfmr[ray]'") from error
     ours = not ray.is_initialized()
     if ours:
+        _check_reachable(address)
         try:
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             told = str(error).strip().split("\n")[0][:200]
             raise InputError(f"--ray {address}: no cluster answers there ({told})") from error
@@ -54,6 +60,17 @@ def connected(address: str) -> Iterator[Any]:
     finally:
         if ours:
             ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself waits half a minute for a port that is closed."""
+    if not address.startswith("ray://"):
+        return
+    try:
+        parts = urlsplit(address)
+        socket.create_connection((parts.hostname or "", parts.port or 10001), timeout=CONNECTING).close()
+    except (OSError, ValueError) as error:
+        raise InputError(f"--ray {address}: no cluster answers there ({error})") from error
 
 
 def check_nodes(ray: Any, address: str, package: str) -> None:

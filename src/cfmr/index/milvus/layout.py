@@ -152,7 +152,7 @@ def moment_entities(
 
 
 def make_files(connection: Connection, generation: Generation) -> None:
-    """The collection of files; the first of a generation."""
+    """The collection of files."""
     types = connection.library.DataType
     fields: _Fields = [
         ("piece", types.INT64, {"is_primary": True}),
@@ -182,7 +182,7 @@ def make_videos(connection: Connection, generation: Generation) -> None:
 def make_moments(
     connection: Connection, generation: Generation, dim: int, exact_bytes: int, lists: int, shards: int
 ) -> None:
-    """The collection of moments, the last of a generation: where it is, the others are.
+    """The collection of moments.
 
     Args:
         dim: of the vectors that are searched.

@@ -16,6 +16,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -178,12 +179,23 @@ class MilvusWriter:
         """Make the collections of a generation."""
         codec = self._codec
         assert codec is not None
-        layout.make_files(self.connection, generation)
-        for name, content in files.items():
-            self._upload(generation, name, content)
         concepts = 0 if codec.weight is None else len(codec.weight)
         rows = self._expected()
         lists = ann.lists_for(max(min(rows, SEGMENT), 4096))
+        dim = codec.dim if self._projection is None else ann.PROJECTED
+        shards = 1 + min(rows // SHARD, 15)
+        with ThreadPoolExecutor() as pool:  # each takes the server some seconds
+            made = [
+                pool.submit(layout.make_files, self.connection, generation),
+                pool.submit(layout.make_videos, self.connection, generation),
+                pool.submit(
+                    layout.make_moments, self.connection, generation, dim, 4 * (codec.width + concepts), lists, shards
+                ),
+            ]
+            for one in made:
+                one.result()
+        for name, content in files.items():
+            self._upload(generation, name, content)
         self._state = {
             "generation": before,
             "card": _identity(self._card),
@@ -193,10 +205,6 @@ class MilvusWriter:
             "rows": 0,
             "videos": 0,
         }
-        layout.make_videos(self.connection, generation)
-        dim = codec.dim if self._projection is None else ann.PROJECTED
-        shards = 1 + min(rows // SHARD, 15)
-        layout.make_moments(self.connection, generation, dim, 4 * (codec.width + concepts), lists, shards)
         self._now, self._changed = generation, True
         self._save_state()
         self._lock(generation)

@@ -1,0 +1,395 @@
+"""An index in a real Milvus server, beside the same one in a directory."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cfmr.errors import InputError
+from cfmr.features import FeatureWriter
+from cfmr.index.address import parse_place
+from cfmr.index.build import Report, build_index, edit_index
+from cfmr.index.codec import Codec
+from cfmr.index.milvus import layout, store
+from cfmr.index.milvus.connection import Connection
+from cfmr.index.milvus.store import MilvusIndex
+from cfmr.index.milvus.writer import MilvusWriter
+from cfmr.index.segment import Video, VideoRows
+from cfmr.retriever import MomentRetriever, SearchResult
+from searchable import Searchable, make_searchable, save_checkpoint
+
+from .milvus_server import Server
+
+pytest.importorskip("pymilvus")
+
+SENTENCES = ["the dog runs", "the red cat sleeps", "the tree", "a house opens", "the bird jumps"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Searchable:
+    return with_metadata(make_searchable(tmp_path_factory.mktemp("made")))
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Searchable:
+    return with_metadata(make_searchable(tmp_path_factory.mktemp("dense"), dense=True))
+
+
+def with_metadata(made: Searchable) -> Searchable:
+    values = {f"v{i:02}": {"camera": i % 3, "day": 'mon"day' if i % 2 else "tues\\day"} for i in range(12)}
+    (made.world.root / "meta.json").write_text(json.dumps(values))
+    made.build(metadata=made.world.root / "meta.json")
+    return made
+
+
+def fill(made: Searchable, address: str, **arguments: Any) -> Report:
+    return build_index(
+        made.checkpoint,
+        made.world.features,
+        address,
+        **{
+            "annotations": [made.world.training, made.world.test],
+            "metadata": made.world.root / "meta.json",
+            **arguments,
+        },
+    )
+
+
+def connection(address: str) -> Connection:
+    place = parse_place(address)
+    assert not isinstance(place, Path)
+    return Connection(place)
+
+
+def count(address: str, kind: str = "moments") -> int:
+    """Entities of an index, as the server itself counts them."""
+    server = connection(address)
+    generation = store.find_generation(server)
+    assert generation is not None
+    name = getattr(generation, kind)
+    found = server.call("query", name, filter="", output_fields=["count(*)"], consistency_level="Strong", slow=True)
+    return int(found[0]["count(*)"])
+
+
+def assert_same_answers(one: SearchResult, other: SearchResult) -> None:
+    """The same moments with the same scores; those of equal score in any order."""
+    np.testing.assert_allclose([m.score for m in one], [m.score for m in other], atol=1e-5)
+    told = [Counter((m.video, round(m.start, 6), round(m.end, 6)) for m in result) for result in (one, other)]
+    assert told[0] == told[1]
+    assert {m.video: (m.duration, m.path, m.metadata) for m in one} == {
+        m.video: (m.duration, m.path, m.metadata) for m in other
+    }
+
+
+def assert_same_index(made: Searchable, address: str) -> None:
+    here, there = MomentRetriever.load(made.index), MomentRetriever.load(address)
+    assert sorted(v.id for v in here.videos()) == sorted(v.id for v in there.videos())
+    assert len(here.index) == len(there.index) == count(address)
+    for sentence in SENTENCES:
+        assert_same_answers(here.search(sentence, top=7), there.search(sentence, top=7))
+
+
+@pytest.mark.parametrize("kind", ["made", "dense"])
+def test_answers_are_those_of_an_index_in_a_directory(
+    milvus: Server, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = request.getfixturevalue(kind)
+    address = f"{milvus.address}/same_{kind}"
+    report = fill(made, address)
+    assert (report.added, report.rows) == (12, count(address))
+    assert_same_index(made, address)
+    here, there = MomentRetriever.load(made.index), MomentRetriever.load(address)
+    for few in (store.FEW_ROWS, 0):  # filtered rows are all scored, or searched for
+        monkeypatch.setattr(store, "FEW_ROWS", few)
+        for chosen in (
+            {"videos": ["v03"]},
+            {"videos": ["v07", "v02", "v07"]},
+            {"where": {"camera": "2"}},
+            {"where": {"day": 'mon"day', "camera": 1}},
+            {"videos": ["v01", "v02", "v05"], "where": {"day": 'mon"day'}},
+        ):
+            assert_same_answers(
+                here.search("the red dog runs", top=4, **chosen), there.search("the red dog runs", top=4, **chosen)
+            )
+    for left, right in zip(here.curve("the tree", "v04"), there.curve("the tree", "v04"), strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-5)
+    assert {v.id: (v.duration, v.path, dict(v.metadata)) for v in there.videos()} == {
+        v.id: (v.duration, v.path, dict(v.metadata)) for v in here.videos()
+    }
+
+
+def test_videos_are_added_replaced_and_taken_out(milvus: Server, tmp_path: Path) -> None:
+    made = with_metadata(make_searchable(tmp_path))
+    address = f"{milvus.address}/changing"
+    fill(made, address)
+    reader = MomentRetriever.load(address)
+    assert fill(made, address).unchanged == 12
+    with FeatureWriter(made.world.features, {"extractor": "made-up", "version": 1}) as writer:
+        features = np.random.default_rng(1).standard_normal((40, 12)).astype(np.float32)
+        writer.add("new", features, duration=25.0)
+        writer.add("v00", features)
+    for build in (lambda **more: made.build(metadata=tmp_path / "world" / "meta.json", **more), None):
+        report = build() if build else fill(made, address)
+        assert (report.added, report.replaced, report.unchanged) == (1, 1, 11)
+    assert_same_index(made, address)
+    made.build(remove=["v05"], metadata=tmp_path / "world" / "meta.json")
+    assert edit_index(parse_place(address), remove=["v05"]).removed == 1
+    assert_same_index(made, address)
+    assert reader.reload()
+    assert len(reader.videos()) == 12
+    assert not reader.reload()
+    assert count(address, "videos") == 12, "nothing is kept of what was replaced or taken out"
+
+
+def test_what_is_asked_wrongly_is_told_as_for_a_directory(milvus: Server, made: Searchable, tmp_path: Path) -> None:
+    address = f"{milvus.address}/asked"
+    fill(made, address)
+    retriever = MomentRetriever.load(address)
+    with pytest.raises(InputError, match=r"asked: no video 'v0' in this index; did you mean 'v\d\d'"):
+        retriever.search("the dog", videos=["v0"])
+    with pytest.raises(InputError, match=r"no video has camera=9; keys it knows: camera, day"):
+        retriever.search("the dog", where={"camera": 9})
+    with pytest.raises(InputError, match="no video 'v99' in this index, so it cannot be removed"):
+        fill(made, address, remove=["v99"])
+    with pytest.raises(InputError, match="--engine exact: an index in Milvus is searched by ivf"):
+        fill(made, address, engine="exact")
+    other = Searchable(made.world, save_checkpoint(made.world, tmp_path / "other", seed=1), made.index)
+    with pytest.raises(InputError, match=r"another model \(CFMR, [0-9a-f]+; the checkpoint is [0-9a-f]+\).*--rebuild"):
+        fill(other, address)
+    with pytest.raises(InputError, match=r"/nothing: no index here \(the server has .*asked.*build one with"):
+        MomentRetriever.load(f"{milvus.address}/nothing")
+    server = connection(address)
+    foreign = server.library.MilvusClient(server.address.uri)
+    foreign.create_collection("foreign", dimension=4)
+    with pytest.raises(InputError, match="/foreign: this collection is no index of cfmr"):
+        MomentRetriever.load(f"{milvus.address}/foreign")
+    with pytest.raises(InputError, match="/foreign: this collection is no index of cfmr"):
+        fill(made, f"{milvus.address}/foreign")
+    with (
+        MilvusWriter.open(server.address) as writer,
+        pytest.raises(InputError, match=r"rows \(4, 5\), the index takes"),
+    ):
+        writer.add([VideoRows(Video("wide", 4.0, 4), np.ones((4, 5), np.float32), np.ones((4, 2)))])
+
+
+def test_where_nobody_answers_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cfmr.index.milvus.connection.PATIENCE", 0.5)
+    with pytest.raises(InputError, match=r"no Milvus server answers at 127.0.0.1:1 \(tried for 0 s\); is it running"):
+        MomentRetriever.load("milvus://127.0.0.1:1/videos")
+
+
+def test_the_commands_take_an_address(milvus: Server, made: Searchable) -> None:
+    address = f"{milvus.address}/commands"
+    fill(made, address)
+    command = [sys.executable, "-m", "cfmr.cli", "search", "the dog runs", "--index"]
+    answers = [
+        json.loads(subprocess.run([*command, where, "--json"], capture_output=True, text=True, check=True).stdout)
+        for where in (str(made.index), address)
+    ]
+    assert [m["video"] for m in answers[0]["moments"]] == [m["video"] for m in answers[1]["moments"]]
+    gone = subprocess.run([*command, f"{address}_gone"], capture_output=True, text=True, check=False)
+    assert gone.returncode == 2
+    assert gone.stderr.startswith(f"cfmr: {address}_gone: no index here")
+    assert gone.stderr.count("\n") == 1
+
+
+def test_two_writers_do_not_meet(milvus: Server, made: Searchable) -> None:
+    address = f"{milvus.address}/guarded"
+    fill(made, address)
+    server = connection(address)
+    generation = store.find_generation(server)
+    assert generation is not None
+    held = {"host": os.uname().nodename, "process": os.getppid(), "seen": time.time()}
+    server.call("upsert", generation.files, list(layout.pieces(layout.LOCK, json.dumps(held).encode())))
+    with pytest.raises(InputError, match=rf"another process is writing this index \(process {os.getppid()} on"):
+        fill(made, address)
+
+
+# --- many moments ----------------------------------------------------------------------------------------------------
+
+WIDTH, CONCEPTS, SIZE = 32, 6, 64  # searched as 384 numbers, so they are projected to 256
+
+
+def many_videos(codec: Codec, videos: int, rows: int) -> list[VideoRows]:
+    """Moments that lie in bunches, as those of real videos do."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((50, WIDTH)).astype(np.float32)
+    spans = np.stack([np.arange(rows), np.arange(rows) + 2.0], axis=1)
+    return [
+        VideoRows(
+            Video(f"v{i}", rows + 2.0, rows, metadata={"tenth": i % 10}),
+            (centres[rng.integers(0, 50, rows)] + 0.5 * rng.standard_normal((rows, WIDTH))).astype(np.float32),
+            spans,
+        )
+        for i in range(videos)
+    ]
+
+
+def test_ten_best_of_many_are_found(milvus: Server) -> None:
+    rng = np.random.default_rng(1)
+    weight = rng.standard_normal((CONCEPTS, SIZE, WIDTH)).astype(np.float32)
+    codec = Codec(WIDTH, weight, rng.standard_normal((CONCEPTS, SIZE)).astype(np.float32))
+    items = many_videos(codec, 250, 48)
+    place = parse_place(f"{milvus.address}/many")
+    assert not isinstance(place, Path)
+    vectors = np.concatenate([codec.expand(item.rows, codec.scales(item.rows)) for item in items])
+    queries = vectors[rng.integers(0, len(vectors), 40)] + 0.2 * rng.standard_normal((40, codec.dim))
+    queries = (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
+    with MilvusWriter.open(place) as writer:
+        writer.expect(lambda: len(vectors), lambda: vectors[::5])
+        writer.queries = lambda: queries[20:]
+        writer.set_model({"readout": "anchors", "fingerprint": "f", "max_words": 10}, codec, lambda _: [])
+        writer.add(items)
+        writer.commit()
+    index = MilvusIndex.open(place)
+    assert index.notes["recall_at_10"] >= 0.95
+    owners = np.repeat([f"v{i}" for i in range(250)], 48)
+    for chosen, where in ((np.ones(len(owners), bool), None), (np.char.endswith(owners, "7"), {"tenth": 7})):
+        selection = index.select(where=where)
+        assert selection.rows == chosen.sum()
+        kept = 0
+        for query in queries[:20]:
+            truth = np.sort((vectors @ query)[chosen])[::-1][:10]
+            hits = index.top(query, 10, selection)
+            assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+            kept += sum(hit.score >= truth[-1] - 1e-5 for hit in hits)
+        assert kept / 200 >= 0.95
+
+
+# --- what breaks off -------------------------------------------------------------------------------------------------
+
+
+def search_until(retriever: MomentRetriever, done: threading.Event, answers: list[float], errors: list[str]) -> None:
+    while not done.is_set():
+        try:
+            answers.append(retriever.search(SENTENCES[0], top=1)[0].score)
+        except Exception as error:  # noqa: BLE001  whatever it is, a query has failed
+            errors.append(repr(error))
+
+
+def test_a_new_model_is_switched_to_without_a_query_failing(milvus: Server, made: Searchable, tmp_path: Path) -> None:
+    address = f"{milvus.address}/switched"
+    fill(made, address)
+    other = Searchable(made.world, save_checkpoint(made.world, tmp_path / "other", seed=1), tmp_path / "second")
+    other.build()
+    best = [MomentRetriever.load(index).search(SENTENCES[0], top=1)[0].score for index in (made.index, other.index)]
+    reader, done = MomentRetriever.load(address), threading.Event()
+    answers: list[float] = []
+    errors: list[str] = []
+    threads = [threading.Thread(target=search_until, args=(reader, done, answers, errors)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        fill(other, address, rebuild=True)
+        after = len(answers)
+        while len(answers) < after + 50 and not errors:
+            time.sleep(0.01)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert not errors
+    assert {min(range(2), key=lambda i: abs(best[i] - score)) for score in answers} == {0, 1}
+    np.testing.assert_allclose(answers[0], best[0], atol=1e-5)
+    np.testing.assert_allclose(answers[-10:], best[1], atol=1e-5)
+    server = connection(address)
+    left = [n for n in server.call("list_collections") if n.startswith("switched__")]
+    assert len(left) == 3, "the old model's index is gone"
+
+
+class Broken(BaseException):
+    """The process ends here."""
+
+
+def test_a_writer_that_died_leaves_nothing_behind(
+    milvus: Server, made: Searchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"{milvus.address}/died"
+    monkeypatch.setattr("cfmr.index.milvus.writer.BATCH", 96)
+    original, calls = MilvusWriter._upsert_videos, []
+
+    def die_before_ready(self: MilvusWriter, entries: Any) -> None:
+        calls.append(entries)
+        if len(calls) == 4:  # rows are there, and are not yet said to be ready
+            raise Broken
+        original(self, entries)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MilvusWriter, "_upsert_videos", die_before_ready)
+        with pytest.raises(Broken):
+            fill(made, address)
+    with pytest.raises(InputError, match="no index here"):
+        MomentRetriever.load(address)
+    report = fill(made, address)
+    assert report.unchanged > 0, "it went on where it was"
+    assert report.added + report.unchanged == 12
+    assert_same_index(made, address)
+
+
+def wait_for(server: Server, address: str) -> MomentRetriever:
+    """A server that was killed takes its time to find its data again."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            retriever = MomentRetriever.load(address)
+            retriever.search(SENTENCES[0])
+            return retriever
+        except InputError:
+            if time.monotonic() > deadline:
+                raise
+
+
+def test_a_server_that_starts_again_has_everything(milvus: Server, made: Searchable) -> None:
+    address = f"{milvus.address}/restarted"
+    fill(made, address)
+    reader = MomentRetriever.load(address)
+    before = reader.search(SENTENCES[0])
+    milvus.kill()
+    reader.index.connection.patience = 0.5  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"/restarted: no Milvus server answers at 127\.0\.0\.1:\d+"):
+        reader.search(SENTENCES[0])
+    milvus.start()
+    wait_for(milvus, address)
+    reader.index.connection.patience = 30.0  # type: ignore[attr-defined]
+    assert_same_answers(before, reader.search(SENTENCES[0]))
+    assert_same_index(made, address)
+
+
+def test_a_server_that_dies_in_the_middle_of_an_insert(
+    milvus: Server, made: Searchable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"{milvus.address}/broken"
+    monkeypatch.setattr("cfmr.index.milvus.writer.BATCH", 48)
+    monkeypatch.setattr("cfmr.index.milvus.connection.PATIENCE", 1.0)
+    inserted = []
+    original = MilvusWriter._insert
+
+    def insert(self: MilvusWriter, batch: list[dict[str, Any]]) -> None:
+        inserted.append(batch)
+        if len(inserted) == 3:
+            threading.Timer(0.002, milvus.kill).start()
+            time.sleep(0.001)
+        original(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MilvusWriter, "_insert", insert)
+        with pytest.raises(
+            InputError, match=r"/broken: no Milvus server answers at 127\.0\.0\.1:\d+ \(tried for 1 s\)"
+        ):
+            fill(made, address)
+    milvus.start()
+    wait_for(milvus, address.replace("/broken", "/restarted"))
+    monkeypatch.setattr("cfmr.index.milvus.connection.PATIENCE", 30.0)
+    report = fill(made, address)
+    assert report.added + report.unchanged == 12
+    assert report.unchanged > 0, "it went on where it was"
+    assert count(address, "videos") == 12
+    assert_same_index(made, address)
