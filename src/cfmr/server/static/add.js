@@ -3,7 +3,7 @@
 import { Problem, address, get, post } from "./api.js";
 import { $, complain, el, lasting, notify, plural, replace } from "./dom.js";
 import { JobView } from "./job.js";
-import { lookAtJobs, onJobs } from "./shell.js";
+import { follow, lookAtJobs, onJobs } from "./shell.js";
 
 const PAGE = 60;
 const view = new JobView($("#job"));
@@ -34,7 +34,8 @@ async function next() {
   sending = true;
   for (let upload = queue.shift(); upload; upload = queue.shift()) {
     try {
-      const { video } = await send(upload);
+      const { video, job } = await send(upload);
+      follow(job);
       end(upload, `added as ${video}`, "good");
     } catch (error) {
       end(upload, error.message, "bad");
@@ -98,7 +99,8 @@ $("#folder-form").addEventListener("submit", async (event) => {
   button.disabled = true;
   button.textContent = "Looking…";
   try {
-    const { added, refused } = await post("/api/videos/folder", { folder: $("#folder").value.trim() });
+    const { added, refused, job } = await post("/api/videos/folder", { folder: $("#folder").value.trim() });
+    if (job) follow(job);
     notify(`${plural(added.length, "video")} taken in`);
     replace($("#uploads"), Object.entries(refused).map(([name, why]) => el("li", {}, el("span", { class: "name" }, name), el("span", { class: "bad" }, why))));
   } catch (error) { complain(error); }

@@ -3,7 +3,7 @@
 import { get, post } from "./api.js";
 import { $, ago, clock, complain, el, notify, plural, replace } from "./dom.js";
 import { JobView } from "./job.js";
-import { lookAtJobs, onJobs } from "./shell.js";
+import { follow, onJobs } from "./shell.js";
 
 const view = new JobView($("#job"));
 let labels = { total: 0, learn: 0, held_out: 0 };
@@ -29,8 +29,7 @@ $("#begin").addEventListener("submit", async (event) => {
   event.preventDefault();
   $("#go").disabled = true;
   try {
-    await post("/api/learn", { with_original: $("#original").checked });
-    await lookAtJobs();
+    await follow(await post("/api/learn", { with_original: $("#original").checked }));
     view.cancel.focus();
   } catch (error) {
     complain(error);
@@ -99,7 +98,7 @@ async function serve(model) {
   try {
     const { job } = await post(`/api/models/${model.id}/serve`);
     notify(job ? "New videos are indexed first; then it answers." : `${named(model)} answers from now on`);
-    if (job) await lookAtJobs();
+    if (job) await follow({ id: job });
   } catch (error) { complain(error); }
   await refresh();
 }

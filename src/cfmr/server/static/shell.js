@@ -69,11 +69,20 @@ export function onJobs(listener) {
   listeners.push(listener);
 }
 
+// A job that was just started here: its end is told even if it comes before the next look.
+export async function follow(job) {
+  if (!known.has(job.id)) known.set(job.id, "queued");
+  await lookAtJobs();
+}
+
 export async function lookAtJobs() {
   clearTimeout(lookAtJobs.timer);
-  let pause = 15000;
+  const look = (lookAtJobs.looks = (lookAtJobs.looks ?? 0) + 1);
+  let pause = 3000;
   try {
     const jobs = await get("/api/jobs", { limit: 50 });
+    if (look !== lookAtJobs.looks) return; // a newer look is under way
+    pause = 15000;
     const running = jobs.filter((job) => ["queued", "running"].includes(job.state));
     const ended = jobs.filter((job) => known.has(job.id) && !running.includes(job) && known.get(job.id) !== job.state);
     known = new Map(jobs.map((job) => [job.id, job.state]));
@@ -89,6 +98,7 @@ export async function lookAtJobs() {
     for (const listener of listeners) listener(jobs, ended);
     if (running.length) pause = 700;
   } catch { /* the next look may succeed */ }
+  clearTimeout(lookAtJobs.timer);
   lookAtJobs.timer = setTimeout(lookAtJobs, pause);
 }
 
