@@ -50,6 +50,12 @@ class Selection:
     everything: bool
 
 
+def read_card(root: Path) -> dict[str, Any]:
+    """What an index says of its model, without opening it. Raises InputError if there is none."""
+    card: dict[str, Any] = read_json(root / read_manifest(root).model.directory / CARD)
+    return card
+
+
 def _merged(ranges: Iterator[Range]) -> tuple[Range, ...]:
     result: list[Range] = []
     for segment, low, high in ranges:

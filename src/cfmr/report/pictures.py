@@ -28,6 +28,7 @@ SUPERVISION = {"full": BLUE, "weak": ORANGE, "point": GREEN}
 STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 150}
 FRAMES = 8  # pictures in a strip
 WIDTH, BARS = 8.4, 0.6  # of the strip, and height of the bars below it, inches
+SMALLEST_DISC = 8.0  # points squared: what has hardly any parameters is still seen
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 
@@ -46,18 +47,25 @@ def draw_efficiency(benchmark: Benchmark, own: Sequence[tuple[Run, float, Cost]]
     """
     supervision = {row.method: SUPERVISION[row.supervision] for row in benchmark.accuracy}
     discs = [
-        (cost, accuracy, f"{cost.method}, {cost.parameters:.1f} M", {"color": supervision[cost.method], "alpha": 0.55})
+        (
+            cost,
+            accuracy,
+            f"{cost.method}, {_millions(cost.parameters)}",
+            {"color": supervision[cost.method], "alpha": 0.55},
+        )
         for cost in benchmark.efficiency
         if (accuracy := benchmark.main_accuracy(cost.method)) is not None
     ]
     for run, accuracy, cost in own:
         style: Any = {"facecolor": "white" if run.simulated else RED, "edgecolor": RED, "linewidth": 1.5}
-        discs.append((cost, accuracy, f"{run.name}, {cost.parameters:.1f} M", style))
+        discs.append((cost, accuracy, f"{run.name}, {_millions(cost.parameters)}", style))
     discs.sort(key=lambda disc: -disc[0].parameters)  # small ones on top
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(7.2, 4.4))
         for cost, accuracy, _, style in discs:
-            axes.scatter(cost.flops, accuracy, s=14 * cost.parameters, zorder=3, **{"linewidth": 0, **style})
+            axes.scatter(
+                cost.flops, accuracy, s=max(14 * cost.parameters, SMALLEST_DISC), zorder=3, **{"linewidth": 0, **style}
+            )
         axes.set_xscale("log")
         axes.margins(x=0.2, y=0.2)
         axes.set_ylim(bottom=0)
@@ -82,6 +90,10 @@ def _explain_discs(axes: Any, own: Sequence[tuple[Run, float, Cost]]) -> None:
         handles.append(Line2D([], [], marker="o", ls="", mfc="white", mec=RED, label="measured on simulated features"))
     handles.append(Line2D([], [], ls="", label="area: parameters"))
     axes.legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def _millions(parameters: float) -> str:
+    return f"{parameters:.1f} M" if parameters >= 0.1 else f"{parameters:.2g} M"
 
 
 def _label_apart(axes: Any, labels: list[tuple[float, float, str]]) -> None:

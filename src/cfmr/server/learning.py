@@ -15,6 +15,8 @@ from cfmr.demo.run import configuration
 from cfmr.errors import InputError
 from cfmr.features import FeatureStore
 from cfmr.files import read_json, write_json
+from cfmr.index.address import is_address
+from cfmr.index.store import read_card
 from cfmr.retriever import Moment
 from cfmr.server.jobs import Job, Work
 from cfmr.server.labels import normal, split
@@ -182,7 +184,7 @@ def check_ready(site: Site) -> None:
 
 def is_behind(site: Site, model: Model) -> bool:
     """Whether there are features of videos that the model's index lacks."""
-    if model.checkpoint is None or not site.features.exists():
+    if (model.checkpoint is None and clip_checkpoint(model) is None) or not site.features.exists():
         return False
     indexed = {video.id for video in site.served.open(model).videos()}
     with FeatureStore(site.features) as features:
@@ -191,13 +193,27 @@ def is_behind(site: Site, model: Model) -> bool:
 
 def index_videos(site: Site, model: Model, work: Work) -> None:
     """Add to a model's index what has features. Raises Problem if its checkpoint is not known."""
-    if model.checkpoint is None:
+    source, checkpoint = "--checkpoint", model.checkpoint
+    if (clip := clip_checkpoint(model)) is not None:
+        source, checkpoint = "--zero-shot", clip
+    if checkpoint is None:
         raise Problem(409, "the checkpoint of this index is not known; start the server with --checkpoint")
     work.say("indexing")
     work.run(
-        *("index", "--checkpoint", model.checkpoint, "--features", site.features),
+        *("index", source, checkpoint, "--features", site.features),
         *("--out", model.index, "--videos", site.library.folder),
     )
+
+
+def clip_checkpoint(model: Model) -> Path | None:
+    """The CLIP checkpoint of an index made without training; None for any other."""
+    if is_address(model.index):
+        return None
+    try:
+        said = read_card(model.index).get("zero_shot")
+    except InputError:
+        return None
+    return None if said is None else Path(str(said))
 
 
 def bring_up_and_serve(site: Site, model: Model, work: Work) -> dict[str, Any]:
@@ -211,8 +227,11 @@ def extract_videos(site: Site, work: Work) -> None:
     extractor: tuple[str, ...] = ()
     if site.features.exists():
         with FeatureStore(site.features) as features:
-            name = features.attributes.get("extractor")
-        extractor = ("--extractor", str(name)) if name else ()
+            name = str(features.attributes.get("extractor", ""))
+        extractor = ("--extractor", name) if name else ()
+        clip = next(filter(None, map(clip_checkpoint, site.served.models())), None)
+        if clip is not None and name.partition("/")[0] == "clip":
+            extractor = (*extractor, "--weights", str(clip))
     work.say("reading videos")
     work.run("extract", site.library.folder, *extractor, "--out", site.features, read=_extraction)
 
