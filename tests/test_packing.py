@@ -135,3 +135,16 @@ def test_a_member_of_each_videos_group_is_taken_out_of_hdf5(tmp_path: Path) -> N
         np.testing.assert_array_equal(store.read("v1"), CLIPS + 1)
     with pytest.raises(InputError, match="no video has a data set 'audio'"):
         pack(source, tmp_path / "other.hdf5", "audio")
+
+
+def test_of_groups_that_hold_one_or_several_data_sets_the_one_named_is_taken(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "one.hdf5", "w") as one, h5py.File(tmp_path / "two.hdf5", "w") as two:
+        for video in ("a", "b"):
+            one.create_group(video)["c3d_features"] = CLIPS
+            two.create_group(video)["rgb"] = CLIPS
+            two[video]["flow"] = CLIPS + 1
+    assert pack(tmp_path / "one.hdf5", tmp_path / "f.hdf5", "c3d_features") == 2
+    with pytest.raises(
+        InputError, match=r"two\.hdf5: each video has 2 data sets \(flow, rgb\); name one with --member"
+    ):
+        pack(tmp_path / "two.hdf5", tmp_path / "g.hdf5")

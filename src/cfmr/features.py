@@ -104,6 +104,12 @@ class FeatureStore:
         return self._names
 
     @property
+    def member(self) -> str | None:
+        """The name of the one data set in each video's group; None where videos are data sets themselves."""
+        self._file()
+        return self._member
+
+    @property
     def dim(self) -> int:
         """Width of a feature. Raises InputError if the file is empty."""
         name = next(iter(self.videos), None)

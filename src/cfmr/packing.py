@@ -65,12 +65,27 @@ def _videos(source: Path, member: str | None) -> Iterator[tuple[str, str, Any]]:
 
 def _hdf5_videos(source: Path, member: str | None) -> Iterator[tuple[str, str, Any]]:
     store = FeatureStore(source)
-    suffix = "" if member is None else f"/{member}"
+    suffix = "" if member is None or member == store.member else f"/{member}"
     names = [name for name in store.videos if name.endswith(suffix)]
     if not names:
         raise InputError(f"{source}: no video has a data set '{member}'")
+    if member is None:
+        _check_one_each(source, names)
     for name in names:
         yield name.removesuffix(suffix), f"{source}, {name}", lambda name=name: store.read(name)
+
+
+def _check_one_each(source: Path, names: list[str]) -> None:
+    """Raise InputError where videos' groups hold several data sets, of which one has to be named."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        group, _, last = name.rpartition("/")
+        groups.setdefault(group, []).append(last)
+    of = {frozenset(found) for group, found in groups.items() if group}
+    if len(groups) > 1 and len(of) == 1 and len(shared := sorted(next(iter(of)))) > 1:
+        raise InputError(
+            f"{source}: each video has {len(shared)} data sets ({', '.join(shared[:5])}); name one with --member"
+        )
 
 
 def _load(path: Path, member: str | None) -> Any:
