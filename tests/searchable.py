@@ -61,13 +61,13 @@ def dense_config(world: World) -> dict[str, Any]:
             "frames_input_size": value["dataset"]["frame_dim"],
             "words_input_size": value["dataset"]["word_dim"],
             "hidden_size": 16,
-            "rank": 12,
+            "own_words": 20,
             "smoothing": 1.0,
-            "clip_dropout": 0.1,
-            "word_dropout": 0.1,
+            "floor": 0.3,
         },
     }
-    value["loss"] = {"bell_seconds": 1.5, "ridge": 1.0, "within": 1.0, "across": 1.0}
+    value["train"] = {"max_num_epochs": 1, "model_saved_path": "runs"}
+    value["loss"] = {"bell_seconds": 1.5, "ridge": 0.1, "noise": 1.0, "mean_share": 0.5}
     return value
 
 
@@ -82,6 +82,7 @@ def save_dense_checkpoint(world: World, path: Path) -> Path:
         name: rng.standard_normal(value.shape).astype(np.float32)
         for name, value in Dense.from_config(config).state_dict().items()
     }
+    parameters["words"] /= np.linalg.norm(parameters["words"], axis=1, keepdims=True)
     Checkpoint(config, vocabulary, parameters, {"durations": {"median": 30.0, "longest": 40.0}}).save(path)
     return path
 

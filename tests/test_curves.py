@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cfmr.curves import DUPLICATE, MOMENTS, moments_of_curve
+from cfmr.curves import DUPLICATE, FLOOR, MOMENTS, curve_readout, floor_of, moments_of_curve, stretch_around
 from cfmr.metrics import iou
 
 curves = arrays(np.float64, st.integers(1, 80), elements=st.floats(-50, 50))
@@ -62,6 +62,43 @@ def test_the_higher_of_two_bumps_comes_first_and_both_are_found() -> None:
     spans, _ = moments_of_curve(curve, clips(200))
     assert spans[0].mean() == pytest.approx(0.7, abs=0.01)
     assert any(abs(span.mean() - 0.2) < 0.02 for span in spans[1:])
+
+
+def test_a_plateau_under_noise_is_among_the_answers_though_its_peak_is_narrow() -> None:
+    curve = np.random.default_rng(2).normal(0, 0.4, 200)
+    curve[60:100] += 1
+    curve[20] = 4
+    spans, _ = moments_of_curve(curve, clips(200))
+    assert max(float(iou(span, np.array([0.3, 0.5]))) for span in spans[:3]) > 0.8
+
+
+@given(curves, st.integers(1, MOMENTS))
+def test_fewer_moments_are_the_first_of_all(curve: np.ndarray, count: int) -> None:
+    everything, _ = moments_of_curve(curve, clips(len(curve)))
+    some, _ = moments_of_curve(curve, clips(len(curve)), count=count)
+    np.testing.assert_array_equal(some, everything[:count])
+
+
+def test_a_higher_floor_cuts_closer() -> None:
+    curve = bump(300, 0.5, 0.2) + np.linspace(0, 0.3, 300)
+    wide, narrow = (moments_of_curve(curve, clips(300), floor)[0][0] for floor in (0.0, 0.8))
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+@given(curves, st.floats(0, 1))
+def test_the_stretch_around_a_place_contains_it(curve: np.ndarray, place: float) -> None:
+    first, last = stretch_around(curve, place, 0.05)
+    assert 0 <= first <= min(int(place * len(curve)), len(curve) - 1) <= last < len(curve)
+
+
+@given(st.floats(0, 1))
+def test_a_readout_names_its_floor(floor: float) -> None:
+    assert floor_of(curve_readout(floor)) == pytest.approx(floor, rel=1e-5)
+
+
+def test_other_readouts_have_no_floor() -> None:
+    assert floor_of("anchors") is None
+    assert floor_of("curve") == FLOOR
 
 
 def test_clips_of_overlapping_windows_become_one_timeline() -> None:

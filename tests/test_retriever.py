@@ -180,7 +180,7 @@ def read_everything(made: Searchable, sentence: str) -> list[tuple[float, str, f
         vectors, fractions = model.video_vectors(store.read(video.id))
         spans, _ = index.curve(vector, video.id)
         np.testing.assert_allclose(spans, fractions * video.duration, rtol=1e-5, atol=1e-5)
-        answers, scores = moments_of_curve(vectors @ vector, spans)
+        answers, scores = moments_of_curve(vectors @ vector, spans, 0.3)
         found += [(float(v), video.id, float(s), float(e)) for (s, e), v in zip(answers, scores, strict=True)]
     return sorted(found, reverse=True)
 

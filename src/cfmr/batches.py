@@ -123,28 +123,9 @@ def _masked_words(weights: NDArray[np.float64], rng: np.random.Generator) -> NDA
 
 # --- whole videos, for models that compare every clip -----------------------------------------------------------------
 
-SENTENCES_A_VIDEO = 4  # of one video in a batch, at most
-
-
-@dataclass(frozen=True)
-class ClipBatch:
-    """B sentences of V videos whose N clips stand one video after the other."""
-
-    clips: NDArray[np.float32]  # N, dim
-    counts: NDArray[np.int64]  # V, clips of each video
-    words: NDArray[np.float32]  # B, W, word_dim
-    lengths: NDArray[np.int64]  # B
-    glances: NDArray[np.float32]  # B, fractions of the video
-    durations: NDArray[np.float32]  # B, seconds
-    videos: NDArray[np.int64]  # B, which of the V
-    sentences: NDArray[np.int64]  # B, equal for the same words in any order
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
 
 class ClipSet:
-    """Rows ready for batching, with all clips of their videos; longer videos are pooled to `max_num_frames`.
+    """Rows with all clips of their videos; longer videos are pooled to `max_num_frames`.
 
     Args: see `TrainingSet`.
     """
@@ -166,44 +147,18 @@ class ClipSet:
         self.glances = np.array([_fraction(row) for row in annotations], np.float32)
         self.vectors = vocabulary.vectors
         self.word_ids = [np.array(vocabulary.ids(row.sentence, max_num_words), np.int64) for row in annotations]
-        known: dict[tuple[int, ...], int] = {}
-        self.sentences = np.array([known.setdefault(tuple(sorted(ids)), len(known)) for ids in self.word_ids], np.int64)
 
     def __len__(self) -> int:
         return len(self.word_ids)
 
-    def num_batches(self, size: int) -> int:
-        counts = np.bincount(self.videos)
-        return -(-int((-(-counts // SENTENCES_A_VIDEO)).sum()) // size)
-
-    def epoch(self, size: int, rng: np.random.Generator) -> Iterator[ClipBatch]:
-        """All rows once: batches of `size` groups of up to SENTENCES_A_VIDEO sentences of one video."""
-        groups = []
-        for video in range(len(self.clips)):
-            rows = rng.permutation(np.flatnonzero(self.videos == video))
-            groups += [rows[i : i + SENTENCES_A_VIDEO] for i in range(0, len(rows), SENTENCES_A_VIDEO)]
-        order = rng.permutation(len(groups))
-        for first in range(0, len(order), size):
-            yield self.batch(np.concatenate([groups[i] for i in order[first : first + size]]))
-
-    def batch(self, rows: NDArray[np.int64]) -> ClipBatch:
-        """The batch of some rows; each of their videos is in it once."""
-        videos, place = np.unique(self.videos[rows], return_inverse=True)
-        lengths = np.array([len(self.word_ids[row]) for row in rows], np.int64)
-        word_ids = np.zeros((len(rows), int(lengths.max())), np.int64)
-        for i, row in enumerate(rows):
-            word_ids[i, : lengths[i]] = self.word_ids[row]
-        clips = [self.clips[video] for video in videos]
-        return ClipBatch(
-            clips=np.concatenate(clips),
-            counts=np.array([len(video) for video in clips], np.int64),
-            words=self.vectors[word_ids],
-            lengths=lengths,
-            glances=self.glances[rows],
-            durations=self.durations[rows],
-            videos=place.astype(np.int64),
-            sentences=self.sentences[rows],
-        )
+    def words(self, first: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Word vectors (B, W, word_dim) of some rows, zero behind a sentence's end, and lengths (B,)."""
+        chosen = self.word_ids[first:end]
+        lengths = np.array([len(ids) for ids in chosen], np.int64)
+        words = np.zeros((len(chosen), int(lengths.max()), self.vectors.shape[1]), np.float32)
+        for row, ids in zip(words, chosen, strict=True):
+            row[: len(ids)] = self.vectors[ids]
+        return words, lengths
 
 
 def _at_most(features: NDArray[np.float32], count: int) -> NDArray[np.float32]:

@@ -124,32 +124,32 @@ class CFMRLoss(Section):
     alpha_2: NotNegative
 
 
-class RunConfig(Section):
-    """What every run has in common."""
+def _same_sizes(dataset: Dataset, sizes: "CFMRSizes | DenseSizes") -> None:
+    for key, here, there in (
+        ("frames_input_size", sizes.frames_input_size, dataset.frame_dim),
+        ("words_input_size", sizes.words_input_size, dataset.word_dim),
+    ):
+        if here != there:
+            other = "frame_dim" if key.startswith("frames") else "word_dim"
+            raise ValueError(f"model.config.{key} is {here} but dataset.{other} is {there}")
+
+
+class CFMRConfig(Section):
+    """A run of the published model."""
 
     dataset: Dataset
     train: Training
-
-    def _same_sizes(self, frames: int, words: int) -> None:
-        for key, here, there in (
-            ("frames_input_size", frames, self.dataset.frame_dim),
-            ("words_input_size", words, self.dataset.word_dim),
-        ):
-            if here != there:
-                other = "frame_dim" if key.startswith("frames") else "word_dim"
-                raise ValueError(f"model.config.{key} is {here} but dataset.{other} is {there}")
-
-
-class CFMRConfig(RunConfig):
-    """A run of the published model."""
-
     model: CFMRModel
     loss: CFMRLoss
 
     @model_validator(mode="after")
     def _features_fit(self) -> "CFMRConfig":
-        self._same_sizes(self.model.config.frames_input_size, self.model.config.words_input_size)
+        _same_sizes(self.dataset, self.model.config)
         return self
+
+
+SHARPNESS = 30.0  # of a word's own look in CFMR-Dense: how fast it fades for words with other vectors
+OWN_SHARE = 0.3  # of it, beside the look that a word has for its vector
 
 
 class DenseSizes(Section):
@@ -157,11 +157,10 @@ class DenseSizes(Section):
 
     frames_input_size: Positive
     words_input_size: Positive
-    hidden_size: Positive
-    rank: Positive  # directions of the features that are looked at
+    hidden_size: Annotated[int, Field(gt=1)]  # numbers of a vector
+    own_words: Positive  # the commonest words, which have a look of their own
     smoothing: NotNegative  # standard deviation in clips
-    clip_dropout: Probability
-    word_dropout: Probability
+    floor: Annotated[float, Field(ge=0, le=1)]  # quantile of a relevance curve that counts as nothing
 
 
 class DenseModel(Section):
@@ -171,24 +170,33 @@ class DenseModel(Section):
     config: DenseSizes
 
 
-class DenseLoss(Section):
+class DenseFit(Section):
     """What CFMR-Dense is fitted to."""
 
     bell_seconds: Annotated[float, Field(gt=0)]  # standard deviation of the bell around a glance
-    ridge: NotNegative  # of the closed-form start
-    within: NotNegative  # weight of the contrast with other clips of the video
-    across: NotNegative  # weight of the contrast with the clips of all videos of the batch
+    ridge: Annotated[float, Field(gt=0)]  # penalty of the regression, a row
+    noise: NotNegative  # share of the mean variance added to every direction within videos
+    mean_share: NotNegative  # of what the video shows throughout, in what a sentence is fitted to
 
 
-class DenseConfig(RunConfig):
-    """A run of CFMR-Dense. `batch_size` counts videos, each with up to four sentences."""
+class Fitting(Section):
+    """How often to fit, and where checkpoints go. From the second time on, the model's own readings are targets too."""
 
+    max_num_epochs: Positive
+    model_saved_path: str
+
+
+class DenseConfig(Section):
+    """A run of CFMR-Dense."""
+
+    dataset: Dataset
+    train: Fitting
     model: DenseModel
-    loss: DenseLoss
+    loss: DenseFit
 
     @model_validator(mode="after")
     def _features_fit(self) -> "DenseConfig":
-        self._same_sizes(self.model.config.frames_input_size, self.model.config.words_input_size)
+        _same_sizes(self.dataset, self.model.config)
         return self
 
 

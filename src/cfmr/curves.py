@@ -1,8 +1,9 @@
-"""Reading moments off a relevance curve: peaks, and the stretch around each where relevance stays high.
+"""Reading moments off a relevance curve: the stretch around its peak first, then what else stands out.
 
 A curve is what a sentence's vector says of each clip of a video. Nothing here knows a model or a framework.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,42 +11,104 @@ from numpy.typing import NDArray
 
 Times = NDArray[np.float64]
 Curve = NDArray[np.floating[Any]]
+Places = NDArray[np.intp]
 
+FLOOR = 0.2  # quantile of a curve that counts as "nothing there", where a model says nothing else
 FRACTION = 0.5  # a moment ends where the curve has fallen so far from its peak towards the floor
-OTHER_FRACTIONS = (0.3, 0.7)  # wider and narrower readings of the same peak, offered after it
-DEMOTION = 1.0  # by so much, in units of the curve
-FLOOR = 0.2  # quantile of the curve that counts as "nothing there"
+DEMOTION = 3.0  # of a moment that is another reading of a place, in units of the curve
 PEAKS = 8
 MOMENTS = 10
-DUPLICATE = 0.5  # intersection over union with a better moment from which one is dropped
+DUPLICATE = 0.6  # intersection over union with a better moment from which one is dropped
+WIDTHS = 24  # tried for moments of any width
+CANDIDATES = 100  # of them, the best that are looked at for duplicates
+
+_CURVE = "curve@"
 
 
-def moments_of_curve(scores: Curve, spans: NDArray[np.floating[Any]]) -> tuple[Times, Times]:
+def curve_readout(floor: float) -> str:
+    """The name of this way of reading, for `Model.readout` and an index's card."""
+    return f"{_CURVE}{floor:g}"
+
+
+def floor_of(readout: str) -> float | None:
+    """The quantile that counts as nothing; None if a model is not read off curves."""
+    if readout == "curve":
+        return FLOOR
+    return float(readout.removeprefix(_CURVE)) if readout.startswith(_CURVE) else None
+
+
+def moments_of_curve(
+    scores: Curve, spans: NDArray[np.floating[Any]], floor: float = FLOOR, count: int = MOMENTS
+) -> tuple[Times, Times]:
     """Moments of one video, best first.
+
+    The first is the stretch around the highest clip. Then come, in turn, stretches around other peaks, and spans of any
+    width that stand out from the rest of the video (a matched filter), as long as they are no duplicates.
 
     Args:
         scores: (n,) relevance of each clip.
         spans: (n, 2) of the clips, any unit of time; they may overlap, as those of overlapping windows do.
+        floor: quantile of the curve that counts as nothing.
+        count: at most so many moments.
 
     Returns:
-        spans (k, 2) in the same unit and scores (k,), k at least 1 and at most MOMENTS; the score is the peak's height.
+        spans (k, 2) in the same unit and scores (k,), k at least 1; the first's score is the curve's height.
     """
     curve, spans = _one_timeline(np.asarray(scores, np.float64), np.asarray(spans, np.float64))
-    floor = float(np.quantile(curve, FLOOR))
-    found: list[tuple[float, int, int]] = []
-    for peak in _peaks(curve):
-        for fraction in (FRACTION, *OTHER_FRACTIONS):
-            level = floor + fraction * (curve[peak] - floor)
-            demotion = 0.0 if fraction == FRACTION else DEMOTION
-            found.append((float(curve[peak]) - demotion, *_stretch(curve, peak, level)))
-    found.sort(key=lambda moment: -moment[0])
-    starts, ends = spans[:, 0], spans[:, 1]
-    ranked = np.array([(starts[first], ends[last]) for _, first, last in found])
-    kept = _distinct(ranked)
-    return ranked[kept], np.array([found[i][0] for i in kept])
+    places = _first_of_each(_stretches(curve, floor), _standing_out(curve) if count > 1 else [], count)
+    heights = np.array([curve[first : last + 1].max() for first, last in places])
+    heights[1:] -= np.where([_overlap_any(places[:i], places[i]) for i in range(1, len(places))], DEMOTION, 0.0)
+    found = np.array([(spans[first, 0], spans[last, 1]) for first, last in places])
+    return found, np.minimum.accumulate(heights)
 
 
-def _peaks(curve: Times) -> NDArray[np.intp]:
+def stretch_around(curve: Times, place: float, near: float, floor: float = FLOOR) -> tuple[int, int]:
+    """First and last clip of the stretch around the peak nearest to a place, which it contains.
+
+    Args:
+        curve: (n,) relevance of each clip.
+        place: fraction of the video.
+        near: how far the peak may lie from it, as a fraction.
+        floor: as for `moments_of_curve`.
+    """
+    count = len(curve)
+    here, reach = min(int(place * count), count - 1), max(1, int(near * count))
+    lowest = max(0, here - reach)
+    peak = lowest + int(curve[lowest : here + reach + 1].argmax())
+    nothing = float(np.quantile(curve, floor))
+    first, last = _stretch(curve, peak, nothing + FRACTION * (curve[peak] - nothing))
+    return min(first, here), max(last, here)
+
+
+def _first_of_each(stretches: list[tuple[int, int]], others: list[tuple[int, int]], count: int) -> Any:
+    """Places from both lists in turn, without duplicates; the first is the first stretch."""
+    kept = stretches[:1]
+    for i in range(max(len(stretches) - 1, len(others))):
+        for place in stretches[i + 1 : i + 2] + others[i : i + 1]:
+            if len(kept) == count:
+                return kept
+            if all(_overlap(place, other) < DUPLICATE for other in kept):
+                kept.append(place)
+    return kept
+
+
+def _overlap(a: tuple[int, int], b: tuple[int, int]) -> float:
+    """Intersection over union of two stretches of clips, both given by their first and last clip."""
+    common = min(a[1], b[1]) - max(a[0], b[0]) + 1
+    return max(common, 0) / (a[1] - a[0] + b[1] - b[0] + 2 - max(common, 0))
+
+
+def _overlap_any(better: list[tuple[int, int]], place: tuple[int, int]) -> bool:
+    return any(_overlap(place, other) > 0 for other in better)
+
+
+def _stretches(curve: Times, floor: float) -> list[tuple[int, int]]:
+    """First and last clip of the stretch around each of the highest peaks, highest first."""
+    nothing = float(np.quantile(curve, floor))
+    return [_stretch(curve, peak, nothing + FRACTION * (curve[peak] - nothing)) for peak in _peaks(curve)]
+
+
+def _peaks(curve: Times) -> Places:
     """Positions of the highest local maxima, highest first. Of a plateau the last position counts."""
     before = np.concatenate([[-np.inf], curve[:-1]])
     after = np.concatenate([curve[1:], [-np.inf]])
@@ -62,18 +125,40 @@ def _stretch(curve: Times, peak: int, level: float) -> tuple[int, int]:
     return first, last
 
 
-def _distinct(ranked: Times) -> list[int]:
-    """Temporal non-maximum suppression: positions of moments that overlap no better one too much."""
-    kept: list[int] = []
-    for i, (start, end) in enumerate(ranked):
-        others = ranked[kept]
-        common = np.maximum(np.minimum(others[:, 1], end) - np.maximum(others[:, 0], start), 0)
-        union = (others[:, 1] - others[:, 0]) + (end - start) - common
-        if not (common >= DUPLICATE * union).any():
-            kept.append(i)
-            if len(kept) == MOMENTS:
-                break
+def _standing_out(curve: Times) -> list[tuple[int, int]]:
+    """Stretches of any width, by how far their mean lies above that of the rest, in standard errors.
+
+    With white noise of one strength the difference of the two means has variance 1/w + 1/(n - w).
+    """
+    first, width = _windows(len(curve))
+    if not len(first):
+        return []
+    summed = np.concatenate([[0.0], np.cumsum(curve)])
+    inside = summed[first + width] - summed[first]
+    rest = len(curve) - width
+    value = (inside / width - (summed[-1] - inside) / rest) * np.sqrt(width * (rest / len(curve)))
+    best = np.argpartition(-value, CANDIDATES)[:CANDIDATES] if len(value) > CANDIDATES else np.arange(len(value))
+    best = best[np.argsort(-value[best], kind="stable")]
+    starts, ends = first[best], first[best] + width[best]
+    kept: list[tuple[int, int]] = []
+    alive = np.ones(len(best), bool)
+    while len(kept) < MOMENTS and alive.any():
+        i = int(alive.argmax())
+        kept.append((int(starts[i]), int(ends[i]) - 1))
+        common = np.maximum(np.minimum(ends, ends[i]) - np.maximum(starts, starts[i]), 0)
+        alive &= common < DUPLICATE * (ends - starts + ends[i] - starts[i] - common)
     return kept
+
+
+@lru_cache(maxsize=256)
+def _windows(count: int) -> tuple[Places, Places]:
+    """First clips and widths of all windows that are tried in a video of so many clips."""
+    widths = np.unique(np.round(np.geomspace(1, 0.95 * count, WIDTHS)).astype(np.intp)) if count > 1 else np.array([])
+    pairs = [(np.arange(count - width + 1), np.full(count - width + 1, width)) for width in widths if width < count]
+    if not pairs:
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    first, width = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+    return first, width
 
 
 def _one_timeline(curve: Times, spans: Times) -> tuple[Times, Times]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cfmr.annotations import Annotation
 from cfmr.backends import Model
-from cfmr.curves import moments_of_curve
+from cfmr.curves import floor_of, moments_of_curve
 from cfmr.features import FeatureStore
 from cfmr.metrics import best_constant, corpus_measures, glance_hits, moment_measures, rounded
 from cfmr.words import Vocabulary
@@ -72,10 +72,11 @@ def rank_moments(readout: str, scores: Array, spans: Array) -> tuple[Array, Arra
     if readout == "anchors":
         order = np.argsort(-scores, kind="stable")
         return spans[order], scores[order]
-    if readout == "curve":
-        found, values = moments_of_curve(scores, spans)
-        return found.astype(np.float32), values.astype(np.float32)
-    raise ValueError(f"unknown readout {readout!r}")
+    floor = floor_of(readout)
+    if floor is None:
+        raise ValueError(f"unknown readout {readout!r}")
+    found, values = moments_of_curve(scores, spans, floor)
+    return found.astype(np.float32), values.astype(np.float32)
 
 
 def evaluate(model: Model, annotations: Sequence[Annotation], encoded: Encoded) -> dict[str, float]:

@@ -17,6 +17,7 @@ from typing import TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from cfmr.curves import floor_of, moments_of_curve
 from cfmr.errors import InputError
 from cfmr.index.address import MilvusAddress, Place, parse_place
 from cfmr.index.moments import anchor_relevance, distinct
@@ -233,7 +234,7 @@ class MomentRetriever:
 
         duration, spans, scores, readout = self._on_present(ask)
         times = (np.arange(points) + 0.5) / points * duration
-        if readout == "curve":
+        if floor_of(readout) is not None:
             return times, np.interp(times, spans.mean(1), scores)
         return times, anchor_relevance(spans, scores, times)
 
@@ -265,13 +266,13 @@ def _span(hit: Hit) -> tuple[str, float, float]:
     return hit.video.id, hit.start, hit.end
 
 
-def _read_off_curves(index: SearchedIndex, query: Query, top: int, selection: Selection, duplicate: float) -> list[Hit]:
+def _read_off_curves(
+    index: SearchedIndex, query: Query, top: int, selection: Selection, duplicate: float, floor: float
+) -> list[Hit]:
     """Moments read off whole curves, video after video from that with the best row, until no other can be better.
 
     A moment scores its peak's height, so a video has none above its best row.
     """
-    from cfmr.curves import moments_of_curve
-
     asked, read, hits = max(64, ROWS * top), set[str](), list[Hit]()
     while True:
         rows = index.top(query.vector, asked, selection)
@@ -282,7 +283,7 @@ def _read_off_curves(index: SearchedIndex, query: Query, top: int, selection: Se
                 return hits[:top]
             read.add(row.video.id)
             spans, scores = index.curve(query.vector, row.video.id)
-            found, values = moments_of_curve(scores, spans)
+            found, values = moments_of_curve(scores, spans, floor)
             hits += [Hit(row.video, float(s), float(e), float(v)) for (s, e), v in zip(found, values, strict=True)]
             hits.sort(key=lambda hit: -hit.score)
             if duplicate < DUPLICATE:  # the reading has dropped the others
@@ -294,8 +295,9 @@ def _read_off_curves(index: SearchedIndex, query: Query, top: int, selection: Se
 
 def _moments(index: SearchedIndex, query: Query, top: int, selection: Selection, duplicate: float) -> list[Hit]:
     """The best rows whose spans are no duplicates; ever more rows are asked for until there are enough."""
-    if _readout(index) == "curve":
-        return _read_off_curves(index, query, top, selection, duplicate)
+    floor = floor_of(_readout(index))
+    if floor is not None:
+        return _read_off_curves(index, query, top, selection, duplicate, floor)
     asked = 8 * top
     while True:
         hits = index.top(query.vector, asked, selection)

@@ -46,18 +46,18 @@ def test_a_cockatoo_is_seen_as_a_parrot(shared: Path) -> None:
     with Video(shared / "video" / "cockatoo.mp4") as video:
         frame = next(video.frames(fps=1, start=11)).rgb(224, 224)
     weights = read_torch(weights_file())
-    pooled, _, _ = Network()(frame[None])
+    pooled, _ = Network()(frame[None])
     scores = weights["_fc.weight"] @ pooled[0] + weights["_fc.bias"]
     assert set(scores.argsort()[-2:]) == {87, 89}  # African grey, sulphur-crested cockatoo
 
 
 def test_the_graph_is_kept_and_read_again(own_cache: Path, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     efficientnet_lite0._model.cache_clear()
-    first, _, _ = Network()(frames[:1, :64, :64])
+    first, _ = Network()(frames[:1, :64, :64])
     assert [path.suffix for path in own_cache.iterdir()] == [".onnx"]
     efficientnet_lite0._model.cache_clear()
     monkeypatch.setattr(efficientnet_lite0, "build_graph", None)
-    second, _, _ = Network()(frames[:1, :64, :64])
+    second, _ = Network()(frames[:1, :64, :64])
     np.testing.assert_array_equal(first, second)
 
 

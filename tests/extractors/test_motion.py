@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from cfmr.extractors import motion
-from cfmr.extractors.motion import GRID, Windows, describe, fit_motion
+from cfmr.extractors.motion import Windows, describe, fit_motion
 
 LEFT_RIGHT, UP_DOWN, GROWTH, TURN = range(4)
 
@@ -35,8 +35,7 @@ def clip(step: object) -> tuple[np.ndarray, np.ndarray]:
 
 def strongest(described: np.ndarray) -> np.ndarray:
     """Signed parameters of the whole picture between consecutive frames: right, down, growth, clockwise turn."""
-    overall = described[GRID[0] * GRID[1] * motion.WINDOW_DIM :]
-    return overall[:4] - overall[4:8]
+    return described[:4] - described[4:8]
 
 
 @pytest.mark.parametrize(("step", "which", "sign"), [
@@ -84,8 +83,8 @@ def test_noise_of_compression_is_hardly_motion() -> None:
 def test_a_blink_is_change_that_no_motion_explains() -> None:
     blink, _ = clip(lambda n: draw(160, 120, shown=n % 6 < 3))
     shift, _ = clip(lambda n: draw(160 + 3 * n, 120))
-    unexplained = GRID[0] * GRID[1] * motion.WINDOW_DIM + 21
-    assert blink[unexplained] > 3 * shift[unexplained]
+    moves, unexplained = motion.OVERALL_DIM // 3 - 2, motion.OVERALL_DIM // 3 - 1  # the last two of the shortest lag
+    assert blink[unexplained] / blink[moves] > 2 * shift[unexplained] / shift[moves]
 
 
 def test_what_moves_is_found_where_it_is() -> None:
@@ -107,8 +106,8 @@ def test_any_picture_size_gives_the_same_number_of_numbers(clips: int, height: i
 
 
 def test_clips_are_described_alike_alone_and_among_others() -> None:
-    frames = np.stack([draw(100 + 2 * n, 120 + n) for n in range(4 * 6 + 6)])
+    frames = np.stack([draw(100 + 2 * n, 120 + n) for n in range(4 * 6 + 2 * motion.MARGIN)])
     together, _ = describe(frames)
     for number in range(4):
-        alone, _ = describe(frames[6 * number : 6 * number + 12])
+        alone, _ = describe(frames[6 * number : 6 * number + 6 + 2 * motion.MARGIN])
         np.testing.assert_allclose(alone[0], together[number], atol=1e-5)

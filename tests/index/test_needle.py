@@ -118,11 +118,9 @@ CLIP_RATE = 40 / 30
 
 
 def train_dense(root: Path) -> Path:
-    """CFMR-Dense on the made-up world, some seconds of training; returns the run."""
+    """CFMR-Dense on the made-up world; returns the run."""
     world = make_world(root / "world", videos=40)
-    value = dense_config(world)
-    value["train"].update(max_num_epochs=12, batch_size=16)
-    config = parse_config(value, "made up")
+    config = parse_config(dense_config(world), "made up")
     find_training("pytorch").train(config, root / "run", resume=None, seed=1, select="last", device="cpu")
     return root / "run"
 

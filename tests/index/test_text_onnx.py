@@ -106,12 +106,11 @@ def test_same_first_counts_sentences() -> None:
 @given(seed=st.integers(0, 2**20), count=st.integers(1, 25))
 def test_the_graph_of_the_dense_model_is_that_model(tmp_path_factory, seed: int, count: int) -> None:
     torch.manual_seed(seed)
-    sizes = DenseSizes(
-        frames_input_size=6, words_input_size=10, hidden_size=8, rank=6, smoothing=1, clip_dropout=0, word_dropout=0
-    )
+    sizes = DenseSizes(frames_input_size=6, words_input_size=10, hidden_size=8, own_words=7, smoothing=1, floor=0.2)
     model = Dense(sizes, 40).eval()
     for parameter in model.parameters():
         parameter.data += 0.5 * torch.randn_like(parameter)
+    model.words += torch.nn.functional.normalize(torch.randn_like(model.words), dim=1)
     path = tmp_path_factory.mktemp("dense") / "text.onnx"
     onnx.save(dense_text({k: v.numpy() for k, v in model.state_dict().items()}), path)
     words = np.random.default_rng(seed).standard_normal((1, count, 10)).astype(np.float32)

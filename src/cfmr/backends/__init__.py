@@ -19,7 +19,7 @@ class Model(Protocol):
 
     @property
     def readout(self) -> str:
-        """ "anchors": each vector of a video stands for a moment; "curve": moments are read off all of them."""
+        """How answers are found: "anchors", each vector of a video stands for a moment; or what `curves` reads off."""
 
     def video_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Features (n, frame_dim) -> vectors (m, D) and their spans (m, 2) as fractions of the video."""

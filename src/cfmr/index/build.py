@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cfmr.annotations import load_annotations
 from cfmr.backends import Model, load_model
 from cfmr.checkpoints import Checkpoint
+from cfmr.curves import floor_of
 from cfmr.errors import InputError
 from cfmr.evaluation import encode_sentences
 from cfmr.features import FeatureStore
@@ -47,6 +48,16 @@ class CompactModel(Protocol):
 
     def row_map(self) -> tuple[Floats, Floats]:
         """Weight (K, d_concept, d) and bias (K, d_concept)."""
+
+
+class WindowedModel(Protocol):
+    """A model whose vectors depend on their window, and on the whole video."""
+
+    def clip_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
+        """Features (n, frame_dim) -> vectors (m, d) and their spans (m, 2) as fractions."""
+
+    def joined(self, vectors: Floats, features: Floats) -> Floats:
+        """All of a video's vectors (n, d) and its features -> what is indexed, (n, D)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +183,13 @@ class RowEncoder:
 
     def __init__(self, model: Model, windowing: Windowing) -> None:
         self.windowing = windowing
-        self.curve = model.readout == "curve"
+        self.curve = floor_of(model.readout) is not None
         self.codec: Codec | None = None
         self._encode = model.video_vectors
+        self._join: Callable[[Floats, Floats], Floats] = lambda rows, features: rows
+        if hasattr(model, "joined"):
+            windowed = cast(WindowedModel, model)
+            self._encode, self._join = windowed.clip_vectors, windowed.joined
         if hasattr(model, "video_rows"):
             compact = cast(CompactModel, model)
             weight, bias = compact.row_map()
@@ -196,7 +211,7 @@ class RowEncoder:
                 found, seconds = found[kept], seconds[kept]
             rows.append(found)
             spans.append(seconds)
-        return np.concatenate(rows), np.minimum(np.concatenate(spans), duration)
+        return self._join(np.concatenate(rows), features), np.minimum(np.concatenate(spans), duration)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from cfmr.config import CFMRSizes, Config, DenseConfig
+from cfmr.config import OWN_SHARE, SHARPNESS, CFMRSizes, Config, DenseConfig
 
 Floats = NDArray[np.float32]
 Parameters = Mapping[str, NDArray[Any]]
@@ -112,16 +112,21 @@ def _layer(graph: Graph, x: str, layer: Parameters, heads: int, only_last: bool)
 
 
 def dense_text(parameters: Parameters) -> onnx.ModelProto:
-    """The text encoder of CFMR-Dense: words (1, n, word_dim) -> query (d), a weighted mean, projected."""
+    """The text encoder of CFMR-Dense: words (1, n, word_dim) -> query (d + 1); see `Dense.encode_text`."""
     graph = Graph()
-    weight, bias = parameters["word_fc.weight"], parameters["word_fc.bias"]
-    scale = np.exp(parameters["log_scale"]).astype(np.float32)
+    weight, known = parameters["word_fc.weight"], parameters["words"]
     length = graph.op("ReduceL2", INPUT, axes=[-1], keepdims=1)
     unit = graph.op("Div", INPUT, graph.op("Max", length, graph.constant(np.array(1e-12, np.float32))))
-    shares = graph.linear(unit, parameters["word_weight.weight"], parameters["word_weight.bias"])  # 1, n, 1
-    weighted = graph.op("Mul", unit, graph.op("Softmax", shares, axis=1))
-    mean = graph.op("ReduceSum", weighted, graph.constant(np.array([1], np.int64)), keepdims=0)
-    return finished(graph, graph.linear(mean, weight * scale, bias * scale), weight.shape[1], len(weight))
+    level = np.full(len(known), np.float32(np.log(OWN_SHARE) - SHARPNESS))
+    near = graph.linear(unit, np.float32(SHARPNESS) * known, level)
+    described = graph.op("Concat", unit, graph.op("Exp", near), axis=2)
+    count = graph.op("Gather", graph.op("Shape", INPUT), graph.constant(np.array([1], np.int64)))
+    root = graph.op("Sqrt", graph.op("Cast", count, to=int(onnx.TensorProto.FLOAT)))
+    mean = graph.op("Div", graph.op("ReduceSum", described, graph.constant(np.array([1], np.int64)), keepdims=0), root)
+    both = np.concatenate([weight, parameters["own_fc.weight"]], axis=1)
+    query = graph.linear(mean, both, parameters["word_fc.bias"])
+    query = graph.op("Concat", query, graph.constant(np.ones((1, 1), np.float32)), axis=1)
+    return finished(graph, query, weight.shape[1], len(weight) + 1)
 
 
 def finished(graph: Graph, result: str, word_dim: int, dim: int) -> onnx.ModelProto:

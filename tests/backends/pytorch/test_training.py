@@ -110,14 +110,14 @@ def test_videos_held_out_for_validation_are_not_trained_on(world: World) -> None
 def test_a_run_broken_off_in_mid_epoch_ends_like_an_unbroken_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.edit_config(train={"max_num_epochs": 3})
     whole = run(world, "whole", select="validation")
-    step = training.Trainer.train_step
+    step = training.CFMRTrainer.train_step
 
-    def interrupted(self: training.Trainer, *arguments: Any) -> dict[str, float]:
+    def interrupted(self: training.CFMRTrainer, *arguments: Any) -> dict[str, float]:
         if self.step == 6:  # in the second epoch
             raise KeyboardInterrupt
         return step(self, *arguments)
 
-    monkeypatch.setattr(training.Trainer, "train_step", interrupted)
+    monkeypatch.setattr(training.CFMRTrainer, "train_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(world, "broken", select="validation")
     monkeypatch.undo()

@@ -95,7 +95,7 @@ class Adam:
             self._update(parameter, self.mean[name], self.square[name], *settings, gradient)
 
 
-class Trainer(trainer.Trainer[Batch]):
+class Trainer(trainer.Stepwise[Batch]):
     """One run.
 
     Args:

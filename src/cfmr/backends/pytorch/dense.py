@@ -1,6 +1,6 @@
 """CFMR-Dense: every clip is compared with the sentence, and moments are read off the curve (Method, CFMR-Dense).
 
-Shapes: V videos of a batch, N their clips one video after the other, B sentences, W words, R rank, d width.
+Shapes: n clips of a video, B sentences, W words, N rows of training, d what a sentence is compared in.
 """
 
 from dataclasses import dataclass
@@ -12,85 +12,109 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cfmr.backends.pytorch.losses import Losses
-from cfmr.batches import ClipBatch, ClipSet
-from cfmr.config import DenseConfig, DenseLoss, DenseSizes
+from cfmr.batches import ClipSet
+from cfmr.config import OWN_SHARE, SHARPNESS, DenseConfig, DenseFit, DenseSizes
+from cfmr.curves import curve_readout, stretch_around
 from cfmr.features import pool_clips
 
 Array = NDArray[np.float32]
+Matrix = NDArray[np.float64]
 
-NARROWEST_BELL = 0.7  # clips
-WHITENING = 0.1  # share of the mean variance added to every direction: rare directions are mostly noise
-BETWEEN = 0.3  # the same between videos, of which there are far fewer
-SCALES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # tried for the closed-form start
-GLOBAL_SHARES = (0.0, 0.25, 0.5, 1.0, 1.5)
-NOTHING = -1e9
+ROWS = 256  # sentences described at a time
+USUAL_SHARE = 0.25  # of the usual spread of scores in a video's own
+BANK = 512  # training sentences that say what a video scores by chance
+VIDEO_SHARE = 2.0  # of what the video shows on the whole, beside what its clips show
+BETWEEN = 0.5  # share of the mean variance added to every direction between videos, of which there are few
+LEAST = 1e-3  # variance below which a direction is not stretched further
 SILENT = 0.01  # a feature that varies less than this share of the liveliest one is not blown up
+NARROWEST_BELL = 0.7  # clips
+TRUSTED = 0.5  # share of the model's own reading in the target of a second pass
+NEAR = 0.03  # of a video: a peak so near the glance is the glance's
 
 
 class Dense(nn.Module):
     """A vector for every clip, a vector for the sentence; their inner products are the relevance curve.
 
     A clip's vector has two parts: what sets the clip apart from its own video, smoothed over time, and what sets the
-    video apart from others. The first finds the moment, the second the video.
+    video apart from others. The first finds the moment, the second the video. A video's vectors are then scaled and
+    shifted, by one number each, so that sentences taken at random reach 0 on average with a standard deviation of 1.
     """
 
-    readout = "curve"
-    whitening: Tensor
     centre: Tensor
+    words: Tensor
+    bank: Tensor
+    spread: Tensor
 
     def __init__(self, sizes: DenseSizes, max_num_frames: int) -> None:
         super().__init__()
         self.sizes, self.max_num_frames = sizes, max_num_frames
-        self.register_buffer("whitening", torch.zeros(sizes.rank, sizes.frames_input_size))
-        self.register_buffer("centre", torch.zeros(sizes.rank))
-        self.local_fc = nn.Linear(sizes.rank, sizes.hidden_size, bias=False)
-        self.video_fc = nn.Linear(sizes.rank, sizes.hidden_size, bias=False)
-        self.word_fc = nn.Linear(sizes.words_input_size, sizes.hidden_size)
-        self.word_weight = nn.Linear(sizes.words_input_size, 1)
-        self.log_scale = nn.Parameter(torch.zeros(()))
-        nn.init.zeros_(self.word_weight.weight)
-        nn.init.zeros_(self.word_weight.bias)
+        self.readout = curve_readout(sizes.floor)
+        width = sizes.hidden_size - 1  # the last number of a vector is the video's shift
+        self.register_buffer("centre", torch.zeros(sizes.frames_input_size))
+        self.register_buffer("words", torch.zeros(sizes.own_words, sizes.words_input_size))
+        self.register_buffer("bank", torch.zeros(BANK, width))
+        self.register_buffer("spread", torch.zeros(()))
+        self.local_fc = nn.Linear(sizes.frames_input_size, width, bias=False)
+        self.video_fc = nn.Linear(sizes.frames_input_size, width, bias=False)
+        self.word_fc = nn.Linear(sizes.words_input_size, width)
+        self.own_fc = nn.Linear(sizes.own_words, width, bias=False)
 
     @classmethod
     def from_config(cls, config: DenseConfig) -> "Dense":
         return cls(config.model.config, config.dataset.max_num_frames)
 
-    def encode_clips(self, clips: Tensor, counts: Tensor) -> Tensor:
-        """Features (N, frame_dim) of videos with counts (V,) clips each -> vectors (N, d)."""
-        return self._encode(clips @ self.whitening.T, counts)
+    def encode_clips(self, features: Tensor) -> Tensor:
+        """Features (n, frame_dim) of a video, or of a window of it -> what sets its clips apart (n, d)."""
+        return smooth(self.local_fc(features - features.mean(0)), self.sizes.smoothing)
 
-    def _encode(self, white: Tensor, counts: Tensor) -> Tensor:
-        """Whitened clips (N, R) -> (N, d)."""
-        video = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-        mean = white.new_zeros(len(counts), white.shape[1]).index_add(0, video, white) / counts[:, None]
-        drop = self.sizes.clip_dropout
-        local = self.local_fc(F.dropout(white - mean[video], drop, self.training))
-        whole = self.video_fc(F.dropout(mean - self.centre, drop, self.training))
-        return smooth(local, video, self.sizes.smoothing) + whole[video]
+    def encode_whole(self, mean: Tensor) -> Tensor:
+        """Mean (frame_dim,) of a video's features -> what sets the video apart (d,)."""
+        whole: Tensor = self.video_fc(mean - self.centre)
+        return whole
+
+    def reached(self, clips: Tensor) -> Tensor:
+        """Clips' vectors (n, d) -> what each of the bank's sentences reaches among them (BANK,)."""
+        return (clips @ self.bank.T).amax(0)
+
+    def on_one_scale(self, clips: Tensor) -> Tensor:
+        """All vectors (n, d) of one video -> (n, d + 1), to be compared with those of other videos.
+
+        A video in which no sentence stands out is not blown up to the full: its spread is mixed with the usual one.
+        """
+        best = self.reached(clips)
+        spread = (best.var(correction=0) + USUAL_SHARE * self.spread**2).sqrt()
+        spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+        shift = (-best.mean() / spread).expand(len(clips), 1)
+        return torch.cat([clips / spread, shift], dim=1)
+
+    def describe(self, words: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What the regression sees of sentences: unit word vectors and kernels with the known words, both summed.
+
+        Args:
+            words: (B, W, word_dim).
+            lengths: (B,).
+
+        Returns:
+            (B, word_dim) and (B, own_words), over the root of the number of words: the noise of a sum grows so.
+        """
+        kept = (torch.arange(words.shape[1], device=words.device) < lengths[:, None])[..., None]
+        unit = F.normalize(words, dim=-1)
+        own = OWN_SHARE * torch.exp(SHARPNESS * (unit @ self.words.T - 1))
+        root = lengths[:, None].sqrt()
+        return (kept * unit).sum(1) / root, (kept * own).sum(1) / root
 
     def encode_text(self, words: Tensor, lengths: Tensor) -> Tensor:
-        """Word vectors (B, W, word_dim) and lengths (B,) -> (B, d): a weighted mean of the words' vectors."""
-        kept = torch.arange(words.shape[1], device=words.device) < lengths[:, None]
-        if self.training and self.sizes.word_dropout:
-            thinned = kept & (torch.rand(kept.shape, device=words.device) > self.sizes.word_dropout)
-            kept = torch.where(thinned.any(1, keepdim=True), thinned, kept)
-        unit = F.normalize(words, dim=-1)
-        weights = self.word_weight(unit)[..., 0].masked_fill(~kept, NOTHING).softmax(-1)
-        return (weights[..., None] * self.word_fc(unit)).sum(1) * self.log_scale.exp()
-
-    def forward(self, batch: ClipBatch) -> Tensor:
-        """Relevance (B, N) of every clip of the batch to every sentence. The batch's clips are whitened already."""
-        clips = self._encode(self.tensor(batch.clips), self.tensor(batch.counts))
-        return self.encode_text(self.tensor(batch.words), self.tensor(batch.lengths)) @ clips.T
+        """Word vectors (B, W, word_dim) and lengths (B,) -> (B, d)."""
+        unit, own = self.describe(words, lengths)
+        return self.word_fc(unit) + self.own_fc(own)
 
     def tensor(self, array: NDArray[Any]) -> Tensor:
         """The array on the model's device."""
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.log_scale.device)
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.centre.device)
 
     @torch.inference_mode()
-    def video_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
-        """What is indexed of a video.
+    def clip_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+        """Of a whole video, or of a window of a long one, what sets its clips apart.
 
         Args:
             features: (n, frame_dim).
@@ -101,187 +125,210 @@ class Dense(nn.Module):
         if len(features) > self.max_num_frames:
             features = pool_clips(features, self.max_num_frames)
         count = len(features)
-        vectors = self.encode_clips(self.tensor(features.astype(np.float32)), self.tensor(np.array([count])))
+        vectors = self.encode_clips(self.tensor(features.astype(np.float32)))
         edges = (np.arange(count + 1) / count).astype(np.float32)
         return vectors.cpu().numpy(), np.stack([edges[:-1], edges[1:]], axis=1)
 
     @torch.inference_mode()
+    def joined(self, vectors: Array, features: NDArray[np.floating[Any]]) -> Array:
+        """What is indexed of a video.
+
+        Args:
+            vectors: (n, d), those of all its windows.
+            features: of the whole video, (m, frame_dim).
+
+        Returns:
+            (n, d + 1).
+        """
+        whole = self.encode_whole(self.tensor(features.mean(0, dtype=np.float64).astype(np.float32)))
+        return self.on_one_scale(self.tensor(vectors) + whole).cpu().numpy()
+
+    def video_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+        """Features (n, frame_dim) of a video -> vectors (m, d + 1) and spans (m, 2), as `clip_vectors`."""
+        vectors, spans = self.clip_vectors(features)
+        return self.joined(vectors, features), spans
+
+    @torch.inference_mode()
     def text_vectors(self, words: Array, lengths: NDArray[np.int64]) -> Array:
-        """Word vectors (B, W, word_dim) and numbers of words (B,) -> (B, d)."""
-        return self.encode_text(self.tensor(words), self.tensor(lengths)).cpu().numpy()
+        """Word vectors (B, W, word_dim) and numbers of words (B,) -> (B, d + 1); the last number is 1."""
+        vectors = self.encode_text(self.tensor(words), self.tensor(lengths))
+        return F.pad(vectors, (0, 1), value=1.0).cpu().numpy()
 
 
-def smooth(values: Tensor, video: Tensor, std: float) -> Tensor:
-    """Gaussian smoothing (N, d) -> (N, d) over time within each video, edges renormalised; video (N,) says which."""
+def smooth(values: Tensor, std: float) -> Tensor:
+    """Gaussian smoothing (n, d) -> (n, d) over time, edges renormalised."""
     if std <= 0:
         return values
     reach = int(np.ceil(3 * std))
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=values.device) / std) ** 2)
-    # videos stand one after the other with gaps as wide as the kernel reaches
-    place = torch.arange(len(values), device=values.device) + reach * (video + 1)
-    length = len(values) + reach * (int(video[-1]) + 2)
-    line = values.new_zeros(length, values.shape[1] + 1)
-    line = line.index_copy(0, place, torch.cat([values, torch.ones_like(values[:, :1])], dim=1))
-    summed = F.conv1d(line.T[:, None], kernel[None, None], padding=reach)[:, 0].T[place]
+    line = torch.cat([values, torch.ones_like(values[:, :1])], dim=1)
+    summed = F.conv1d(line.T[:, None], kernel[None, None], padding=reach)[:, 0].T
     return summed[:, :-1] / summed[:, -1:]
 
 
-class DenseCriterion:
-    """A softmax over clips, with a bell around the glance as target: over those of the video, and of all videos.
-
-    Other sentences' videos are taken to hold nothing of a sentence, except where they are said to hold the same.
-    """
-
-    def __init__(self, config: DenseLoss) -> None:
-        self.config = config
-
-    def __call__(self, scores: Tensor, batch: ClipBatch) -> Losses:
-        """scores (B, N) of a batch."""
-        own, said = (torch.from_numpy(mask).to(scores.device) for mask in _masks(batch))
-        target = torch.from_numpy(bells(batch, self.config.bell_seconds)).to(scores.device)
-        parts = {
-            "within": self.config.within * _cross_entropy(scores.masked_fill(~own, NOTHING), target),
-            "across": self.config.across * _cross_entropy(scores.masked_fill(said & ~own, NOTHING), target),
-        }
-        return Losses(total=torch.stack(list(parts.values())).sum(), parts=parts)
+def bell(count: int, glance: float, duration: float, seconds: float) -> Matrix:
+    """Weights (count,) of a bell of so many seconds around a glance, a fraction of the video; they sum to 1."""
+    std = max(seconds * count / duration, NARROWEST_BELL)
+    squared = ((np.arange(count) + 0.5 - glance * count) / std) ** 2 / 2
+    weight = np.exp(-(squared - squared.min()))
+    return np.asarray(weight / weight.sum())
 
 
-def _cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
-    return -(target * scores.log_softmax(-1)).sum(-1).mean()
-
-
-def _masks(batch: ClipBatch) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(B, N) twice: clips of the sentence's own video; clips of videos of which the same sentence is said."""
-    video = np.repeat(np.arange(len(batch.counts)), batch.counts)
-    own = batch.videos[:, None] == video
-    said = np.zeros((len(batch.videos), len(batch.counts)), np.bool_)
-    same = batch.sentences[:, None] == batch.sentences
-    for row, others in enumerate(same):
-        said[row, batch.videos[others]] = True
-    return own, said[:, video]
-
-
-def bells(batch: ClipBatch, seconds: float) -> Array:
-    """Targets (B, N): a bell of so many seconds around each glance over the clips of its video, summing to 1."""
-    count = batch.counts[batch.videos]
-    position = np.concatenate([np.arange(n) + 0.5 for n in batch.counts])
-    std = np.maximum(seconds * count / batch.durations, NARROWEST_BELL)
-    squared = ((position - (batch.glances * count)[:, None]) / std[:, None]) ** 2 / 2
-    squared = np.where(_masks(batch)[0], squared, np.inf)
-    weight = np.exp(-(squared - squared.min(1, keepdims=True)))
-    return np.asarray(weight / weight.sum(1, keepdims=True), np.float32)
-
-
-# --- the start, in closed form ----------------------------------------------------------------------------------------
+# --- fitting, in closed form ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """How features vary within and between the training videos, in R whitened directions."""
+    """How features vary within and between the training videos. Covariances are of features divided by `scale`."""
 
-    whitening: NDArray[np.float64]  # R, frame_dim
-    centre: NDArray[np.float64]  # R, mean of the videos' means
-    within: NDArray[np.float64]  # R, R, inverse covariance of clips about their video's mean
-    between: NDArray[np.float64]  # R, R, inverse covariance of the videos' means
+    centre: Matrix  # D, mean of the videos' means
+    scale: Matrix  # D, standard deviation of clips about their video's mean
+    within: Matrix  # D, D, covariance of clips about their video's mean
+    between: Matrix  # D, D, covariance of the videos' means
 
 
-def measure(clips: list[Array], rank: int) -> Statistics:
-    """Statistics of videos' features, each (n, frame_dim). Directions of little variance within videos are left out."""
+def measure(clips: list[Array], noise: float) -> Statistics:
+    """Statistics of videos' features, each (n, D).
+
+    Args:
+        noise: share of the mean variance that is added within videos to every direction.
+    """
     means = np.stack([video.mean(0, dtype=np.float64) for video in clips])
-    width, total = means.shape[1], sum(len(video) for video in clips)
+    width = means.shape[1]
     scatter = np.zeros((width, width))
     for video, mean in zip(clips, means, strict=True):
         apart = video - mean.astype(np.float32)
         scatter += apart.T @ apart
-    covariance = scatter / total
-    # halves of a feature may have different units: directions are those of the correlation, not of the covariance
+    covariance = scatter / sum(len(video) for video in clips)
     deviation = np.sqrt(covariance.diagonal())
-    unit = 1 / (deviation + SILENT * deviation.max())
-    values, directions = np.linalg.eigh(unit[:, None] * covariance * unit)
-    kept, spread = directions[:, -rank:], values[-rank:] + WHITENING * values.mean()
-    whitening = (kept / np.sqrt(spread)).T * unit
-    whitening /= np.sqrt((values[-rank:] / spread).mean() + np.square((means - means.mean(0)) @ whitening.T).mean())
-    white = means @ whitening.T
-    centre = white.mean(0)
+    # parts of a feature may have different units; a dead one has none
+    scale = deviation + SILENT * max(deviation.max(), LEAST)
+    centre = means.mean(0)
+    apart_means = (means - centre) / scale
     return Statistics(
-        whitening=whitening,
         centre=centre,
-        within=_inverse(whitening @ covariance @ whitening.T, WHITENING),
-        between=_inverse((white - centre).T @ (white - centre) / len(white), BETWEEN),
+        scale=scale,
+        within=_shrunk(covariance / scale / scale[:, None], noise),
+        between=_shrunk(apart_means.T @ apart_means / len(means), BETWEEN),
     )
 
 
-def _inverse(covariance: NDArray[np.float64], added: float) -> NDArray[np.float64]:
-    return np.linalg.inv(covariance + added * covariance.diagonal().mean() * np.eye(len(covariance)))
+def _shrunk(covariance: Matrix, share: float) -> Matrix:
+    added = share * covariance.diagonal().mean() + LEAST
+    return np.asarray(covariance + added * np.eye(len(covariance)))
 
 
-def whiten(model: Dense, data: ClipSet) -> None:
-    """Replace features by their whitened directions once, rather than in every batch."""
-    whitening = model.state_dict()["whitening"].cpu().numpy()
-    data.clips = [np.asarray(video @ whitening.T) for video in data.clips]
+def commonest(data: ClipSet, count: int) -> Array:
+    """Unit vectors (count, word_dim) of the commonest words of the training sentences, zeros where there are fewer."""
+    ids, times = np.unique(np.concatenate(data.word_ids), return_counts=True)
+    chosen = np.sort(ids[np.argsort(-times, kind="stable")][:count])
+    found = np.zeros((count, data.vectors.shape[1]), np.float32)
+    found[: len(chosen)] = data.vectors[chosen]
+    return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)
 
 
-def start_from(model: Dense, data: ClipSet, loss: DenseLoss) -> None:
-    """Set a model's parameters to what ridge regression says of the glances.
+class Fit:
+    """One training set's regressions.
 
-    The regression goes from a sentence's mean word vector to what stands out in the whitened clips at its glance.
-    The prediction is compared with a clip as linear discriminant analysis would, under the covariance within videos,
-    and with a video under the covariance between them. `data` holds whitened clips afterwards.
+    Args:
+        model: is given its parameters by `run`.
+        data: training rows.
+        how: settings.
+        seed: draws the bank.
     """
-    statistics = measure(data.clips, model.sizes.rank)
-    with torch.no_grad():
-        model.whitening.copy_(torch.from_numpy(statistics.whitening))
-    whiten(model, data)
-    features, looks = _observations(data, loss.bell_seconds)
-    mean = features.mean(0)
-    centred = features - mean
-    penalty = loss.ridge * centred.var(0).mean() * np.eye(centred.shape[1])
-    weight = np.linalg.solve(centred.T @ centred + penalty, centred.T @ looks)  # word_dim, R
-    predicted = centred @ weight
-    factor = np.linalg.cholesky(statistics.within)
-    width = min(model.sizes.hidden_size, len(factor))
-    _, directions = np.linalg.eigh(factor.T @ (predicted.T @ predicted / len(predicted)) @ factor)
-    down: NDArray[np.float64] = np.zeros((model.sizes.hidden_size, len(factor)))
-    down[:width] = directions[:, -width:].T @ factor.T  # d, R: clip and prediction are both mapped by it
-    up = np.zeros_like(down)
-    up[:width] = directions[:, -width:].T @ np.linalg.inv(factor)
-    with torch.no_grad():
-        for parameter, value in (
-            (model.centre, statistics.centre),
-            (model.local_fc.weight, down),
-            (model.video_fc.weight, up @ statistics.between),
-            (model.word_fc.weight, down @ weight.T),
-            (model.word_fc.bias, -down @ (mean @ weight)),
-        ):
-            parameter.copy_(torch.from_numpy(np.asarray(value, np.float32)))
 
+    def __init__(self, model: Dense, data: ClipSet, how: DenseFit, seed: int) -> None:
+        self.model, self.data, self.how = model, data, how
+        self.statistics = measure(data.clips, how.noise)
+        with torch.no_grad():
+            model.centre.copy_(torch.from_numpy(self.statistics.centre))
+            model.words.copy_(torch.from_numpy(commonest(data, model.sizes.own_words)))
+        self.described = self._describe().astype(np.float64)  # N, inputs
+        self.unit_width = model.sizes.words_input_size
+        self.bank = np.random.default_rng([seed, 0]).permutation(np.resize(np.arange(len(data)), max(len(data), BANK)))
 
-def _observations(data: ClipSet, seconds: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """For each row the mean of its unit word vectors (rows, word_dim), and what stands out at its glance (rows, R)."""
-    features, looks = [], []
-    for row in range(len(data)):
-        words = data.vectors[data.word_ids[row]].astype(np.float64)
-        features.append((words / np.maximum(np.linalg.norm(words, axis=1, keepdims=True), 1e-6)).mean(0))
-        weight = bells(data.batch(np.array([row])), seconds)[0]
-        clips = data.clips[data.videos[row]]
-        looks.append((weight - 1 / len(clips)) @ clips)
-    return np.stack(features), np.stack(looks).astype(np.float64)
+    @torch.inference_mode()
+    def _describe(self) -> Array:
+        model, parts = self.model, []
+        for first in range(0, len(self.data), ROWS):
+            words, lengths = self.data.words(first, first + ROWS)
+            parts.append(torch.cat(model.describe(model.tensor(words), model.tensor(lengths)), dim=1).cpu().numpy())
+        return np.concatenate(parts)
 
+    def run(self, targets: list[Matrix]) -> float:
+        """Fit the model to weights over the clips of each row's video, and say what share of the looks is explained.
 
-@torch.no_grad()
-def choose_scales(model: Dense, criterion: DenseCriterion, batch: ClipBatch) -> None:
-    """Scale of the scores, and share of the video's part in them, with the smallest loss on one batch."""
-    model.eval()
-    whole = model.video_fc.weight.clone()
-    spread = float(model(batch).std())
-    model.word_fc.weight.div_(spread)
-    model.word_fc.bias.div_(spread)
-    tried = []
-    for share in GLOBAL_SHARES:
-        model.video_fc.weight.copy_(share * whole)
-        model.log_scale.zero_()
-        scores = model(batch)
-        tried += [(float(criterion(scale * scores, batch).total), scale, share) for scale in SCALES]
-    _, scale, share = min(tried)
-    model.video_fc.weight.copy_(share * whole)
-    model.log_scale.fill_(float(np.log(scale)))
+        The regression goes from what is said to what stands out where the weights are. The prediction is compared with
+        a clip as linear discriminant analysis would, under the covariance within videos, and with a video under the
+        covariance between them.
+        """
+        looks = self._looks(targets)
+        mean = self.described.mean(0)
+        centred = self.described - mean
+        spread = max(float(centred[:, : self.unit_width].var(0).mean()), LEAST)
+        penalty = self.how.ridge * len(looks) * spread * np.eye(centred.shape[1])
+        weight = np.linalg.solve(centred.T @ centred + penalty, centred.T @ looks)
+        predicted = centred @ weight  # N, D
+        self._set(weight, mean, predicted)
+        return float(1 - np.square(looks - predicted).sum() / max(np.square(looks).sum(), LEAST))
+
+    def _looks(self, targets: list[Matrix]) -> Matrix:
+        """For each row what stands out where its weights are, and a share of what the video shows throughout."""
+        means = np.stack([video.mean(0, dtype=np.float64) for video in self.data.clips])
+        looks = np.empty((len(targets), means.shape[1]))
+        for row, (video, weight) in enumerate(zip(self.data.videos, targets, strict=True)):
+            throughout = self.how.mean_share * (means[video] - self.statistics.centre)
+            looks[row] = weight @ self.data.clips[video] - means[video] + throughout
+        return np.asarray(looks / self.statistics.scale)
+
+    def _set(self, weight: Matrix, mean: Matrix, predicted: Matrix) -> None:
+        """Parameters from a regression's weights (inputs, D); only the d directions that sentences differ in count."""
+        model, statistics = self.model, self.statistics
+        factor = np.linalg.cholesky(np.linalg.inv(statistics.within))
+        seen = predicted @ factor
+        _, directions = np.linalg.eigh(seen.T @ seen)
+        width = model.sizes.hidden_size - 1
+        chosen = np.zeros((width, len(factor)))
+        count = min(width, len(factor))
+        chosen[:count] = directions[:, ::-1][:, :count].T
+        down = chosen @ factor.T  # d, D: clip and prediction are both mapped by it
+        across = VIDEO_SHARE * np.linalg.solve(statistics.between, np.linalg.solve(factor.T, chosen.T)).T
+        said = weight @ down.T  # inputs, d
+        values = {
+            model.local_fc.weight: down / statistics.scale,
+            model.video_fc.weight: across / statistics.scale,
+            model.word_fc.weight: said[: self.unit_width].T,
+            model.word_fc.bias: -mean @ said,
+            model.own_fc.weight: said[self.unit_width :].T,
+            model.bank: ((self.described - mean) @ said)[self.bank[:BANK]],
+        }
+        with torch.no_grad():
+            for parameter, value in values.items():
+                parameter.copy_(torch.from_numpy(np.asarray(value, np.float32)))
+            some = [model.tensor(clips.astype(np.float32)) for clips in self.data.clips[:BANK]]
+            reached = [model.reached(model.encode_clips(clips) + model.encode_whole(clips.mean(0))) for clips in some]
+            model.spread.copy_(torch.stack([best.std(correction=0) for best in reached]).mean())
+
+    def bells(self) -> list[Matrix]:
+        """The first pass's weights: bells around the glances."""
+        data = self.data
+        return [
+            bell(len(data.clips[video]), float(glance), float(duration), self.how.bell_seconds)
+            for video, glance, duration in zip(data.videos, data.glances, data.durations, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def readings(self) -> list[Matrix]:
+        """A later pass's weights: in part the stretch that the model itself reads off around the glance."""
+        model, data = self.model, self.data
+        described = model.tensor(self.described.astype(np.float32)).split([self.unit_width, model.sizes.own_words], 1)
+        said = model.word_fc(described[0]) + model.own_fc(described[1])
+        encoded = [model.encode_clips(model.tensor(video.astype(np.float32))) for video in data.clips]
+        weights = []
+        for row, weight in enumerate(self.bells()):
+            curve = (encoded[data.videos[row]] @ said[row]).cpu().numpy().astype(np.float64)
+            first, last = stretch_around(curve, float(data.glances[row]), NEAR, model.sizes.floor)
+            own = np.zeros(len(curve))
+            own[first : last + 1] = 1 / (last + 1 - first)
+            weights.append(TRUSTED * own + (1 - TRUSTED) * weight)
+        return weights

@@ -1,7 +1,6 @@
 """Training on PyTorch: a step, on one process or several. Its course is in `trainer.py`."""
 
 import os
-from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +11,15 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from rich.console import Console
+from rich.progress import Progress
 from torch import Tensor, nn
 
 from cfmr.backends import trainer
-from cfmr.backends.pytorch.dense import Dense, DenseCriterion, choose_scales, start_from, whiten
+from cfmr.backends.pytorch.dense import Dense, Fit
 from cfmr.backends.pytorch.losses import Criterion, Losses
 from cfmr.backends.pytorch.model import CFMR
-from cfmr.backends.trainer import GRADIENT_NORM, MOMENTS, BatchType, run_training, training_set
-from cfmr.batches import Batch, ClipBatch, ClipSet
+from cfmr.backends.trainer import GRADIENT_NORM, MOMENTS, run_training, training_set
+from cfmr.batches import Batch, ClipSet
 from cfmr.checkpoints import Checkpoint, Tensors, check_parameters
 from cfmr.config import CFMRConfig, Config, DenseConfig
 from cfmr.errors import InputError
@@ -88,28 +88,45 @@ class Processes:
                 dist.all_reduce(tensor)
 
 
-class Trainer(trainer.Trainer[BatchType]):
-    """A run on PyTorch, whichever model it trains."""
+class _OnTorch(trainer.Trainer):
+    """What every run on PyTorch does alike."""
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
-    processes: Processes
-    gradient_norm = GRADIENT_NORM
+
+    def stop_training(self) -> None:
+        self.model.eval()
+
+    def parameters(self) -> Tensors:
+        return {name: value.detach().cpu().numpy() for name, value in self.model.state_dict().items()}
+
+    def load_parameters(self, parameters: Tensors) -> None:
+        load_parameters(self.model, parameters)
+
+
+class CFMRTrainer(_OnTorch, trainer.Stepwise[Batch]):
+    """Trains the published model."""
+
+    def __init__(
+        self, config: CFMRConfig, directory: RunDirectory, data: RunData, run: "RunOptions", processes: Processes
+    ) -> None:
+        self.processes, self.first = processes, processes.first
+        torch.manual_seed(run.seed)
+        self.model = self.cfmr = CFMR.from_config(config, len(data.vocabulary)).to(find_device(run.device))
+        rows = training_set(config, data, self.cfmr.kept_clips)
+        super().__init__(self.cfmr, rows, config, directory, data, seed=run.seed, select=run.select)
+        self.criterion = Criterion(config.loss)
+        optimizer = config.train.optimizer
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=optimizer.lr, weight_decay=optimizer.weight_decay, fused=True
+        )
 
     # --- a step -------------------------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def losses(self, batch: BatchType, progress: float) -> tuple[Losses, float]:
-        """The losses of this process's share of a batch, and which part of the whole it is."""
 
     def start_epoch(self, epoch: int) -> None:
         torch.manual_seed(int(np.random.SeedSequence([self.seed, epoch, self.processes.rank]).generate_state(1)[0]))
         self.model.train()
 
-    def stop_training(self) -> None:
-        self.model.eval()
-
-    def train_step(self, batch: BatchType, progress: float) -> dict[str, float]:
+    def train_step(self, batch: Batch, progress: float) -> dict[str, float]:
         """One update. With several processes each takes its share of the rows; gradients are those of the whole batch.
 
         Returns:
@@ -117,10 +134,10 @@ class Trainer(trainer.Trainer[BatchType]):
         """
         self.step += 1
         self.optimizer.zero_grad()
-        losses, weight = self.losses(batch, progress)
+        losses, weight = self._losses(batch, progress)
         (losses.total * weight).backward()
         self._share_gradients()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_norm)
+        nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
         self.optimizer.step()
@@ -128,6 +145,14 @@ class Trainer(trainer.Trainer[BatchType]):
         values = torch.stack([value.detach() for value in parts.values()]) * weight
         self.processes.sum([values])
         return dict(zip(parts, values.tolist(), strict=True))
+
+    def _losses(self, batch: Batch, progress: float) -> tuple[Losses, float]:
+        """The losses of this process's share of a batch, and which part of the whole it is."""
+        share = batch.share(self.processes.rank, self.processes.number)
+        weight = len(share) / len(batch)
+        if not len(share):  # more processes than rows
+            share = batch.share(0, len(batch))
+        return self.criterion(self.cfmr(share, progress)), weight
 
     def _share_gradients(self) -> None:
         if self.processes.number == 1:
@@ -137,13 +162,7 @@ class Trainer(trainer.Trainer[BatchType]):
                 parameter.grad = torch.zeros_like(parameter)
             self.processes.sum([parameter.grad])
 
-    # --- what a checkpoint holds --------------------------------------------------------------------------------------
-
-    def parameters(self) -> Tensors:
-        return {name: value.detach().cpu().numpy() for name, value in self.model.state_dict().items()}
-
-    def load_parameters(self, parameters: Tensors) -> None:
-        load_parameters(self.model, parameters)
+    # --- what a checkpoint holds beside parameters --------------------------------------------------------------------
 
     def moments(self) -> Tensors:
         return {
@@ -165,80 +184,34 @@ class Trainer(trainer.Trainer[BatchType]):
                 }
 
 
-class CFMRTrainer(Trainer[Batch]):
-    """Trains the published model."""
+class DenseTrainer(_OnTorch):
+    """Fits CFMR-Dense in closed form, every epoch anew: to bells around the glances, then also to its own readings.
 
-    def __init__(
-        self, config: CFMRConfig, directory: RunDirectory, data: RunData, run: "RunOptions", processes: Processes
-    ) -> None:
-        self.processes, self.first = processes, processes.first
-        torch.manual_seed(run.seed)
-        self.model = self.cfmr = CFMR.from_config(config, len(data.vocabulary)).to(find_device(run.device))
-        rows = training_set(config, data, self.cfmr.kept_clips)
-        super().__init__(self.cfmr, rows, config, directory, data, seed=run.seed, select=run.select)
-        self.criterion = Criterion(config.loss)
-        optimizer = config.train.optimizer
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=optimizer.lr, weight_decay=optimizer.weight_decay, fused=True
-        )
-
-    def losses(self, batch: Batch, progress: float) -> tuple[Losses, float]:
-        share = batch.share(self.processes.rank, self.processes.number)
-        weight = len(share) / len(batch)
-        if not len(share):  # more processes than rows
-            share = batch.share(0, len(batch))
-        return self.criterion(self.cfmr(share, progress)), weight
-
-
-class DenseTrainer(Trainer[ClipBatch]):
-    """Trains CFMR-Dense: a start in closed form, then a short descent whose rate falls as a cosine.
-
-    All clips of a batch are compared with each other, so every process sees the whole batch; a batch takes 0.1 s.
+    That takes seconds, so several processes do the same, and one of them writes.
     """
-
-    gradient_norm = 1.0
 
     def __init__(
         self, config: DenseConfig, directory: RunDirectory, data: RunData, run: "RunOptions", processes: Processes
     ) -> None:
-        self.processes, self.first = processes, processes.first
-        torch.manual_seed(run.seed)
+        self.first = processes.first
         self.model = self.dense = Dense.from_config(config).to(find_device(run.device))
+        super().__init__(self.dense, config, directory, data, seed=run.seed, select=run.select)
         sizes = config.dataset
-        self.rows = ClipSet(
+        rows = ClipSet(
             data.training,
             data.features,
             data.vocabulary,
             max_num_frames=sizes.max_num_frames,
             max_num_words=sizes.max_num_words,
         )
-        super().__init__(self.dense, self.rows, config, directory, data, seed=run.seed, select=run.select)
-        self.loss = config.loss
-        self.criterion = DenseCriterion(config.loss)
-        optimizer = config.train.optimizer
-        scale = [self.dense.log_scale]
-        others = [p for p in self.model.parameters() if p is not self.dense.log_scale]
-        groups: list[dict[str, Any]] = [{"params": others}, {"params": scale, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(
-            groups, lr=optimizer.lr, betas=(0.9, 0.98), weight_decay=optimizer.weight_decay
-        )
+        self.fit = Fit(self.dense, rows, config.loss, run.seed)
 
-    def begin(self) -> None:
-        if self.step:
-            whiten(self.dense, self.rows)
-            return
-        start_from(self.dense, self.rows, self.loss)
-        first = next(self.rows.epoch(self.config.train.batch_size, np.random.default_rng([self.seed, 0])))
-        choose_scales(self.dense, self.criterion, first)
-
-    def rate(self) -> float:
-        optimizer, train = self.config.train.optimizer, self.config.train
-        steps = self.rows.num_batches(train.batch_size) * train.max_num_epochs
-        warm = min(1.0, self.step / optimizer.warmup_updates)
-        return float(optimizer.lr * warm * 0.5 * (1 + np.cos(np.pi * min(self.step / steps, 1.0))))
-
-    def losses(self, batch: ClipBatch, progress: float) -> tuple[Losses, float]:
-        return self.criterion(self.dense(batch), batch), 1 / self.processes.number
+    def train_epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
+        task = progress.add_task(f"fitting {epoch}/{self.config.train.max_num_epochs}", total=None, figures="")
+        explained = self.fit.run(self.fit.bells() if epoch == 1 else self.fit.readings())
+        self.step += 1
+        progress.update(task, visible=False)
+        return {"loss": round(1 - explained, 6)}
 
 
 @dataclass(frozen=True)
@@ -272,7 +245,7 @@ def train(
     with Processes.joined(device) as processes:
         options = RunOptions(seed, select, device)
 
-        def start(run: RunDirectory, data: RunData) -> Trainer[Any]:
+        def start(run: RunDirectory, data: RunData) -> trainer.Trainer:
             if isinstance(config, CFMRConfig):
                 return CFMRTrainer(config, run, data, options, processes)
             return DenseTrainer(config, run, data, options, processes)
