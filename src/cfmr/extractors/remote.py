@@ -78,9 +78,9 @@ def open_filesystem(address: str) -> tuple[Any, str]:
 
 
 def _list_remote(address: str) -> list[Source]:
+    system, root = open_filesystem(address)
     from pyarrow import fs
 
-    system, root = open_filesystem(address)
     try:
         info = system.get_file_info(root)
         if info.type == fs.FileType.NotFound:
