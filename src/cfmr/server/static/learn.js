@@ -61,17 +61,20 @@ function measure(name, before, after, key) {
 const span = (found) => (found ? `${clock(found[0], true)} – ${clock(found[1], true)}` : "nothing");
 const verdict = (hit) => el("span", { class: hit ? "hit" : "miss" }, hit ? "✓" : "✗", el("span", { class: "sr" }, hit ? " found" : " missed"));
 
-function said(more) {
-  if (more > 0) return `The new model finds ${more.toLocaleString("en")} more of them than the one before.`;
-  if (more < 0) return `The new model finds ${(-more).toLocaleString("en")} fewer of them than the one before. Label more, or keep that one.`;
-  return "The new model finds as many of them as the one before.";
+// In words, as far as the labels can tell: by chance the two counts differ by less than twice the root of their sum.
+function said(listed) {
+  const gained = listed.filter((one) => one.hit_after && !one.hit_before).length;
+  const lost = listed.filter((one) => one.hit_before && !one.hit_after).length;
+  const clear = Math.abs(gained - lost) > 2 * Math.sqrt(gained + lost);
+  const verdict = !clear ? "No clear difference" : gained > lost ? "The new model is better" : "The new model is worse";
+  return `${verdict}: ${gained} first answers became right, ${lost} became wrong.`;
 }
 
 function outcome(model) {
   const { before, after, labels: listed } = model.comparison;
   return [
     el("h2", { id: "outcome-name" }, "On labels it never saw"),
-    before && el("p", {}, said(after.first - before.first)),
+    before && el("p", {}, said(listed)),
     el("div", { class: "scroll" }, el("table", { class: "measures" },
       el("thead", {}, el("tr", {}, el("td", {}), el("th", { scope: "col" }, "before"), el("th", { scope: "col" }, "after"))),
       el("tbody", {},
