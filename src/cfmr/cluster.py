@@ -148,6 +148,9 @@ def _run_once(
 
     `alone`: a process is given one task at a time, so that one that kills it takes no other with it.
     """
+    if ray.util.client.ray.is_connected():
+        yield from _run_there(ray, tasks, worker, arguments, gpus, alone)
+        return
     context = ray.data.DataContext.get_current().copy()
     context.max_errored_blocks = -1
     context.enable_progress_bars = False
@@ -171,6 +174,34 @@ def _run_once(
         yield from rows.iter_rows()
     except ray.exceptions.RayError:  # what a dead machine held is lost: it comes again in the next try
         return
+
+
+class Pass:
+    """One pass of which the answers are asked for from outside the cluster; Ray Data only works inside."""
+
+    def __init__(self, tasks: list[Row], worker: type, arguments: Sequence[Any], gpus: int, alone: bool) -> None:
+        import ray
+        import ray.data
+
+        self._answers = _run_once(ray, tasks, worker, arguments, gpus, alone)
+
+    def following(self) -> Row | None:
+        """The next answer; None when there are no more."""
+        return next(self._answers, None)
+
+
+def _run_there(
+    ray: Any, tasks: list[Row], worker: type, arguments: Sequence[Any], gpus: int, alone: bool
+) -> Iterator[Row]:
+    """`_run_once`, by a process of the cluster."""
+    there = ray.remote(num_cpus=0)(Pass).remote(tasks, worker, tuple(arguments), gpus, alone)
+    try:
+        while (answer := ray.get(there.following.remote())) is not None:
+            yield answer
+    except ray.exceptions.RayError:  # the process died with its machine
+        return
+    finally:
+        ray.kill(there)
 
 
 def _slots(ray: Any, gpus: int) -> int:

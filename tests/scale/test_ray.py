@@ -21,6 +21,7 @@ from cfmr.video import find_videos
 from footage import write_video
 from searchable import Searchable, make_searchable
 
+from .milvus_server import free_ports
 from .workers import Unlucky
 
 ray = pytest.importorskip("ray")
@@ -36,7 +37,9 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         node = {"num_cpus": 1, "object_store_memory": 100 << 20}
-        self.cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+        (self.port,) = free_ports(1)
+        head = {**node, "include_dashboard": False, "ray_client_server_port": self.port}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.others = [self.cluster.add_node(**node) for _ in range(2)]
         ray.init(address=self.cluster.address, log_to_driver=False, logging_level="ERROR")
 
@@ -55,6 +58,7 @@ def nodes() -> Iterator[Nodes]:
         patch.setenv("PYTHONPATH", str(TESTS))  # of the cluster's processes
         patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # what it listens on is this machine's alone
         patch.setenv("OMP_NUM_THREADS", "1")
         made = Nodes()
         try:
@@ -145,6 +149,17 @@ def test_videos_may_lie_behind_an_address(nodes: Nodes, tmp_path: Path) -> None:
     summary, _ = extract_on_ray([folder.as_uri()], EXTRACTOR, tmp_path / "f.hdf5", "auto")
     assert sorted(summary.extracted) == ["a", "b", "sub/c"]
     assert summary.failed["broken"].startswith(f"{folder.as_uri()}/broken.mp4: cannot be read as a video")
+
+
+def test_a_cluster_is_used_from_outside(nodes: Nodes, tmp_path: Path) -> None:
+    folder = small_folder(tmp_path, "a", "b")
+    command = [sys.executable, "-m", "cfmr.cli", "extract", str(folder), "--out", str(tmp_path / "f.hdf5")]
+    address = f"ray://127.0.0.1:{nodes.port}"
+    done = subprocess.run([*command, "--ray", address], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 videos extracted")
+    extract_all(find_videos([folder]), EXTRACTOR, tmp_path / "alone.hdf5", workers=1)
+    assert_same_features(tmp_path / "f.hdf5", tmp_path / "alone.hdf5")
 
 
 # --- encoding --------------------------------------------------------------------------------------------------------
