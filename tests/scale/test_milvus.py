@@ -166,6 +166,8 @@ def test_what_is_asked_wrongly_is_told_as_for_a_directory(milvus: Server, made: 
         fill(other, address)
     with pytest.raises(InputError, match=r"/nothing: no index here \(the server has .*asked.*build one with"):
         MomentRetriever.load(f"{milvus.address}/nothing")
+    with pytest.raises(InputError, match="/nothing: no index here"):
+        edit_index(parse_place(f"{milvus.address}/nothing"), engine="ivf")
     server = connection(address)
     foreign = server.library.MilvusClient(server.address.uri)
     foreign.create_collection("foreign", dimension=4)

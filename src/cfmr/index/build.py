@@ -502,6 +502,8 @@ def edit_index(out: Place, *, remove: Sequence[str] = (), engine: str | None = N
     if isinstance(out, Path):
         read_manifest(out)  # before a directory is made where there is none
     with open_writer(out) as writer:
+        if not writer.card:
+            raise InputError(f"{out}: no index here; build one with: cfmr index --out {out}")
         if engine is not None:
             writer.set_engine(engine)
         writer.remove(remove)
