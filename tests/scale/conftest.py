@@ -6,7 +6,7 @@ import pytest
 from .milvus_server import Server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running Milvus server."""
     pytest.importorskip("pymilvus")

@@ -43,6 +43,14 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Searchable:
     return with_metadata(make_searchable(tmp_path_factory.mktemp("dense"), dense=True))
 
 
+@pytest.fixture(scope="module")
+def filled(milvus: Server, made: Searchable) -> str:
+    """The address of an index that tests leave as it is."""
+    address = f"{milvus.address}/filled"
+    fill(made, address)
+    return address
+
+
 def with_metadata(made: Searchable) -> Searchable:
     values = {f"v{i:02}": {"camera": i % 3, "day": 'mon"day' if i % 2 else "tues\\day"} for i in range(12)}
     (made.world.root / "meta.json").write_text(json.dumps(values))
@@ -133,9 +141,9 @@ def test_videos_are_added_replaced_and_taken_out(milvus: Server, tmp_path: Path)
     reader = MomentRetriever.load(address)
     assert fill(made, address).unchanged == 12
     with FeatureWriter(made.world.features, {"extractor": "made-up", "version": 1}) as writer:
-        features = np.random.default_rng(1).standard_normal((40, 12)).astype(np.float32)
-        writer.add("new", features, duration=25.0)
-        writer.add("v00", features)
+        features = np.random.default_rng(1).standard_normal((2, 40, 12)).astype(np.float32)
+        writer.add("new", features[0], duration=25.0)
+        writer.add("v00", features[1])
     for build in (lambda **more: made.build(metadata=tmp_path / "world" / "meta.json", **more), None):
         report = build() if build else fill(made, address)
         assert (report.added, report.replaced, report.unchanged) == (1, 1, 11)
@@ -149,11 +157,12 @@ def test_videos_are_added_replaced_and_taken_out(milvus: Server, tmp_path: Path)
     assert count(address, "videos") == 12, "nothing is kept of what was replaced or taken out"
 
 
-def test_what_is_asked_wrongly_is_told_as_for_a_directory(milvus: Server, made: Searchable, tmp_path: Path) -> None:
-    address = f"{milvus.address}/asked"
-    fill(made, address)
+def test_what_is_asked_wrongly_is_told_as_for_a_directory(
+    milvus: Server, made: Searchable, filled: str, tmp_path: Path
+) -> None:
+    address = filled
     retriever = MomentRetriever.load(address)
-    with pytest.raises(InputError, match=r"asked: no video 'v0' in this index; did you mean 'v\d\d'"):
+    with pytest.raises(InputError, match=r"filled: no video 'v0' in this index; did you mean 'v\d\d'"):
         retriever.search("the dog", videos=["v0"])
     with pytest.raises(InputError, match=r"no video has camera=9; keys it knows: camera, day"):
         retriever.search("the dog", where={"camera": 9})
@@ -164,7 +173,7 @@ def test_what_is_asked_wrongly_is_told_as_for_a_directory(milvus: Server, made: 
     other = Searchable(made.world, save_checkpoint(made.world, tmp_path / "other", seed=1), made.index)
     with pytest.raises(InputError, match=r"another model \(CFMR, [0-9a-f]+; the checkpoint is [0-9a-f]+\).*--rebuild"):
         fill(other, address)
-    with pytest.raises(InputError, match=r"/nothing: no index here \(the server has .*asked.*build one with"):
+    with pytest.raises(InputError, match=r"/nothing: no index here \(the server has .*filled.*build one with"):
         MomentRetriever.load(f"{milvus.address}/nothing")
     with pytest.raises(InputError, match="/nothing: no index here"):
         edit_index(parse_place(f"{milvus.address}/nothing"), engine="ivf")
@@ -188,9 +197,8 @@ def test_where_nobody_answers_one_line_says_so(monkeypatch: pytest.MonkeyPatch) 
         MomentRetriever.load("milvus://127.0.0.1:1/videos")
 
 
-def test_the_commands_take_an_address(milvus: Server, made: Searchable) -> None:
-    address = f"{milvus.address}/commands"
-    fill(made, address)
+def test_the_commands_take_an_address(made: Searchable, filled: str) -> None:
+    address = filled
     command = [sys.executable, "-m", "cfmr.cli", "search", "the dog runs", "--index"]
     answers = [
         json.loads(subprocess.run([*command, where, "--json"], capture_output=True, text=True, check=True).stdout)
@@ -203,16 +211,15 @@ def test_the_commands_take_an_address(milvus: Server, made: Searchable) -> None:
     assert gone.stderr.count("\n") == 1
 
 
-def test_two_writers_do_not_meet(milvus: Server, made: Searchable) -> None:
-    address = f"{milvus.address}/guarded"
-    fill(made, address)
-    server = connection(address)
+def test_two_writers_do_not_meet(made: Searchable, filled: str) -> None:
+    server = connection(filled)
     generation = store.find_generation(server)
     assert generation is not None
     held = {"host": os.uname().nodename, "process": os.getppid(), "seen": time.time()}
     server.call("upsert", generation.files, list(layout.pieces(layout.LOCK, json.dumps(held).encode())))
     with pytest.raises(InputError, match=rf"another process is writing this index \(process {os.getppid()} on"):
-        fill(made, address)
+        fill(made, filled)
+    server.call("upsert", generation.files, list(layout.pieces(layout.LOCK, b"{}")))
 
 
 # --- many moments ----------------------------------------------------------------------------------------------------
@@ -349,11 +356,10 @@ def wait_for(address: str) -> None:
 
 
 def test_a_server_that_dies_in_the_middle_of_an_insert(
-    milvus: Server, made: Searchable, monkeypatch: pytest.MonkeyPatch
+    milvus: Server, made: Searchable, filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finished, broken = f"{milvus.address}/finished", f"{milvus.address}/broken"
-    fill(made, finished)
-    reader = MomentRetriever.load(finished)
+    broken = f"{milvus.address}/broken"
+    reader = MomentRetriever.load(filled)
     before = reader.search(SENTENCES[0])
     monkeypatch.setattr("cfmr.index.milvus.writer.BATCH", 48)
     inserted = []
@@ -374,14 +380,14 @@ def test_a_server_that_dies_in_the_middle_of_an_insert(
         ):
             fill(made, broken)
     reader.index.connection.patience = 0.5  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match=r"/finished: no Milvus server answers at 127\.0\.0\.1:\d+"):
+    with pytest.raises(InputError, match=r"/filled: no Milvus server answers at 127\.0\.0\.1:\d+"):
         reader.search(SENTENCES[0])
 
     milvus.start()
-    wait_for(finished)
+    wait_for(filled)
     reader.index.connection.patience = 30.0  # type: ignore[attr-defined]
     assert_same_answers(before, reader.search(SENTENCES[0]))
-    assert_same_index(made, finished)
+    assert_same_index(made, filled)
     monkeypatch.setattr("cfmr.index.milvus.connection.PATIENCE", 30.0)
     report = fill(made, broken)
     assert report.added + report.unchanged == 12
