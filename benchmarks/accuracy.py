@@ -223,8 +223,8 @@ def ablations(bench: Bench) -> dict[str, Callable[[], dict[str, Any]]]:
         "all but the video's part of the score": without(dense, "VIDEO_SHARE", 0.0),
         "all but one scale for all videos": without(dense.Dense, "on_one_scale", unscaled),
         "all but smoothing": lambda: bench.dense(seed, smoothing=0.0),
-        "all but answers of any width": without(curves, "_standing_out", lambda curve: []),
-        "all but 512 numbers a clip: 128": lambda: bench.dense(seed, hidden_size=128),
+        "all but answers of any width": without(curves, "_standing_out", lambda curve: iter(())),
+        "all but 256 numbers a clip: 64": lambda: bench.dense(seed, hidden_size=64),
         "and a second pass on its own readings": lambda: bench.dense(seed, passes=2),
         "and the video's mean as much as the clip": lambda: bench.dense(
             seed, mean_share=1.0 if not mean_share else 2.0

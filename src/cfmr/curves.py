@@ -3,6 +3,7 @@
 A curve is what a sentence's vector says of each clip of a video. Nothing here knows a model or a framework.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 Times = NDArray[np.float64]
 Curve = NDArray[np.floating[Any]]
 Places = NDArray[np.intp]
+Place = tuple[int, int]  # first and last clip
 
 FLOOR = 0.2  # quantile of a curve that counts as "nothing there", where a model says nothing else
 FRACTION = 0.5  # a moment ends where the curve has fallen so far from its peak towards the floor
@@ -19,7 +21,7 @@ DEMOTION = 3.0  # of a moment that is another reading of a place, in units of th
 PEAKS = 8
 MOMENTS = 10
 DUPLICATE = 0.6  # intersection over union with a better moment from which one is dropped
-WIDTHS = 24  # tried for moments of any width
+WIDTHS = 20  # tried for moments of any width
 CANDIDATES = 100  # of them, the best that are looked at for duplicates
 
 _CURVE = "curve@"
@@ -55,14 +57,14 @@ def moments_of_curve(
         spans (k, 2) in the same unit and scores (k,), k at least 1; the first's score is the curve's height.
     """
     curve, spans = _one_timeline(np.asarray(scores, np.float64), np.asarray(spans, np.float64))
-    places = _first_of_each(_stretches(curve, floor), _standing_out(curve) if count > 1 else [], count)
+    places = _in_turn(_stretches(curve, floor), _standing_out(curve), count)
     heights = np.array([curve[first : last + 1].max() for first, last in places])
     heights[1:] -= np.where([_overlap_any(places[:i], places[i]) for i in range(1, len(places))], DEMOTION, 0.0)
     found = np.array([(spans[first, 0], spans[last, 1]) for first, last in places])
     return found, np.minimum.accumulate(heights)
 
 
-def stretch_around(curve: Times, place: float, near: float, floor: float = FLOOR) -> tuple[int, int]:
+def stretch_around(curve: Times, place: float, near: float, floor: float = FLOOR) -> Place:
     """First and last clip of the stretch around the peak nearest to a place, which it contains.
 
     Args:
@@ -75,37 +77,47 @@ def stretch_around(curve: Times, place: float, near: float, floor: float = FLOOR
     here, reach = min(int(place * count), count - 1), max(1, int(near * count))
     lowest = max(0, here - reach)
     peak = lowest + int(curve[lowest : here + reach + 1].argmax())
-    nothing = float(np.quantile(curve, floor))
+    nothing = _quantile(curve, floor)
     first, last = _stretch(curve, peak, nothing + FRACTION * (curve[peak] - nothing))
     return min(first, here), max(last, here)
 
 
-def _first_of_each(stretches: list[tuple[int, int]], others: list[tuple[int, int]], count: int) -> Any:
-    """Places from both lists in turn, without duplicates; the first is the first stretch."""
-    kept = stretches[:1]
-    for i in range(max(len(stretches) - 1, len(others))):
-        for place in stretches[i + 1 : i + 2] + others[i : i + 1]:
-            if len(kept) == count:
-                return kept
-            if all(_overlap(place, other) < DUPLICATE for other in kept):
-                kept.append(place)
+def _in_turn(stretches: Iterator[Place], others: Iterator[Place], count: int) -> list[Place]:
+    """Places from both in turn, without duplicates; the first is the first stretch."""
+    kept = [next(stretches)]
+    sources = [stretches, others]
+    while sources and len(kept) < count:
+        source = sources.pop(0)
+        place = next(source, None)
+        if place is None:
+            continue
+        sources.append(source)
+        if all(_overlap(place, other) < DUPLICATE for other in kept):
+            kept.append(place)
     return kept
 
 
-def _overlap(a: tuple[int, int], b: tuple[int, int]) -> float:
+def _overlap(a: Place, b: Place) -> float:
     """Intersection over union of two stretches of clips, both given by their first and last clip."""
     common = min(a[1], b[1]) - max(a[0], b[0]) + 1
     return max(common, 0) / (a[1] - a[0] + b[1] - b[0] + 2 - max(common, 0))
 
 
-def _overlap_any(better: list[tuple[int, int]], place: tuple[int, int]) -> bool:
+def _overlap_any(better: list[Place], place: Place) -> bool:
     return any(_overlap(place, other) > 0 for other in better)
 
 
-def _stretches(curve: Times, floor: float) -> list[tuple[int, int]]:
+def _stretches(curve: Times, floor: float) -> Iterator[Place]:
     """First and last clip of the stretch around each of the highest peaks, highest first."""
-    nothing = float(np.quantile(curve, floor))
-    return [_stretch(curve, peak, nothing + FRACTION * (curve[peak] - nothing)) for peak in _peaks(curve)]
+    nothing = _quantile(curve, floor)
+    for peak in _peaks(curve):
+        yield _stretch(curve, peak, nothing + FRACTION * (curve[peak] - nothing))
+
+
+def _quantile(curve: Times, share: float) -> float:
+    """As numpy's, with the lower of two neighbours, in a tenth of the time."""
+    place = int(share * (len(curve) - 1))
+    return float(np.partition(curve, place)[place])
 
 
 def _peaks(curve: Times) -> Places:
@@ -116,7 +128,7 @@ def _peaks(curve: Times) -> Places:
     return found[np.argsort(-curve[found], kind="stable")][:PEAKS]
 
 
-def _stretch(curve: Times, peak: int, level: float) -> tuple[int, int]:
+def _stretch(curve: Times, peak: int, level: float) -> Place:
     """First and last position around a peak where the curve stays above a level."""
     below = curve <= level
     left, right = below[:peak][::-1], below[peak + 1 :]
@@ -125,14 +137,14 @@ def _stretch(curve: Times, peak: int, level: float) -> tuple[int, int]:
     return first, last
 
 
-def _standing_out(curve: Times) -> list[tuple[int, int]]:
+def _standing_out(curve: Times) -> Iterator[Place]:
     """Stretches of any width, by how far their mean lies above that of the rest, in standard errors.
 
     With white noise of one strength the difference of the two means has variance 1/w + 1/(n - w).
     """
     first, width = _windows(len(curve))
     if not len(first):
-        return []
+        return
     summed = np.concatenate([[0.0], np.cumsum(curve)])
     inside = summed[first + width] - summed[first]
     rest = len(curve) - width
@@ -140,14 +152,12 @@ def _standing_out(curve: Times) -> list[tuple[int, int]]:
     best = np.argpartition(-value, CANDIDATES)[:CANDIDATES] if len(value) > CANDIDATES else np.arange(len(value))
     best = best[np.argsort(-value[best], kind="stable")]
     starts, ends = first[best], first[best] + width[best]
-    kept: list[tuple[int, int]] = []
     alive = np.ones(len(best), bool)
-    while len(kept) < MOMENTS and alive.any():
+    while alive.any():
         i = int(alive.argmax())
-        kept.append((int(starts[i]), int(ends[i]) - 1))
+        yield int(starts[i]), int(ends[i]) - 1
         common = np.maximum(np.minimum(ends, ends[i]) - np.maximum(starts, starts[i]), 0)
         alive &= common < DUPLICATE * (ends - starts + ends[i] - starts[i] - common)
-    return kept
 
 
 @lru_cache(maxsize=256)

@@ -17,7 +17,7 @@ from typing import TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.curves import floor_of, moments_of_curve
+from cfmr.curves import MOMENTS, floor_of, moments_of_curve
 from cfmr.errors import InputError
 from cfmr.index.address import MilvusAddress, Place, parse_place
 from cfmr.index.moments import anchor_relevance, distinct
@@ -274,6 +274,7 @@ def _read_off_curves(
     A moment scores its peak's height, so a video has none above its best row.
     """
     asked, read, hits = max(64, ROWS * top), set[str](), list[Hit]()
+    count = min(top, MOMENTS) if duplicate >= DUPLICATE else MOMENTS
     while True:
         rows = index.top(query.vector, asked, selection)
         for row in rows:
@@ -283,7 +284,7 @@ def _read_off_curves(
                 return hits[:top]
             read.add(row.video.id)
             spans, scores = index.curve(query.vector, row.video.id)
-            found, values = moments_of_curve(scores, spans, floor)
+            found, values = moments_of_curve(scores, spans, floor, count)
             hits += [Hit(row.video, float(s), float(e), float(v)) for (s, e), v in zip(found, values, strict=True)]
             hits.sort(key=lambda hit: -hit.score)
             if duplicate < DUPLICATE:  # the reading has dropped the others
