@@ -59,7 +59,8 @@ def moments_of_curve(
     curve, spans = _one_timeline(np.asarray(scores, np.float64), np.asarray(spans, np.float64))
     places = _in_turn(_stretches(curve, floor), _standing_out(curve), count)
     heights = np.array([curve[first : last + 1].max() for first, last in places])
-    heights[1:] -= np.where([_overlap_any(places[:i], places[i]) for i in range(1, len(places))], DEMOTION, 0.0)
+    again = [any(_overlap(place, other) > 0 for other in places[:i]) for i, place in enumerate(places)]
+    heights -= DEMOTION * np.array(again)
     found = np.array([(spans[first, 0], spans[last, 1]) for first, last in places])
     return found, np.minimum.accumulate(heights)
 
@@ -77,8 +78,7 @@ def stretch_around(curve: Times, place: float, near: float, floor: float = FLOOR
     here, reach = min(int(place * count), count - 1), max(1, int(near * count))
     lowest = max(0, here - reach)
     peak = lowest + int(curve[lowest : here + reach + 1].argmax())
-    nothing = _quantile(curve, floor)
-    first, last = _stretch(curve, peak, nothing + FRACTION * (curve[peak] - nothing))
+    first, last = _stretch(curve, peak, _quantile(curve, floor))
     return min(first, here), max(last, here)
 
 
@@ -97,25 +97,25 @@ def _in_turn(stretches: Iterator[Place], others: Iterator[Place], count: int) ->
     return kept
 
 
+def overlap(a: tuple[float, float], b: tuple[float, float]) -> float:
+    """Intersection over union of two spans."""
+    common = min(a[1], b[1]) - max(a[0], b[0])
+    return max(common, 0.0) / max(max(a[1], b[1]) - min(a[0], b[0]), 1e-9)
+
+
 def _overlap(a: Place, b: Place) -> float:
-    """Intersection over union of two stretches of clips, both given by their first and last clip."""
-    common = min(a[1], b[1]) - max(a[0], b[0]) + 1
-    return max(common, 0) / (a[1] - a[0] + b[1] - b[0] + 2 - max(common, 0))
-
-
-def _overlap_any(better: list[Place], place: Place) -> bool:
-    return any(_overlap(place, other) > 0 for other in better)
+    return overlap((a[0], a[1] + 1), (b[0], b[1] + 1))
 
 
 def _stretches(curve: Times, floor: float) -> Iterator[Place]:
     """First and last clip of the stretch around each of the highest peaks, highest first."""
     nothing = _quantile(curve, floor)
     for peak in _peaks(curve):
-        yield _stretch(curve, peak, nothing + FRACTION * (curve[peak] - nothing))
+        yield _stretch(curve, peak, nothing)
 
 
 def _quantile(curve: Times, share: float) -> float:
-    """As numpy's, with the lower of two neighbours, in a tenth of the time."""
+    """As numpy's, with the lower of two neighbours; it is asked for every curve that is read."""
     place = int(share * (len(curve) - 1))
     return float(np.partition(curve, place)[place])
 
@@ -128,8 +128,9 @@ def _peaks(curve: Times) -> Places:
     return found[np.argsort(-curve[found], kind="stable")][:PEAKS]
 
 
-def _stretch(curve: Times, peak: int, level: float) -> Place:
-    """First and last position around a peak where the curve stays above a level."""
+def _stretch(curve: Times, peak: int, nothing: float) -> Place:
+    """First and last position around a peak where the curve stays above FRACTION of its height over nothing."""
+    level = nothing + FRACTION * (curve[peak] - nothing)
     below = curve <= level
     left, right = below[:peak][::-1], below[peak + 1 :]
     first = peak - (int(left.argmax()) if left.any() else len(left))

@@ -35,6 +35,14 @@ def make_directory(path: Path) -> Path:
     return path
 
 
+def written_at(path: Path) -> int:
+    """When a file or a folder was last changed, in nanoseconds since 1970; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary file name beside `path` that takes its place when the block ends well, and vanishes when not.

@@ -105,13 +105,25 @@ def _tasks(videos: dict[str, Path], writer: FeatureWriter, summary: Summary) -> 
         except OSError as error:
             summary.failed[video] = f"{path}: cannot be read ({error.strerror or error})"
             continue
-        if video in writer and writer.attributes_of(video).get("fingerprint") == fingerprint:
-            summary.kept.append(video)
-            if damage := writer.attributes_of(video).get("damage"):
-                summary.damaged[video] = str(damage)
-        else:
+        if not keep(video, fingerprint, writer, summary):
             tasks.append(_Task(video, path, fingerprint))
     return sorted(tasks, key=lambda task: -task.path.stat().st_size)
+
+
+def keep(video: str, fingerprint: str, writer: FeatureWriter, summary: Summary) -> bool:
+    """Whether the features of a file are there already; if so it is counted among the kept."""
+    if video not in writer or writer.attributes_of(video).get("fingerprint") != fingerprint:
+        return False
+    summary.kept.append(video)
+    if damage := writer.attributes_of(video).get("damage"):
+        summary.damaged[video] = str(damage)
+    return True
+
+
+def attributes_of(duration: float, fingerprint: str, damage: str | None) -> Attributes:
+    """What the feature file says of one video."""
+    attributes: Attributes = {"duration": duration, "fingerprint": fingerprint}
+    return attributes | {"damage": damage} if damage else attributes
 
 
 def fingerprint_of(path: Path) -> str:
@@ -127,9 +139,7 @@ def fingerprint_of(path: Path) -> str:
 def _extract(extractor: Extractor, task: _Task, parts: Path, progress: Callable[[float], None]) -> _Result:
     try:
         extraction = extractor.extract(task.path, progress)
-        attributes: Attributes = {"duration": extraction.duration, "fingerprint": task.fingerprint}
-        if extraction.damage:
-            attributes["damage"] = extraction.damage
+        attributes = attributes_of(extraction.duration, task.fingerprint, extraction.damage)
     except InputError as error:
         return _Result(task, error=str(error))
     part = write_part(parts, task.video, extraction.features, **attributes)

@@ -17,9 +17,9 @@ import numpy as np
 
 from cfmr.cluster import Row, connected, gpus_for, run_all
 from cfmr.errors import InputError
-from cfmr.extractors import Attributes, Extractor, get_extractor
-from cfmr.extractors.batch import Summary, nothing_read
-from cfmr.extractors.remote import Source, fetched, list_sources
+from cfmr.extractors import Extractor, get_extractor
+from cfmr.extractors.batch import Summary, attributes_of, keep, nothing_read
+from cfmr.extractors.remote import Source, fetched, is_remote, list_sources
 from cfmr.features import FeatureWriter
 
 
@@ -129,14 +129,7 @@ def extract_on_ray(
 
 def _waiting(sources: dict[str, Source], writer: FeatureWriter, summary: Summary) -> list[Source]:
     """What is still to do; the largest first, so that nobody is left alone with it at the end."""
-    waiting = []
-    for video, source in sources.items():
-        if video in writer and writer.attributes_of(video).get("fingerprint") == source.fingerprint:
-            summary.kept.append(video)
-            if damage := writer.attributes_of(video).get("damage"):
-                summary.damaged[video] = str(damage)
-        else:
-            waiting.append(source)
+    waiting = [s for video, s in sources.items() if not keep(video, s.fingerprint, writer, summary)]
     return sorted(waiting, key=lambda source: -source.size)
 
 
@@ -148,12 +141,10 @@ def _take(answer: Row | None, source: Source, writer: FeatureWriter, summary: Su
         summary.failed[source.video] = answer["failed"]
         return
     features = np.frombuffer(answer["features"], np.float32).reshape(-1, answer["dim"])
-    attributes: Attributes = {"duration": answer["duration"], "fingerprint": source.fingerprint}
-    if answer["damage"]:
-        attributes["damage"] = answer["damage"]
-        summary.damaged[source.video] = answer["damage"]
-    writer.add(source.video, features, **attributes)
+    writer.add(source.video, features, **attributes_of(answer["duration"], source.fingerprint, answer["damage"]))
     summary.extracted.append(source.video)
+    if answer["damage"]:
+        summary.damaged[source.video] = answer["damage"]
 
 
 class _Meter:
@@ -180,4 +171,4 @@ class _Meter:
 
 def named(places: Sequence[str], source: Source) -> bool:
     """Whether a video was named itself, rather than found in a folder."""
-    return source.where in {place if "://" in place else str(Path(place).resolve()) for place in places}
+    return source.where in {place if is_remote(place) else str(Path(place).resolve()) for place in places}

@@ -25,6 +25,7 @@ from cfmr.index.codec import Codec, Floats
 from cfmr.index.manifest import read_manifest
 from cfmr.index.segment import Value, Video, VideoRows
 from cfmr.index.text import GRAPH, VECTORS, WORDS, SentenceEncoder
+from cfmr.index.tokens import TokenEncoder
 from cfmr.index.video_files import video_file
 from cfmr.index.writer import AnyWriter, Limits, open_writer
 from cfmr.retriever import TRUSTED
@@ -405,18 +406,28 @@ class IndexBuild:
         disk.write_json(folder / WORDS, vocabulary.words)
         disk.write_array(folder / VECTORS, [vocabulary.vectors], len(vocabulary.vectors))
         onnx.save(text_onnx.text_graph(self.checkpoint.parameters, self.checkpoint.config), folder / "whole.onnx")
+        if difference := self._keep_graph(folder, card, SentenceEncoder):
+            raise RuntimeError(f"the exported text encoder differs from the model by {difference:.1e}")
+        return [GRAPH, WORDS, VECTORS]
+
+    def _keep_graph(
+        self, folder: Path, card: dict[str, Any], reader: type[SentenceEncoder] | type[TokenEncoder]
+    ) -> float:
+        """Make GRAPH of `whole.onnx`, and write into the card what was measured.
+
+        Returns:
+            by how much its vectors differ from the model's, where that is too much; else 0.
+        """
         truth = self._text_vectors(self.sentences)
         card["text"] = text_onnx.keep_smaller(
             folder,
             GRAPH,
-            lambda graph: SentenceEncoder(folder, self.max_words, graph).vectors(self.sentences),
+            lambda graph: reader(folder, self.max_words, graph).vectors(self.sentences),
             truth,
             self._some_moments(),
         )
-        difference = card["text"]["largest_difference"]
-        if not difference <= TOLERANCE * max(1.0, float(np.abs(truth).max())):
-            raise RuntimeError(f"the exported text encoder differs from the model by {difference:.1e}")
-        return [GRAPH, WORDS, VECTORS]
+        difference = float(card["text"]["largest_difference"])
+        return 0.0 if difference <= TOLERANCE * max(1.0, float(np.abs(truth).max())) else difference
 
     def _some_moments(self, videos: int = CHECKED_VIDEOS) -> Floats:
         """Vectors of some videos' moments, (n, dim)."""

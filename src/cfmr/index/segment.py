@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cfmr.errors import InputError
 from cfmr.index import disk
 from cfmr.index.codec import Floats
 from cfmr.index.disk import Part
@@ -47,6 +48,17 @@ class VideoRows:
     video: Video
     rows: Floats
     spans: NDArray[np.float64]
+
+
+def check_rows(item: VideoRows, width: int) -> None:
+    """Raises InputError for a video whose rows an index of some width cannot take."""
+    name = item.video.id
+    if item.rows.ndim != 2 or item.rows.shape[1] != width or not len(item.rows):
+        raise InputError(f"video {name!r}: rows {item.rows.shape}, the index takes (n, {width})")
+    if item.spans.shape != (len(item.rows), 2):
+        raise InputError(f"video {name!r}: {len(item.rows)} rows but spans {item.spans.shape}")
+    if not np.isfinite(item.rows).all() or not np.isfinite(item.spans).all():
+        raise InputError(f"video {name!r}: its rows have values that are not finite; are its features damaged?")
 
 
 def _video_to_json(video: Video) -> list[Any]:

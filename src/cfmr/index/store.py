@@ -1,10 +1,10 @@
 """Reading an index: exact search over mapped rows, or FAISS under an exact re-rank, with filters inside the search."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,52 @@ class Selection:
     ranges: tuple[Range, ...]
     rows: int
     everything: bool
+
+
+Chosen = TypeVar("Chosen", bound=Selection)
+
+
+class Selections(Generic[Chosen]):
+    """What was selected lately, so that the same question need not be worked out again.
+
+    Args:
+        everything: all rows.
+        choose: rows of videos, or of all (None), whose metadata has some values.
+    """
+
+    def __init__(
+        self, everything: Chosen, choose: Callable[[Sequence[str] | None, Mapping[str, Value]], Chosen]
+    ) -> None:
+        self.everything, self._choose = everything, choose
+        self._kept: dict[Any, Chosen] = {}
+
+    def get(self, videos: Sequence[str] | None, where: Mapping[str, Value] | None) -> Chosen:
+        """The rows of these videos (None: all) whose metadata has all of `where`."""
+        if videos is None and not where:
+            return self.everything
+        key = None if videos is None else tuple(videos), tuple(sorted((where or {}).items()))
+        if key not in self._kept:
+            if len(self._kept) >= REMEMBERED:
+                self._kept.clear()
+            self._kept[key] = self._choose(videos, where or {})
+        return self._kept[key]
+
+
+def no_such_video(root: object, name: str, known: Iterable[str]) -> InputError:
+    """The error for a video that an index lacks, with the most similar of those it has."""
+    import difflib
+
+    close = difflib.get_close_matches(name, known, n=1) if len(name) < 200 else []
+    near = f"; did you mean {close[0]!r}?" if close else ""
+    return InputError(f"{root}: no video {name[:200]!r} in this index{near}")
+
+
+def no_such_metadata(root: object, where: Mapping[str, Value], videos: Iterable[Video]) -> InputError:
+    """The error for values that no video has, with the keys there are."""
+    keys = sorted({key for video in videos for key in video.metadata})
+    asked = ", ".join(f"{key}={value}" for key, value in where.items())
+    told = f"keys it knows: {', '.join(keys[:20])}" if keys else "its videos have no metadata"
+    return InputError(f"{root}: no video has {asked}; {told}")
 
 
 def read_card(root: Path) -> dict[str, Any]:
@@ -98,8 +144,7 @@ class EmbeddedIndex:
         self.segments = [Segment(root, entry) for entry in manifest.segments]
         self._places = {v.id: (at, v) for at, segment in enumerate(self.segments) for v in segment.live()}
         self._firsts = [s.first_row for s in self.segments]
-        self._everything = self._select(None)
-        self._selections: dict[Any, Selection] = {}
+        self._selections = Selections(self._select(None), self._chosen)
         self.ann: Ann | None = None
         self._allowed: tuple[Selection, Allowed] | None = None
         self._files: list[int] = []
@@ -158,7 +203,7 @@ class EmbeddedIndex:
 
     def __len__(self) -> int:
         """Rows of all videos."""
-        return self._everything.rows
+        return self._selections.everything.rows
 
     def videos(self) -> list[Video]:
         """All videos, in the order in which they were added."""
@@ -172,13 +217,7 @@ class EmbeddedIndex:
         try:
             return self._places[name]
         except KeyError:
-            near = ""
-            if len(name) < 200:
-                import difflib
-
-                close = difflib.get_close_matches(name, self._places, n=1)
-                near = f"; did you mean {close[0]!r}?" if close else ""
-            raise InputError(f"{self.root}: no video {name[:200]!r} in this index{near}") from None
+            raise no_such_video(self.root, name, self._places) from None
 
     def select(self, videos: Sequence[str] | None = None, where: Mapping[str, Value] | None = None) -> Selection:
         """The rows of these videos (None: all) whose metadata has all of `where`.
@@ -186,26 +225,14 @@ class EmbeddedIndex:
         Raises:
             InputError: a video is not in the index, or no video has such metadata.
         """
-        if videos is None and not where:
-            return self._everything
-        key = None if videos is None else tuple(videos), tuple(sorted((where or {}).items()))
-        if key not in self._selections:
-            if len(self._selections) >= REMEMBERED:
-                self._selections.clear()
-            self._selections[key] = self._chosen(videos, where or {})
-        return self._selections[key]
+        return self._selections.get(videos, where)
 
     def _chosen(self, videos: Sequence[str] | None, where: Mapping[str, Value]) -> Selection:
         places = list(self._places.values()) if videos is None else [self._place(v) for v in dict.fromkeys(videos)]
         if where:
             places = [p for p in places if matches(p[1], where)]
             if not places:
-                known = sorted({k for v in self.videos() for k in v.metadata})
-                asked = ", ".join(f"{k}={v}" for k, v in where.items())
-                raise InputError(
-                    f"{self.root}: no video has {asked}; "
-                    + (f"keys it knows: {', '.join(known[:20])}" if known else "its videos have no metadata")
-                )
+                raise no_such_metadata(self.root, where, self.videos())
         return self._select(places)
 
     def _select(self, places: list[tuple[int, Video]] | None) -> Selection:
@@ -224,7 +251,7 @@ class EmbeddedIndex:
             selection: from `select`; None for all rows.
             exact: score every row, whatever the size.
         """
-        selection = selection or self._everything
+        selection = selection or self._selections.everything
         probe = self.codec.probe(vector)
         if exact or self.ann is None or selection.rows <= FEW_ROWS:
             return self._hits(*self._exact_scores(probe, selection.ranges, count))

@@ -122,9 +122,9 @@ def dense_text(parameters: Parameters) -> onnx.ModelProto:
     described = graph.op("Concat", unit, graph.op("Exp", near), axis=2)
     count = graph.op("Gather", graph.op("Shape", INPUT), graph.constant(np.array([1], np.int64)))
     root = graph.op("Sqrt", graph.op("Cast", count, to=int(onnx.TensorProto.FLOAT)))
-    mean = graph.op("Div", graph.op("ReduceSum", described, graph.constant(np.array([1], np.int64)), keepdims=0), root)
+    summed = graph.op("ReduceSum", described, graph.constant(np.array([1], np.int64)), keepdims=0)
     both = np.concatenate([weight, parameters["own_fc.weight"]], axis=1)
-    query = graph.linear(mean, both, parameters["word_fc.bias"])
+    query = graph.linear(graph.op("Div", summed, root), both, parameters["word_fc.bias"])
     query = graph.op("Concat", query, graph.constant(np.ones((1, 1), np.float32)), axis=1)
     return finished(graph, query, weight.shape[1], len(weight) + 1)
 

@@ -22,7 +22,7 @@ from cfmr.index.address import Place
 from cfmr.index.codec import BLOCK, Codec, Floats
 from cfmr.index.disk import FileRecord, Part
 from cfmr.index.manifest import NAME, AnnPart, Manifest, SegmentPart, read_manifest, write_manifest
-from cfmr.index.segment import Segment, Video, VideoRows, write_segment
+from cfmr.index.segment import Segment, Video, VideoRows, check_rows, write_segment
 from cfmr.index.store import CARD, CODEC, EmbeddedIndex
 
 if TYPE_CHECKING:
@@ -163,13 +163,8 @@ class IndexWriter:
         """
         assert self._codec is not None, "set_model comes first"
         for item in videos:
+            check_rows(item, self._codec.width)
             name = item.video.id
-            if item.rows.ndim != 2 or item.rows.shape[1] != self._codec.width or not len(item.rows):
-                raise InputError(f"video {name!r}: rows {item.rows.shape}, the index takes (n, {self._codec.width})")
-            if item.spans.shape != (len(item.rows), 2):
-                raise InputError(f"video {name!r}: {len(item.rows)} rows but spans {item.spans.shape}")
-            if not np.isfinite(item.rows).all() or not np.isfinite(item.spans).all():
-                raise InputError(f"video {name!r}: its rows have values that are not finite; are its features damaged?")
             self._forget(name)
             rows = np.ascontiguousarray(item.rows, np.float32)
             self._pending[name] = VideoRows(item.video, rows, item.spans.astype(np.float64))

@@ -19,11 +19,9 @@ from cfmr.anchors import anchor_grid, anchor_stds, bells, spans
 from cfmr.errors import InputError
 from cfmr.extractors.clip import Clip
 from cfmr.features import FeatureStore
-from cfmr.index import text_onnx
 from cfmr.index.build import (
     LONGER,
     SENTENCES,
-    TOLERANCE,
     IndexBuild,
     Progress,
     RowEncoder,
@@ -124,19 +122,11 @@ class ZeroShotBuild(IndexBuild):
     def _write_text(self, folder: Path, card: dict[str, Any]) -> Iterable[str]:
         """The text encoder and its tokenizer; what was measured on the way goes into the card."""
         self._tokenizer.save(str(folder / TOKENIZER))
-        truth = self._text_vectors(self.sentences)
         export_text(self.clip, folder / "whole.onnx")
-        card["text"] = text_onnx.keep_smaller(
-            folder,
-            GRAPH,
-            lambda graph: TokenEncoder(folder, self.max_words, graph).vectors(self.sentences),
-            truth,
-            self._some_moments(),
-        )
-        if not card["text"]["largest_difference"] <= TOLERANCE:
+        if difference := self._keep_graph(folder, card, TokenEncoder):
             raise InputError(
                 f"{self.clip.weights}: its text side gives other vectors as ONNX "
-                f"(by {card['text']['largest_difference']:.1e}), so no index can carry it"
+                f"(by {difference:.1e}), so no index can carry it"
             )
         return [GRAPH, TOKENIZER]
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cfmr.errors import InputError
+from cfmr.files import written_at
 from cfmr.server.problems import Problem
 from cfmr.video import SUFFIXES, find_videos
 
@@ -37,7 +38,7 @@ class Library:
 
     def files(self) -> dict[str, Path]:
         """Every video file in the folder, by name."""
-        changed = self.folder.stat().st_mtime_ns if self.folder.exists() else 0  # by another process, say
+        changed = written_at(self.folder)  # by another process, say
         with self._lock:
             if time.monotonic() - self._read >= FRESH or changed != self._changed:
                 try:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.errors import InputError
-from cfmr.files import make_directory, read_json, write_json
+from cfmr.files import make_directory, read_json, write_json, written_at
 from cfmr.index.address import has_index
 from cfmr.index.manifest import NAME as MANIFEST
 from cfmr.index.segment import Value, Video
@@ -122,7 +122,7 @@ class Served:
 
     def _marks(self) -> tuple[int, int]:
         """When the choice of a model and the index of the present one were written; 0 for never."""
-        return _written(self._choice), _written(self._now.model.index / MANIFEST)
+        return written_at(self._choice), written_at(self._now.model.index / MANIFEST)
 
     def _follow(self) -> _Serving:
         """What is served, after a look at what other processes did. Who comes while that is taken up gets the old."""
@@ -232,10 +232,3 @@ class Served:
         """Take up what was added to the index. Raises InputError if it is damaged; what is served stays."""
         with self._lock:
             self._take_up(chosen=False)
-
-
-def _written(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0

@@ -181,6 +181,7 @@ def bell(count: int, glance: float, duration: float, seconds: float) -> Matrix:
 class Statistics:
     """How features vary within and between the training videos. Covariances are of features divided by `scale`."""
 
+    means: Matrix  # V, D, of each video
     centre: Matrix  # D, mean of the videos' means
     scale: Matrix  # D, standard deviation of clips about their video's mean
     within: Matrix  # D, D, covariance of clips about their video's mean
@@ -206,6 +207,7 @@ def measure(clips: list[Array], noise: float) -> Statistics:
     centre = means.mean(0)
     apart_means = (means - centre) / scale
     return Statistics(
+        means=means,
         centre=centre,
         scale=scale,
         within=_shrunk(covariance / scale / scale[:, None], noise),
@@ -274,10 +276,10 @@ class Fit:
 
     def _looks(self, targets: list[Matrix]) -> Matrix:
         """For each row what stands out where its weights are, and a share of what the video shows throughout."""
-        means = np.stack([video.mean(0, dtype=np.float64) for video in self.data.clips])
+        means, centre = self.statistics.means, self.statistics.centre
         looks = np.empty((len(targets), means.shape[1]))
         for row, (video, weight) in enumerate(zip(self.data.videos, targets, strict=True)):
-            throughout = self.how.mean_share * (means[video] - self.statistics.centre)
+            throughout = self.how.mean_share * (means[video] - centre)
             looks[row] = weight @ self.data.clips[video] - means[video] + throughout
         return np.asarray(looks / self.statistics.scale)
 

@@ -20,13 +20,22 @@ from cfmr.index.milvus.connection import Connection, MissingCollectionError
 from cfmr.index.milvus.layout import Generation
 from cfmr.index.searched import StaleIndexError
 from cfmr.index.segment import Value, Video
-from cfmr.index.store import CARD, CODEC, Hit, Selection, best, matches
+from cfmr.index.store import (
+    CARD,
+    CODEC,
+    Hit,
+    Selection,
+    Selections,
+    best,
+    matches,
+    no_such_metadata,
+    no_such_video,
+)
 
 PROJECTION = "projection.npy"
 FEW_ROWS = 2048  # a filter that leaves no more rows than this is searched exactly
 PAGE = 4096  # entities asked for at a time
 MOST = 16_384  # that the server gives in one answer
-REMEMBERED = 64  # filters whose rows are kept
 KNOWN_VIDEOS = 100_000  # of which what is known is kept
 OFFERED = 50_000  # videos among which a similar name is looked for
 
@@ -58,17 +67,12 @@ class MilvusIndex:
         self.state = read_state(connection, generation)
         self.model_path = fetch_files(connection, generation, self.state["files"])
         self.card: dict[str, Any] = read_json(self.model_path / CARD)
-        held = self.state["files"]
-        array = np.load(self.model_path / CODEC, allow_pickle=False) if CODEC in held else None
-        self.codec = Codec.from_array(int(self.card["width"]), array)
-        projection = np.load(self.model_path / PROJECTION, allow_pickle=False) if PROJECTION in held else None
-        self.projection: Floats | None = projection
+        self.codec, self.projection = read_codec(self.model_path, self.state["files"], int(self.card["width"]))
         self.ann = Effort(**self.state["effort"])
         self._videos: dict[int, Video] = {}
         self._numbers: dict[str, int] = {}
-        self._selections: dict[Any, Filtered] = {}
         self._lock = threading.Lock()
-        self._everything = Filtered((), int(self.state["rows"]), True)
+        self._selections = Selections(Filtered((), int(self.state["rows"]), True), self._chosen)
 
     @classmethod
     def open(cls, address: MilvusAddress, connection: Connection | None = None) -> "MilvusIndex":
@@ -118,7 +122,7 @@ class MilvusIndex:
 
     def __len__(self) -> int:
         """Rows of all videos."""
-        return self._everything.rows
+        return self._selections.everything.rows
 
     def videos(self) -> list[Video]:
         """All videos, in the order in which they were added."""
@@ -136,13 +140,8 @@ class MilvusIndex:
             self._find([name])
         if name in self._numbers:
             return self._numbers[name]
-        near = ""
-        if len(name) < 200 and int(self.state["videos"]) <= OFFERED:
-            import difflib
-
-            close = difflib.get_close_matches(name, [v.id for v in self.videos()], n=1)
-            near = f"; did you mean {close[0]!r}?" if close else ""
-        raise InputError(f"{self.root}: no video {name[:200]!r} in this index{near}")
+        few = int(self.state["videos"]) <= OFFERED
+        raise no_such_video(self.root, name, (video.id for video in self.videos()) if few else ())
 
     def _find(self, names: Sequence[str]) -> None:
         """Learn the numbers of these videos, where they are in the index."""
@@ -176,14 +175,7 @@ class MilvusIndex:
         Raises:
             InputError: a video is not in the index, or no video has such metadata.
         """
-        if videos is None and not where:
-            return self._everything
-        key = None if videos is None else tuple(videos), tuple(sorted((where or {}).items()))
-        if key not in self._selections:
-            if len(self._selections) >= REMEMBERED:
-                self._selections.clear()
-            self._selections[key] = self._chosen(videos, where or {})
-        return self._selections[key]
+        return self._selections.get(videos, where)
 
     def _chosen(self, videos: Sequence[str] | None, where: Mapping[str, Value]) -> Filtered:
         if videos is None:
@@ -196,10 +188,7 @@ class MilvusIndex:
             chosen = sorted(number for number, video in known.items() if matches(video, where))
             expression, rows = f"video in {chosen}", sum(known[number].rows for number in chosen)
         if where and not rows:
-            keys = sorted({k for v in self.videos() for k in v.metadata})
-            asked = ", ".join(f"{k}={v}" for k, v in where.items())
-            told = f"keys it knows: {', '.join(keys[:20])}" if keys else "its videos have no metadata"
-            raise InputError(f"{self.root}: no video has {asked}; {told}")
+            raise no_such_metadata(self.root, where, self.videos())
         return Filtered((), rows, False, expression)
 
     def _count(self, expression: str) -> int:
@@ -214,7 +203,7 @@ class MilvusIndex:
             selection: from `select`; None for all rows.
             exact: look at every list and score many finds again, to compare with.
         """
-        chosen = selection or self._everything
+        chosen = selection or self._selections.everything
         assert isinstance(chosen, Filtered)
         if not chosen.rows:
             return []
@@ -359,6 +348,13 @@ def fetch_files(connection: Connection, generation: Generation, files: Mapping[s
             if not _is_whole(temporary / name, record):
                 raise InputError(f"{connection.address}: the index is damaged ({name} is not whole); build it again")
     return folder
+
+
+def read_codec(folder: Path, files: Iterable[str], width: int) -> tuple[Codec, Floats | None]:
+    """How rows of some width stand for vectors, and the directions that are searched, if those are not all."""
+    array = np.load(folder / CODEC, allow_pickle=False) if CODEC in files else None
+    projection = np.load(folder / PROJECTION, allow_pickle=False) if PROJECTION in files else None
+    return Codec.from_array(width, array), projection
 
 
 def _is_whole(path: Path, record: Sequence[int]) -> bool:

@@ -29,7 +29,7 @@ from cfmr.index.codec import Codec, Floats
 from cfmr.index.milvus import layout, store
 from cfmr.index.milvus.connection import Connection, MissingCollectionError
 from cfmr.index.milvus.layout import GONE, READY, WRITING, Generation
-from cfmr.index.segment import Video, VideoRows
+from cfmr.index.segment import Video, VideoRows, check_rows
 from cfmr.index.store import CARD, CODEC
 
 BATCH = 4096  # rows sent at a time
@@ -123,10 +123,7 @@ class MilvusWriter:
         self._lock(generation)
         folder = store.fetch_files(self.connection, generation, self._state["files"])
         self._card = json.loads((folder / CARD).read_bytes())
-        array = np.load(folder / CODEC) if CODEC in self._state["files"] else None
-        self._codec = Codec.from_array(int(self._card["width"]), array)
-        has = store.PROJECTION in self._state["files"]
-        self._projection = np.load(folder / store.PROJECTION) if has else None
+        self._codec, self._projection = store.read_codec(folder, self._state["files"], int(self._card["width"]))
         self._known, broken = {}, []
         for video, state in store.all_videos(self.connection, generation, strongly=True):
             self._next = video.first + 1
@@ -218,6 +215,7 @@ class MilvusWriter:
         assert self._codec is not None, "set_model comes first"
         for item in videos:
             check_rows(item, self._codec.width)
+            _check_fits(item)
             self._pending[item.video.id] = item
             if sum(len(p.rows) for p in self._pending.values()) >= BATCH:
                 self._flush()
@@ -410,15 +408,9 @@ class MilvusWriter:
             )
 
 
-def check_rows(item: VideoRows, width: int) -> None:
-    """Raises InputError for a video whose rows cannot be indexed."""
+def _check_fits(item: VideoRows) -> None:
+    """Raises InputError for a video that Milvus has no room for."""
     name = item.video.id
-    if item.rows.ndim != 2 or item.rows.shape[1] != width or not len(item.rows):
-        raise InputError(f"video {name!r}: rows {item.rows.shape}, the index takes (n, {width})")
-    if item.spans.shape != (len(item.rows), 2):
-        raise InputError(f"video {name!r}: {len(item.rows)} rows but spans {item.spans.shape}")
-    if not np.isfinite(item.rows).all() or not np.isfinite(item.spans).all():
-        raise InputError(f"video {name!r}: its rows have values that are not finite; are its features damaged?")
     if len(item.rows) >= 1 << layout.ROW_BITS:
         raise InputError(f"video {name!r}: {len(item.rows):,} moments are too many for one video; cut it")
     if len(item.video.metadata) > layout.TAGS:
