@@ -1,9 +1,14 @@
 """Reading moments off a relevance curve: the stretch around its peak first, then what else stands out.
 
 A curve is what a sentence's vector says of each clip of a video. Nothing here knows a model or a framework.
+
+Every search reads some curves, and most have fewer than a hundred clips: there a call of numpy costs more than its
+work. So whole curves are numpy's, and what is done place by place is plain Python over a few numbers.
 """
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -23,6 +28,7 @@ MOMENTS = 10
 DUPLICATE = 0.6  # intersection over union with a better moment from which one is dropped
 WIDTHS = 20  # tried for moments of any width
 CANDIDATES = 100  # of them, the best that are looked at for duplicates
+LONG = 400  # clips from which windows are worked out width by width, without a table of all
 
 _CURVE = "curve@"
 
@@ -58,10 +64,12 @@ def moments_of_curve(
     """
     curve, spans = _one_timeline(np.asarray(scores, np.float64), np.asarray(spans, np.float64))
     places = _in_turn(_stretches(curve, floor), _standing_out(curve), count)
-    heights = np.array([curve[first : last + 1].max() for first, last in places])
-    again = [any(_overlap(place, other) > 0 for other in places[:i]) for i, place in enumerate(places)]
-    heights -= DEMOTION * np.array(again)
-    found = np.array([(spans[first, 0], spans[last, 1]) for first, last in places])
+    heights = [float(curve[first : last + 1].max()) for first, last in places]
+    for i, (first, last) in enumerate(places):
+        if any(first <= other[1] and other[0] <= last for other in places[:i]):
+            heights[i] -= DEMOTION
+    firsts, lasts = zip(*places, strict=True)
+    found = np.array([spans[:, 0].take(firsts), spans[:, 1].take(lasts)]).T
     return found, np.minimum.accumulate(heights)
 
 
@@ -120,22 +128,22 @@ def _quantile(curve: Times, share: float) -> float:
     return float(np.partition(curve, place)[place])
 
 
-def _peaks(curve: Times) -> Places:
+def _peaks(curve: Times) -> list[int]:
     """Positions of the highest local maxima, highest first. Of a plateau the last position counts."""
-    before = np.concatenate([[-np.inf], curve[:-1]])
-    after = np.concatenate([curve[1:], [-np.inf]])
-    found = np.flatnonzero((curve >= before) & (curve > after))
-    return found[np.argsort(-curve[found], kind="stable")][:PEAKS]
+    rises = np.empty(len(curve) + 1, bool)  # to each clip from the one before
+    rises[0], rises[-1] = True, False
+    np.greater_equal(curve[1:], curve[:-1], out=rises[1:-1])
+    found = np.flatnonzero(rises[:-1] > rises[1:])
+    highest: list[int] = found[np.argsort(-curve[found], kind="stable")][:PEAKS].tolist()
+    return highest
 
 
 def _stretch(curve: Times, peak: int, nothing: float) -> Place:
     """First and last position around a peak where the curve stays above FRACTION of its height over nothing."""
     level = nothing + FRACTION * (curve[peak] - nothing)
-    below = curve <= level
-    left, right = below[:peak][::-1], below[peak + 1 :]
-    first = peak - (int(left.argmax()) if left.any() else len(left))
-    last = peak + (int(right.argmax()) if right.any() else len(right))
-    return first, last
+    below = (curve <= level).tobytes()  # whose search for a byte is the fastest there is
+    end = below.find(1, peak + 1)
+    return below.rfind(1, 0, peak) + 1, (end if end >= 0 else len(curve)) - 1
 
 
 def _standing_out(curve: Times) -> Iterator[Place]:
@@ -143,33 +151,76 @@ def _standing_out(curve: Times) -> Iterator[Place]:
 
     With white noise of one strength the difference of the two means has variance 1/w + 1/(n - w).
     """
-    first, width = _windows(len(curve))
-    if not len(first):
+    value = _shortfall(curve)
+    if not len(value):
         return
-    summed = np.concatenate([[0.0], np.cumsum(curve)])
-    inside = summed[first + width] - summed[first]
-    rest = len(curve) - width
-    value = (inside / width - (summed[-1] - inside) / rest) * np.sqrt(width * (rest / len(curve)))
-    best = np.argpartition(-value, CANDIDATES)[:CANDIDATES] if len(value) > CANDIDATES else np.arange(len(value))
-    best = best[np.argsort(-value[best], kind="stable")]
-    starts, ends = first[best], first[best] + width[best]
-    alive = np.ones(len(best), bool)
-    while alive.any():
-        i = int(alive.argmax())
-        yield int(starts[i]), int(ends[i]) - 1
-        common = np.maximum(np.minimum(ends, ends[i]) - np.maximum(starts, starts[i]), 0)
-        alive &= common < DUPLICATE * (ends - starts + ends[i] - starts[i] - common)
+    best = np.argpartition(value, CANDIDATES)[:CANDIDATES] if len(value) > CANDIDATES else np.arange(len(value))
+    best = best[np.argsort(value[best], kind="stable")]
+    starts, ends = _places(len(curve), best)
+    while len(starts):
+        start, end = int(starts[0]), int(ends[0])
+        yield start, end - 1
+        common = np.minimum(ends, end) - np.maximum(starts, start)  # below 0 where they are apart, which keeps them
+        kept = common < DUPLICATE * (ends - starts + (end - start) - common)
+        starts, ends = starts[kept], ends[kept]
+
+
+def _shortfall(curve: Times) -> Times:
+    """How far the mean of each window lies below that of the rest, in standard errors: the least stands out most."""
+    summed = np.empty(len(curve) + 1)
+    summed[0] = 0
+    curve.cumsum(out=summed[1:])
+    if len(curve) < LONG:
+        table = _table(len(curve))
+        inside = summed.take(table.end) - summed.take(table.first)
+        value: Times = ((summed[-1] - inside) / table.rest - inside / table.width) * table.factor
+        return value
+    values = []
+    for width in _widths(len(curve))[0].tolist():
+        inside = summed[width:] - summed[:-width]
+        rest = len(curve) - width
+        values.append(((summed[-1] - inside) / rest - inside / width) * math.sqrt(width * (rest / len(curve))))
+    return np.concatenate(values)
 
 
 @lru_cache(maxsize=256)
-def _windows(count: int) -> tuple[Places, Places]:
-    """First clips and widths of all windows that are tried in a video of so many clips."""
-    widths = np.unique(np.round(np.geomspace(1, 0.95 * count, WIDTHS)).astype(np.intp)) if count > 1 else np.array([])
-    pairs = [(np.arange(count - width + 1), np.full(count - width + 1, width)) for width in widths if width < count]
-    if not pairs:
+def _widths(count: int) -> tuple[Places, Places]:
+    """Widths tried in a video of so many clips, and how many windows are narrower than each.
+
+    Windows are numbered by width, and by their first clip among those of one width.
+    """
+    if count < 2:
         return np.zeros(0, np.intp), np.zeros(0, np.intp)
-    first, width = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
-    return first, width
+    widths = np.unique(np.round(np.geomspace(1, 0.95 * count, WIDTHS)).astype(np.intp))
+    widths = widths[widths < count]
+    return widths, np.cumsum(count - widths + 1) - (count - widths + 1)
+
+
+def _places(count: int, numbers: Places) -> tuple[Places, Places]:
+    """First clip of windows in a video of so many clips, and the clip after their last."""
+    widths, before = _widths(count)
+    at = before.searchsorted(numbers, side="right") - 1
+    starts: Places = numbers - before[at]
+    return starts, starts + widths[at]
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """All windows of a short video: first clip, the clip after the last, width, width of the rest, and its factor."""
+
+    first: Places
+    end: Places
+    width: Times
+    rest: Times
+    factor: Times
+
+
+@lru_cache(maxsize=256)
+def _table(count: int) -> _Table:
+    widths, _ = _widths(count)
+    first, end = _places(count, np.arange((count - widths + 1).sum()))
+    width, rest = end - first, count - (end - first)
+    return _Table(first, end, width.astype(float), rest.astype(float), np.sqrt(width * (rest / count)))
 
 
 def _one_timeline(curve: Times, spans: Times) -> tuple[Times, Times]:
