@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from cfmr import curves as curves_module
 from cfmr.curves import DUPLICATE, FLOOR, MOMENTS, curve_readout, floor_of, moments_of_curve, stretch_around
 from cfmr.metrics import iou
 
@@ -77,6 +78,37 @@ def test_fewer_moments_are_the_first_of_all(curve: np.ndarray, count: int) -> No
     everything, _ = moments_of_curve(curve, clips(len(curve)))
     some, _ = moments_of_curve(curve, clips(len(curve)), count=count)
     np.testing.assert_array_equal(some, everything[:count])
+
+
+@given(arrays(np.float64, st.integers(1, 150), elements=st.integers(-5, 5)))  # whole numbers: many are equal
+def test_long_videos_are_read_as_short_ones_are(curve: np.ndarray) -> None:
+    spans, scores = moments_of_curve(curve, clips(len(curve)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves_module, "LONG", 2)
+        long_spans, long_scores = moments_of_curve(curve, clips(len(curve)))
+    np.testing.assert_array_equal(long_spans, spans)
+    np.testing.assert_array_equal(long_scores, scores)
+
+
+def standing_out_most(curve: np.ndarray) -> float:
+    """By how many standard errors the mean of any stretch, of all there are, lies above that of the rest."""
+    n = len(curve)
+    return max(
+        (curve[i:j].mean() - np.r_[curve[:i], curve[j:]].mean()) / np.sqrt(1 / (j - i) + 1 / (n - j + i))
+        for i in range(n)
+        for j in range(i + 1, n + 1)
+        if j - i < n
+    )
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000), st.integers(8, 25))
+def test_the_second_answer_stands_out_from_the_rest(seed: int, n: int) -> None:
+    curve = np.random.default_rng(seed).normal(size=n)
+    first, last = next(curves_module._standing_out(curve))
+    inside, rest = curve[first : last + 1], np.r_[curve[:first], curve[last + 1 :]]
+    value = (inside.mean() - rest.mean()) / np.sqrt(1 / len(inside) + 1 / len(rest))
+    assert value >= 0.8 * standing_out_most(curve), "only some widths are tried"
 
 
 def test_a_higher_floor_cuts_closer() -> None:

@@ -13,11 +13,10 @@ import cfmr
 from cfmr.annotations import load_annotations
 from cfmr.backends import load_model
 from cfmr.checkpoints import Checkpoint
-from cfmr.curves import moments_of_curve
+from cfmr.curves import MOMENTS, moments_of_curve, overlap
 from cfmr.errors import InputError
 from cfmr.evaluation import encode, encode_sentences, rank_moments
 from cfmr.features import FeatureStore
-from cfmr.index.moments import overlap
 from cfmr.retriever import MomentRetriever
 from searchable import Searchable, make_searchable
 
@@ -194,6 +193,31 @@ def test_moments_are_read_off_the_curves_of_the_best_videos(dense: Searchable, s
     np.testing.assert_allclose([m.score for m in result], [e[0] for e in expected], rtol=1e-4)
     assert [m.video for m in result] == [e[1] for e in expected]
     np.testing.assert_allclose([(m.start, m.end) for m in result], [e[2:] for e in expected], atol=1e-3)
+
+
+def test_one_video_gives_its_share_of_what_all_give(dense: Searchable) -> None:
+    retriever = MomentRetriever.load(dense.index)
+    everything = retriever.search("the dog runs", top=300)
+    for video in ("v00", "v07"):
+        alone = retriever.search("the dog runs", top=MOMENTS, videos=[video])
+        among = [m for m in everything if m.video == video]
+        assert [(m.start, m.end) for m in alone] == [(m.start, m.end) for m in among]
+        np.testing.assert_allclose([m.score for m in alone], [m.score for m in among], rtol=1e-6)
+        assert retriever.search("the dog runs", top=2, videos=[video, video]).moments == alone[:2]
+
+
+@pytest.mark.parametrize("videos", [None, ["v00"]])
+def test_moments_may_be_asked_to_overlap_less(dense: Searchable, videos: list[str] | None) -> None:
+    retriever = MomentRetriever.load(dense.index)
+    for duplicate in (1e-6, 0.2, 0.55):
+        found = retriever.search("the dog runs", top=20, videos=videos, duplicate=duplicate)
+        assert len(found)
+        for i, a in enumerate(found):
+            assert all(overlap((a.start, a.end), (b.start, b.end)) < duplicate for b in found[:i] if b.video == a.video)
+    apart = retriever.search("the dog runs", top=20, videos=videos, duplicate=1e-6)
+    everything = retriever.search("the dog runs", top=300, videos=videos)
+    assert len(apart) < len(everything)
+    assert all(moment in everything for moment in apart)
 
 
 def test_the_curve_is_the_relevance_of_the_clips(dense: Searchable) -> None:

@@ -17,6 +17,7 @@ from typing import TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from cfmr import curves
 from cfmr.curves import MOMENTS, floor_of, moments_of_curve
 from cfmr.errors import InputError
 from cfmr.index.address import MilvusAddress, Place, parse_place
@@ -30,7 +31,7 @@ from cfmr.index.tokens import TokenEncoder
 Times = NDArray[np.float64]
 Answer = TypeVar("Answer")
 
-DUPLICATE = 0.5  # moments of one video that overlap more than this are one
+DUPLICATE = 0.5  # anchors of one video that overlap so much are one moment; curves are read with their own bound
 CURVE_POINTS = 200
 MOST = 1000  # answers to one query
 TRUSTED = 0.65  # a threshold has to be right for such a share of the sentences it was chosen on; guessing is for 0.5
@@ -178,7 +179,7 @@ class MomentRetriever:
         videos: Sequence[str] | None = None,
         where: Mapping[str, Value] | None = None,
         min_score: float | None = None,
-        duplicate: float = DUPLICATE,
+        duplicate: float | None = None,
     ) -> SearchResult:
         """The moments that a sentence describes, best first.
 
@@ -188,8 +189,9 @@ class MomentRetriever:
             videos: search only in these.
             where: search only in videos whose metadata has these values.
             min_score: leave out moments below it.
-            duplicate: leave out moments whose intersection over union with a better one of the same video is as large;
-                1 keeps every anchor of the published model, as its evaluation does.
+            duplicate: leave out moments whose intersection over union with a better one of the same video is as large.
+                None: 0.5 of the published model's anchors, 0.6 of what is read off curves, never closer;
+                1 keeps every anchor, as the published model's evaluation does.
 
         Raises:
             InputError: the sentence is empty, too long or made of unknown words; a video is not in the index; no video
@@ -203,7 +205,7 @@ class MomentRetriever:
             query = opened.encoder.encode(sentence)
             encoded = time.perf_counter()
             selection = opened.index.select(videos, where)
-            return query, _moments(opened.index, query, top, selection, duplicate), encoded
+            return query, _moments(opened.index, query, top, selection, videos, duplicate), encoded
 
         query, hits, encoded = self._on_present(ask)
         done = time.perf_counter()
@@ -266,43 +268,70 @@ def _span(hit: Hit) -> tuple[str, float, float]:
     return hit.video.id, hit.start, hit.end
 
 
-def _read_off_curves(
-    index: SearchedIndex, query: Query, top: int, selection: Selection, duplicate: float, floor: float
-) -> list[Hit]:
-    """Moments read off whole curves, video after video from that with the best row, until no other can be better.
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads at most `top` moments off a video's curve."""
+
+    index: SearchedIndex
+    query: Query
+    floor: float
+    top: int
+    duplicate: float | None
+
+    def moments(self, video: Video) -> list[Hit]:
+        spans, scores = self.index.curve(self.query.vector, video.id)
+        closer = self.duplicate is not None and self.duplicate < curves.DUPLICATE
+        count = MOMENTS if closer else min(self.top, MOMENTS)
+        found, values = moments_of_curve(scores, spans, self.floor, count)
+        hits = [Hit(video, s, e, v) for (s, e), v in zip(found.tolist(), values.tolist(), strict=True)]
+        return distinct(hits, _span, self.duplicate, self.top) if closer and self.duplicate is not None else hits
+
+
+def _of_many_curves(reader: _Reader, selection: Selection) -> list[Hit]:
+    """Moments of whole curves, video after video from that with the best row, until no other can be better.
 
     A moment scores its peak's height, so a video has none above its best row.
     """
+    top, index = reader.top, reader.index
     asked, read, hits = max(64, ROWS * top), set[str](), list[Hit]()
-    count = min(top, MOMENTS) if duplicate >= DUPLICATE else MOMENTS
     while True:
-        rows = index.top(query.vector, asked, selection)
+        rows = index.top(reader.query.vector, asked, selection)
         for row in rows:
             if row.video.id in read:
                 continue
             if len(hits) >= top and hits[top - 1].score >= row.score:
                 return hits[:top]
             read.add(row.video.id)
-            spans, scores = index.curve(query.vector, row.video.id)
-            found, values = moments_of_curve(scores, spans, floor, count)
-            hits += [Hit(row.video, float(s), float(e), float(v)) for (s, e), v in zip(found, values, strict=True)]
+            hits += reader.moments(row.video)
             hits.sort(key=lambda hit: -hit.score)
-            if duplicate < DUPLICATE:  # the reading has dropped the others
-                hits = distinct(hits, _span, duplicate, len(hits))
         if len(rows) < asked or asked >= selection.rows:
             return hits[:top]
         asked *= 4
 
 
-def _moments(index: SearchedIndex, query: Query, top: int, selection: Selection, duplicate: float) -> list[Hit]:
-    """The best rows whose spans are no duplicates; ever more rows are asked for until there are enough."""
+def _moments(
+    index: SearchedIndex,
+    query: Query,
+    top: int,
+    selection: Selection,
+    videos: Sequence[str] | None,
+    duplicate: float | None,
+) -> list[Hit]:
+    """The best moments that are no duplicates: of whole curves, or of rows, of which ever more are asked for.
+
+    `videos` are those that `selection` was made of, if any were named.
+    """
     floor = floor_of(_readout(index))
     if floor is not None:
-        return _read_off_curves(index, query, top, selection, duplicate, floor)
+        reader = _Reader(index, query, floor, top, duplicate)
+        if videos is not None and len(videos) == 1:  # then which video is best is no question
+            return reader.moments(index.video(videos[0]))
+        return _of_many_curves(reader, selection)
+    most = DUPLICATE if duplicate is None else duplicate
     asked = 8 * top
     while True:
         hits = index.top(query.vector, asked, selection)
-        kept = distinct(hits, _span, duplicate, top) if duplicate < 1 else hits[:top]
+        kept = distinct(hits, _span, most, top) if most < 1 else hits[:top]
         if len(kept) == top or len(hits) < asked or asked >= selection.rows:
             return kept
         asked *= 4

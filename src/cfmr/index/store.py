@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,8 @@ MANY_RANGES = 64  # above this, ranges of a segment are gathered instead of scor
 Range = tuple[int, int, int]  # segment, from row, to row
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A row that was found: its video, span in seconds and score."""
+class Hit(NamedTuple):
+    """A row that was found: its video, span in seconds and score. A tuple, as a search makes dozens."""
 
     video: Video
     start: float
