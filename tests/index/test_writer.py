@@ -1,8 +1,11 @@
+import ast
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,16 +101,71 @@ def test_the_second_writer_is_told(tmp_path: Path) -> None:
     fill(tmp_path / "i", [made_video("a")])
 
 
-def test_a_reader_keeps_answering_while_everything_is_replaced(tmp_path: Path) -> None:
-    fill(tmp_path / "i", [made_video(f"v{i}") for i in range(10)])
+@pytest.mark.parametrize("engine", ["exact", "ivf"])
+def test_a_reader_keeps_answering_while_everything_is_replaced(tmp_path: Path, engine: str) -> None:
+    limits = Limits(exact_rows=1000 if engine == "exact" else 20)
+    fill(tmp_path / "i", [made_video(f"v{i}") for i in range(10)], limits)
     index = EmbeddedIndex.open(tmp_path / "i")
-    vector = queries(1)[0]
-    before = [(h.video.id, h.score) for h in index.top(vector, 5)]
-    fill(tmp_path / "i", [made_video(f"v{i}", seed=i) for i in range(10)])
-    with IndexWriter.open(tmp_path / "i") as writer:
+    assert index.engine == engine
+    parts = {p.directory for p in index.manifest.parts()}
+    fill(tmp_path / "i", [made_video(f"v{i}", seed=i) for i in range(10)], limits)
+    with IndexWriter.open(tmp_path / "i", limits) as writer:
         writer.set_model(CARD, concept_codec(), lambda _: [])
         writer.commit()
-    assert [(h.video.id, h.score) for h in index.top(vector, 5)] == before
+    assert not parts & {p.name for p in (tmp_path / "i").iterdir()}, "what it reads from has been deleted"
+    expected = EmbeddedIndex.open(unchanged(tmp_path, limits))
+    for vector in queries(5):  # none of which was asked before, so nothing is remembered
+        assert hits(index, vector) == hits(expected, vector)
+        np.testing.assert_array_equal(index.curve(vector, "v3")[1], expected.curve(vector, "v3")[1])
+
+
+def unchanged(folder: Path, limits: Limits) -> Path:
+    fill(folder / "unchanged", [made_video(f"v{i}") for i in range(10)], limits)
+    return folder / "unchanged"
+
+
+def hits(index: EmbeddedIndex, vector: np.ndarray) -> list[tuple[str, float]]:
+    return [(h.video.id, h.score) for h in index.top(vector, 5)]
+
+
+READ_ON = """
+import sys
+from pathlib import Path
+from cfmr.index.store import EmbeddedIndex
+from index.collections_of_rows import queries
+opened, seen = EmbeddedIndex.open(sys.argv[1]), set()
+print("open", flush=True)
+while not Path(sys.argv[2]).exists():
+    for vector in queries(3):
+        found = opened.top(vector, 5)
+        assert len(found) == 5
+        assert {h.video.metadata["round"] for h in found} == {opened.video("v0").metadata["round"]}, "of one state"
+    seen.add(opened.generation)
+    if opened.changed():
+        opened = EmbeddedIndex.open(sys.argv[1])
+print(len(seen))
+"""
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(exact_rows=20)], ids=["exact", "ivf"])
+def test_a_reader_in_another_process_sees_one_state_at_a_time(tmp_path: Path, limits: Limits) -> None:
+    def write(number: int) -> None:
+        fill(tmp_path / "i", [made_video(f"v{i}", seed=i, metadata={"round": number}) for i in range(10)], limits)
+
+    write(0)
+    command = [sys.executable, "-c", READ_ON, str(tmp_path / "i"), str(tmp_path / "done")]
+    paths = [str(Path(__file__).parents[1]), *sys.path]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    ) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "open\n"
+        for number in range(1, 12):
+            write(number)
+        (tmp_path / "done").touch()
+        states = reader.stdout.read()
+    assert reader.returncode == 0
+    assert int(states) >= 2, "it took up what was written"
 
 
 def test_opening_while_another_writes_never_fails(tmp_path: Path) -> None:
@@ -130,6 +188,30 @@ def test_opening_while_another_writes_never_fails(tmp_path: Path) -> None:
     assert not problems
     assert opened
     assert set(opened) == {1}
+
+
+def test_threads_may_open_an_index_while_others_parse(tmp_path: Path) -> None:
+    fill(tmp_path / "i", [made_video("a")])
+    stop = threading.Event()
+
+    def parse() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(SystemError):  # Python's own trouble, which must not become the index's
+                ast.parse("(" * 60 + "1, 2" + ")" * 60)
+
+    threads = [threading.Thread(target=parse) for _ in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(300):
+            EmbeddedIndex.open(tmp_path / "i")
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 class AnyOrderOfChanges(RuleBasedStateMachine):
@@ -244,6 +326,8 @@ def state(path: Path) -> tuple:
     return (
         index.card.get("name"),
         index.engine,
+        tuple(index.notes.get("thresholds", ())),
+        tuple(h.video.id for h in index.top(vector, 9)),
         tuple((v.id, v.rows, round(float(index.curve(vector, v.id)[1].sum()), 4)) for v in index.videos()),
     )
 
@@ -276,17 +360,59 @@ def another_model(path: Path) -> None:
         writer.commit()
 
 
+APPROXIMATE = Limits(exact_rows=20, tail_rows=10, retrain_growth=100)
+
+
 def build_ann(path: Path) -> None:
     import faiss
 
     faiss.omp_set_num_threads(1)
-    fill(path, [made_video("new", 60)], Limits(exact_rows=20))
+    fill(path, [made_video("new", 60)], APPROXIMATE)
+
+
+def add_to_tail(path: Path) -> None:
+    fill(path, [made_video("new", 4), made_video("a", seed=5)], replace(APPROXIMATE, tail_rows=100))
+
+
+def rebuild_ann(path: Path) -> None:
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    with IndexWriter.open(path, APPROXIMATE) as writer:
+        writer.remove(["b", "large"])
+        writer.add([made_video("new", 60)])
+        writer.commit()
+
+
+def drop_ann(path: Path) -> None:
+    with IndexWriter.open(path) as writer:
+        writer.set_engine("exact")
+        writer.commit()
+
+
+def note(path: Path) -> None:
+    with IndexWriter.open(path) as writer:
+        writer.note({"thresholds": {"video": 1.0}})
+        writer.commit()
 
 
 @pytest.mark.parametrize("change", [add, remove, remove_most, merge, another_model, build_ann])
 def test_killed_anywhere_the_index_is_as_before_or_as_after(tmp_path: Path, change) -> None:
     fill(tmp_path / "base", [made_video("a", 6), made_video("b", 6)])
     fill(tmp_path / "base", [made_video("c", 6)])
+    die_everywhere(tmp_path, change)
+
+
+@pytest.mark.parametrize("change", [add_to_tail, build_ann, rebuild_ann, drop_ann, another_model, note])
+def test_killed_anywhere_with_approximate_search_too(tmp_path: Path, change) -> None:
+    fill(tmp_path / "base", [made_video("a", 6), made_video("b", 6), made_video("large", 60)], APPROXIMATE)
+    fill(tmp_path / "base", [made_video("c", 6)], APPROXIMATE)
+    assert state(tmp_path / "base")[1] == "ivf"
+    die_everywhere(tmp_path, change)
+
+
+def die_everywhere(tmp_path: Path, change) -> None:
+    """Let a change of the index at `base` end at each of its steps, and look at what is there then."""
     before = state(tmp_path / "base")
     seen, step, was_killed = {before}, 0, True
     while was_killed:

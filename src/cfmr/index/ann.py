@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.errors import InputError
+from cfmr.index import disk
 from cfmr.index.codec import Floats
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def load(directory: Path, names: Iterable[str], nprobe: int, rerank: int, mapped
     ivf = faiss.read_index(str(directory / FILE), faiss.IO_FLAG_MMAP if mapped else 0)
     if mapped:
         faiss.downcast_InvertedLists(ivf.invlists).prefetch_nthread = 0  # starting threads costs more than reading
-    directions = np.load(directory / PROJECTION, allow_pickle=False) if PROJECTION in names else None
+    directions = disk.read_array(directory / PROJECTION) if PROJECTION in names else None
     return Ann(ivf, directions, nprobe, rerank)
 
 

@@ -77,15 +77,13 @@ class Segment:
         self.entry = entry
         self.first_row = entry.first_row
         self.path = root / entry.part.directory
-        mapped: Floats = np.load(self.path / "rows.npy", mmap_mode="r", allow_pickle=False)
+        mapped = disk.map_array(self.path / "rows.npy")
         self.rows: Floats = mapped.view(np.ndarray)
-        self.rows_offset = int(mapped.offset)  # type: ignore[attr-defined]  # of the first row in the file
+        self.rows_offset = int(mapped.offset)  # of the first row in the file
         self.scales: Floats | None = None
         if "scales.npy" in entry.part.files:
-            self.scales = np.load(self.path / "scales.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
-        self.spans: NDArray[np.float64] = np.load(self.path / "spans.npy", mmap_mode="r", allow_pickle=False).view(
-            np.ndarray
-        )
+            self.scales = disk.map_array(self.path / "scales.npy").view(np.ndarray)
+        self.spans: NDArray[np.float64] = disk.map_array(self.path / "spans.npy").view(np.ndarray)
         self.videos = [_video_from_json(v) for v in json.loads((self.path / "videos.json").read_bytes())]
         self._starts = [v.first for v in self.videos]
         self.dead = frozenset(entry.dead)

@@ -138,7 +138,7 @@ class EmbeddedIndex:
         self.card: dict[str, Any] = read_json(self.model_path / CARD)
         has_codec = CODEC in manifest.model.files
         self.codec = Codec.from_array(
-            int(self.card["width"]), np.load(self.model_path / CODEC, allow_pickle=False) if has_codec else None
+            int(self.card["width"]), disk.read_array(self.model_path / CODEC) if has_codec else None
         )
         self.segments = [Segment(root, entry) for entry in manifest.segments]
         self._places = {v.id: (at, v) for at, segment in enumerate(self.segments) for v in segment.live()}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cfmr.errors import InputError
 from cfmr.files import read_json
+from cfmr.index import disk
 from cfmr.words import Vocabulary, nearest_known, tokenize
 
 Floats = NDArray[np.float32]
@@ -61,7 +62,7 @@ class SentenceEncoder:
     def __init__(self, directory: Path, max_words: int, graph: str = GRAPH) -> None:
         self.max_words = max_words
         words = read_json(directory / WORDS)
-        self.vocabulary = Vocabulary(words, np.load(directory / VECTORS, mmap_mode="r", allow_pickle=False))
+        self.vocabulary = Vocabulary(words, disk.map_array(directory / VECTORS))
         self._graph = directory / graph
         self._offered: dict[str, str | None] = {}  # unknown words looked up before
 

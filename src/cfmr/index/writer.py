@@ -101,7 +101,7 @@ class IndexWriter:
 
     def _load(self, manifest: Manifest) -> None:
         model = self.root / manifest.model.directory
-        array = np.load(model / CODEC, allow_pickle=False) if CODEC in manifest.model.files else None
+        array = disk.read_array(model / CODEC) if CODEC in manifest.model.files else None
         self._codec = Codec.from_array(int(self.card["width"]), array)
         for at, entry in enumerate(manifest.segments):
             for video in self._open(entry).live():
