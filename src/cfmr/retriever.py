@@ -297,10 +297,10 @@ def _of_many_curves(reader: _Reader, selection: Selection) -> list[Hit]:
     while True:
         rows = index.top(reader.query.vector, asked, selection)
         for row in rows:
-            if row.video.id in read:
-                continue
             if len(hits) >= top and hits[top - 1].score >= row.score:
                 return hits[:top]
+            if row.video.id in read:
+                continue
             read.add(row.video.id)
             hits += reader.moments(row.video)
             hits.sort(key=lambda hit: -hit.score)
