@@ -111,6 +111,15 @@ def test_the_second_answer_stands_out_from_the_rest(seed: int, n: int) -> None:
     assert value >= 0.8 * standing_out_most(curve), "only some widths are tried"
 
 
+@given(curves, st.floats(-50, 50))
+def test_moments_above_a_score_are_the_first_of_all(curve: np.ndarray, above: float) -> None:
+    everything, scores = moments_of_curve(curve, clips(len(curve)))
+    some, found = moments_of_curve(curve, clips(len(curve)), above=above)
+    count = max(int((scores > above).sum()), 1)
+    np.testing.assert_array_equal(some, everything[:count])
+    np.testing.assert_array_equal(found, scores[:count])
+
+
 def test_a_higher_floor_cuts_closer() -> None:
     curve = bump(300, 0.5, 0.2) + np.linspace(0, 0.3, 300)
     wide, narrow = (moments_of_curve(curve, clips(300), floor)[0][0] for floor in (0.0, 0.8))

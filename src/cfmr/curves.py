@@ -46,7 +46,11 @@ def floor_of(readout: str) -> float | None:
 
 
 def moments_of_curve(
-    scores: Curve, spans: NDArray[np.floating[Any]], floor: float = FLOOR, count: int = MOMENTS
+    scores: Curve,
+    spans: NDArray[np.floating[Any]],
+    floor: float = FLOOR,
+    count: int = MOMENTS,
+    above: float = -math.inf,
 ) -> tuple[Times, Times]:
     """Moments of one video, best first.
 
@@ -58,19 +62,25 @@ def moments_of_curve(
         spans: (n, 2) of the clips, any unit of time; they may overlap, as those of overlapping windows do.
         floor: quantile of the curve that counts as nothing.
         count: at most so many moments.
+        above: moments after the first that score no more than this are not looked for.
 
     Returns:
         spans (k, 2) in the same unit and scores (k,), k at least 1; the first's score is the curve's height.
     """
     curve, spans = _one_timeline(np.asarray(scores, np.float64), np.asarray(spans, np.float64))
-    places = _in_turn(_stretches(curve, floor), _standing_out(curve), count)
-    heights = [float(curve[first : last + 1].max()) for first, last in places]
-    for i, (first, last) in enumerate(places):
-        if any(first <= other[1] and other[0] <= last for other in places[:i]):
-            heights[i] -= DEMOTION
+    places, heights = list[Place](), list[float]()
+    for first, last in _in_turn(_stretches(curve, floor), _standing_out(curve)):
+        height = float(curve[first : last + 1].max())
+        if any(first <= other[1] and other[0] <= last for other in places):
+            height -= DEMOTION
+        if heights and (height := min(height, heights[-1])) <= above:
+            break
+        places.append((first, last))
+        heights.append(height)
+        if len(places) == count:
+            break
     firsts, lasts = zip(*places, strict=True)
-    found = np.array([spans[:, 0].take(firsts), spans[:, 1].take(lasts)]).T
-    return found, np.minimum.accumulate(heights)
+    return np.array([spans[:, 0].take(firsts), spans[:, 1].take(lasts)]).T, np.array(heights)
 
 
 def stretch_around(curve: Times, place: float, near: float, floor: float = FLOOR) -> Place:
@@ -90,19 +100,20 @@ def stretch_around(curve: Times, place: float, near: float, floor: float = FLOOR
     return min(first, here), max(last, here)
 
 
-def _in_turn(stretches: Iterator[Place], others: Iterator[Place], count: int) -> list[Place]:
+def _in_turn(stretches: Iterator[Place], others: Iterator[Place]) -> Iterator[Place]:
     """Places from both in turn, without duplicates; the first is the first stretch."""
-    kept = [next(stretches)]
+    given = [next(stretches)]
+    yield given[0]
     sources = [stretches, others]
-    while sources and len(kept) < count:
+    while sources:
         source = sources.pop(0)
         place = next(source, None)
         if place is None:
             continue
         sources.append(source)
-        if all(_overlap(place, other) < DUPLICATE for other in kept):
-            kept.append(place)
-    return kept
+        if all(_overlap(place, other) < DUPLICATE for other in given):
+            given.append(place)
+            yield place
 
 
 def overlap(a: tuple[float, float], b: tuple[float, float]) -> float:

@@ -6,6 +6,7 @@ for moment in retriever.search("a red ball bounces twice", top=5):
     print(moment.video, moment.start, moment.end, moment.score)
 """
 
+import math
 import os
 import threading
 import time
@@ -278,11 +279,12 @@ class _Reader:
     top: int
     duplicate: float | None
 
-    def moments(self, video: Video) -> list[Hit]:
+    def moments(self, video: Video, above: float = -math.inf) -> list[Hit]:
+        """Best first; those after the first that score no more than `above` may be missing."""
         spans, scores = self.index.curve(self.query.vector, video.id)
         closer = self.duplicate is not None and self.duplicate < curves.DUPLICATE
         count = MOMENTS if closer else min(self.top, MOMENTS)
-        found, values = moments_of_curve(scores, spans, self.floor, count)
+        found, values = moments_of_curve(scores, spans, self.floor, count, above)
         hits = [Hit(video, s, e, v) for (s, e), v in zip(found.tolist(), values.tolist(), strict=True)]
         return distinct(hits, _span, self.duplicate, self.top) if closer and self.duplicate is not None else hits
 
@@ -302,7 +304,7 @@ def _of_many_curves(reader: _Reader, selection: Selection) -> list[Hit]:
             if row.video.id in read:
                 continue
             read.add(row.video.id)
-            hits += reader.moments(row.video)
+            hits += reader.moments(row.video, hits[top - 1].score if len(hits) >= top else -math.inf)
             hits.sort(key=lambda hit: -hit.score)
         if len(rows) < asked or asked >= selection.rows:
             return hits[:top]
