@@ -315,14 +315,14 @@ def run(arguments: argparse.Namespace) -> None:
     Collection(arguments.work, arguments.size).truth()
     for engine in arguments.engine:
         line = {"engine": engine, "size": arguments.size}
-        for part, threads in (("build", "2"), ("measure", "1")):
+        for part, threads in (("build", "1" if arguments.build_prefix else "2"), ("measure", "1")):
             if part == "build" and arguments.keep and (arguments.work / f"{engine}-{arguments.size}").exists():
                 continue
             command = [sys.executable, __file__, part, "--work", str(arguments.work), "--size", str(arguments.size)]
             environment = {**os.environ, "OMP_NUM_THREADS": threads, "LANCE_CPU_THREADS": threads}
             if part == "measure":
                 environment |= {"OPENBLAS_NUM_THREADS": "1", "LANCE_IO_THREADS": "1", "RAYON_NUM_THREADS": "1"}
-            prefix = arguments.prefix.split() if part == "measure" else []
+            prefix = (arguments.prefix if part == "measure" else arguments.build_prefix).split()
             done = subprocess.run(
                 [*prefix, *command, "--engine", engine, "--setting", str(arguments.setting)],
                 stdout=subprocess.PIPE,
@@ -396,6 +396,11 @@ def main() -> None:
     )
     parser.add_argument("--keep", action="store_true", help="keep built indices, and measure those that are there")
     parser.add_argument("--prefix", default="", help="measure under this command; 'chrt -f 10' on a busy machine")
+    parser.add_argument(
+        "--build-prefix",
+        default="",
+        help="build on one thread, under this command: 'taskset -c 1 chrt -f 1'",
+    )
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     if arguments.part == "rows":
