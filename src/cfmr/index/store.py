@@ -287,14 +287,18 @@ class EmbeddedIndex:
             parts.append(Codec.score(segment.rows[places], scales, probe))
         scores = parts[0] if len(parts) == 1 else np.concatenate(parts)
         chosen = best(scores, count)
+        if len(blocks) == 1:  # as for one video, where what follows would take longer than the scores
+            at, places = blocks[0]
+            rows = places.start + chosen if isinstance(places, slice) else places[chosen]
+            return np.full(len(chosen), at), rows, scores[chosen]
         ends = np.cumsum([len(p) for p in parts])
         block = np.searchsorted(ends, chosen, side="right")
         within = chosen - (ends[block] - [len(parts[i]) for i in block])
-        rows = [
+        found = [
             places.start + w if isinstance(places := blocks[i][1], slice) else places[w]
             for i, w in zip(block.tolist(), within.tolist(), strict=True)
         ]
-        return np.array([blocks[i][0] for i in block], np.intp), np.array(rows, np.intp), scores[chosen]
+        return np.array([blocks[i][0] for i in block], np.intp), np.array(found, np.intp), scores[chosen]
 
     @staticmethod
     def _blocks(ranges: Sequence[Range]) -> Iterator[tuple[int, slice | NDArray[np.intp]]]:
