@@ -1,6 +1,8 @@
 import json
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ ms = pytest.importorskip("mindspore")
 
 from cfmr.backends.mindspore import training  # noqa: E402
 
+ROOT = Path(__file__).parents[3]
 QUIET = Console(file=open(os.devnull, "w"))  # noqa: SIM115
 
 
@@ -74,6 +77,20 @@ def test_a_run_broken_off_in_mid_epoch_ends_like_an_unbroken_one(
     resumed = run(trained, "broken", select="validation", resume=trained.root / "broken")
     assert resumed == json.loads((trained.root / "run/metrics.json").read_text())
     assert same(weights(trained, "broken"), weights(trained, "run"))
+
+
+def test_a_run_killed_without_warning_resumes(tmp_path: Path) -> None:
+    world = make_world(tmp_path, videos=8, epochs=3)
+    command = [sys.executable, str(ROOT / "train_ms.py"), "--config-path", str(world.config), "--select", "last"]
+    options: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([*command, "--log", str(world.root), "--tag", "killed", "--seed", "8"], **options) as process:
+        while not (world.root / "killed/last").exists():
+            assert process.poll() is None, "it ended before it was killed"
+            time.sleep(0.01)
+        process.kill()
+    assert not (world.root / "killed/metrics.json").exists()
+    assert run(world, "killed", resume=world.root / "killed") == run(world, "whole")
+    assert same(weights(world, "killed"), weights(world, "whole"))
 
 
 def test_another_seed_gives_other_weights(trained: World) -> None:
