@@ -28,8 +28,8 @@ test-e2e: $(VENV)/.ready-e2e
 	CFMR_E2E=1 CFMR_CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e
 
 test-mindspore: $(MINDSPORE)/.ready
-	$(MINDSPORE)/bin/python -m pytest tests/backends/mindspore tests/test_ckpt.py tests/test_parity.py \
-		tests/test_original_commands.py
+	$(MINDSPORE)/bin/python -m pytest tests/backends/mindspore tests/test_ckpt.py tests/test_initial.py \
+		tests/test_parity.py tests/test_original_commands.py
 
 # A Ray cluster of three nodes and a Milvus server on this machine, with what they need to be killed and to recover.
 test-scale: $(SCALE)/.ready

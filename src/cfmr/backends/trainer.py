@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cfmr.annotations import Annotation
 from cfmr.backends import Model
+from cfmr.backends.initial import initial_parameters
 from cfmr.batches import TrainingSet
 from cfmr.checkpoints import Checkpoint, Tensors
 from cfmr.config import CFMRConfig, Config, Optimizer
@@ -244,7 +245,7 @@ class Trainer(ABC):
 
 
 class Stepwise(Trainer, Generic[BatchType]):
-    """A run of many small steps. A backend says how to take one.
+    """A run of many small steps, from the weights of its seed. A backend says how to take one.
 
     Args:
         training: what is trained on.
@@ -263,6 +264,8 @@ class Stepwise(Trainer, Generic[BatchType]):
     ) -> None:
         super().__init__(model, config, directory, data, seed=seed, select=select)
         self.training, self.steps = training, config.train
+        shapes = {name: value.shape for name, value in self.parameters().items()}
+        self.load_parameters(initial_parameters(shapes, seed))
 
     @abstractmethod
     def train_step(self, batch: BatchType, progress: float) -> dict[str, float]:

@@ -1,6 +1,8 @@
 import json
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ ms = pytest.importorskip("mindspore")
 
 from cfmr.backends.mindspore import training  # noqa: E402
 
+ROOT = Path(__file__).parents[3]
 QUIET = Console(file=open(os.devnull, "w"))  # noqa: SIM115
 
 
@@ -74,6 +77,20 @@ def test_a_run_broken_off_in_mid_epoch_ends_like_an_unbroken_one(
     resumed = run(trained, "broken", select="validation", resume=trained.root / "broken")
     assert resumed == json.loads((trained.root / "run/metrics.json").read_text())
     assert same(weights(trained, "broken"), weights(trained, "run"))
+
+
+def test_a_run_killed_without_warning_resumes(tmp_path: Path) -> None:
+    world = make_world(tmp_path, videos=8, epochs=3)
+    command = [sys.executable, str(ROOT / "train_ms.py"), "--config-path", str(world.config), "--select", "last"]
+    options: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([*command, "--log", str(world.root), "--tag", "killed", "--seed", "8"], **options) as process:
+        while not (world.root / "killed/last").exists():
+            assert process.poll() is None, "it ended before it was killed"
+            time.sleep(0.01)
+        process.kill()
+    assert not (world.root / "killed/metrics.json").exists()
+    assert run(world, "killed", resume=world.root / "killed") == run(world, "whole")
+    assert same(weights(world, "killed"), weights(world, "whole"))
 
 
 def test_another_seed_gives_other_weights(trained: World) -> None:
@@ -128,7 +145,7 @@ def test_a_run_of_one_backend_is_carried_on_by_the_other(tmp_path: Path) -> None
 
 
 def test_both_backends_take_the_same_twenty_steps(tmp_path: Path) -> None:
-    """Same weights, same batches, no dropout: the same losses, each of them."""
+    """Same seed, no dropout: the same weights and batches, the same losses, each of them, and the same figures."""
     pytest.importorskip("torch")
     from cfmr.backends.pytorch import training as pytorch
 
@@ -136,16 +153,10 @@ def test_both_backends_take_the_same_twenty_steps(tmp_path: Path) -> None:
     world.edit_config(loss={"use_ref_words_rec": True, "use_ref_words_sam": True})
     world.edit_config(train={"max_num_epochs": 10, "batch_size": 9})
     curves: dict[str, list[dict[str, float]]] = {"pytorch": [], "mindspore": []}
-    start: dict[str, np.ndarray] = {}
 
     def recorded(trainer: type, curve: list[dict[str, float]]) -> type:
         class Recorded(trainer):  # type: ignore[misc]
             def train_step(self, batch: Any, progress: float) -> dict[str, float]:
-                if self.step == 0:
-                    if start:
-                        self.load_parameters(start)
-                    else:
-                        start.update({name: value.copy() for name, value in self.parameters().items()})
                 curve.append(super().train_step(batch, progress))
                 return curve[-1]
 
@@ -154,12 +165,12 @@ def test_both_backends_take_the_same_twenty_steps(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pytorch, "CFMRTrainer", recorded(pytorch.CFMRTrainer, curves["pytorch"]))
         patch.setattr(training, "Trainer", recorded(training.Trainer, curves["mindspore"]))
-        run(world, "torch", pytorch)
-        run(world, "mindspore")
+        figures = [run(world, "torch", pytorch), run(world, "mindspore")]
     assert len(curves["pytorch"]) == len(curves["mindspore"]) == 20
     assert curves["pytorch"][0]["loss"] > curves["pytorch"][-1]["loss"]
     for one, other in zip(curves["pytorch"], curves["mindspore"], strict=True):
         assert other == pytest.approx(one, rel=1e-3)
+    assert figures[1]["test"] == figures[0]["test"]
 
 
 def test_the_command_trains_and_evaluates(trained: World) -> None:

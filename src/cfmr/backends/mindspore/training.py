@@ -116,7 +116,6 @@ class Trainer(trainer.Stepwise[Batch]):
         device: str = "cpu",
     ) -> None:
         use_device(device)
-        ms.set_seed(seed)
         self.model = build_model(config, len(data.vocabulary))
         rows = training_set(config, data, self.model.kept_clips)
         super().__init__(self.model, rows, config, directory, data, seed=seed, select=select)

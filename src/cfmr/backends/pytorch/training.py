@@ -110,7 +110,6 @@ class CFMRTrainer(_OnTorch, trainer.Stepwise[Batch]):
         self, config: CFMRConfig, directory: RunDirectory, data: RunData, run: "RunOptions", processes: Processes
     ) -> None:
         self.processes, self.first = processes, processes.first
-        torch.manual_seed(run.seed)
         self.model = self.cfmr = CFMR.from_config(config, len(data.vocabulary)).to(find_device(run.device))
         rows = training_set(config, data, self.cfmr.kept_clips)
         super().__init__(self.cfmr, rows, config, directory, data, seed=run.seed, select=run.select)
