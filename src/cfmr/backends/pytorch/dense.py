@@ -21,7 +21,8 @@ Array = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
 ROWS = 256  # sentences described at a time
-USUAL_SHARE = 0.25  # of the usual spread of scores in a video's own
+USUAL_SHARE = 0.05  # of the square of the usual spread of scores, in that of a video's own
+SPREAD_POWER = 3  # deviations are raised to it: where a few sentences stand out far, the spread is larger
 BANK = 512  # training sentences that say what a video scores by chance
 VIDEO_SHARE = 2.0  # of what the video shows on the whole, beside what its clips show
 BETWEEN = 0.5  # share of the mean variance added to every direction between videos, of which there are few
@@ -37,7 +38,7 @@ class Dense(nn.Module):
 
     A clip's vector has two parts: what sets the clip apart from its own video, smoothed over time, and what sets the
     video apart from others. The first finds the moment, the second the video. A video's vectors are then scaled and
-    shifted, by one number each, so that sentences taken at random reach 0 on average with a standard deviation of 1.
+    shifted, by one number each, so that sentences taken at random reach 0 on average with a spread of 1.
     """
 
     centre: Tensor
@@ -82,7 +83,7 @@ class Dense(nn.Module):
         A video in which no sentence stands out is not blown up to the full: its spread is mixed with the usual one.
         """
         best = self.reached(clips)
-        spread = (best.var(correction=0) + USUAL_SHARE * self.spread**2).sqrt()
+        spread = (spread_of(best) ** 2 + USUAL_SHARE * self.spread**2).sqrt()
         spread = torch.where(spread > 0, spread, torch.ones_like(spread))
         shift = (-best.mean() / spread).expand(len(clips), 1)
         return torch.cat([clips / spread, shift], dim=1)
@@ -153,6 +154,11 @@ class Dense(nn.Module):
         """Word vectors (B, W, word_dim) and numbers of words (B,) -> (B, d + 1); the last number is 1."""
         vectors = self.encode_text(self.tensor(words), self.tensor(lengths))
         return F.pad(vectors, (0, 1), value=1.0).cpu().numpy()
+
+
+def spread_of(values: Tensor) -> Tensor:
+    """How far values (n,) lie from their mean, as the cube root of the mean cube of the distances."""
+    return (values - values.mean()).abs().pow(SPREAD_POWER).mean().pow(1 / SPREAD_POWER)
 
 
 def smooth(values: Tensor, std: float) -> Tensor:
@@ -309,7 +315,7 @@ class Fit:
                 parameter.copy_(torch.from_numpy(np.asarray(value, np.float32)))
             some = [model.tensor(clips.astype(np.float32)) for clips in self.data.clips[:BANK]]
             reached = [model.reached(model.encode_clips(clips) + model.encode_whole(clips.mean(0))) for clips in some]
-            model.spread.copy_(torch.stack([best.std(correction=0) for best in reached]).mean())
+            model.spread.copy_(torch.stack([spread_of(best) for best in reached]).mean())
 
     def bells(self) -> list[Matrix]:
         """The first pass's weights: bells around the glances."""
