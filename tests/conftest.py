@@ -2,10 +2,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from worlds import World, make_world
 
 ROOT = Path(__file__).resolve().parents[1]
+
+settings.register_profile("unhurried", deadline=None)  # no test times anything
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
