@@ -9,7 +9,7 @@ makes moments of the published model's size (7 concepts of 256 numbers) in bunch
 same 200 questions of each, by one thread and by four. `cost` gives what an hour of video takes at each station, in
 seconds of a core and in bytes: footage of two sizes is made up, extracted and encoded (parameters are random, which
 costs as much as trained ones); then made-up moments are written into a directory, and into Milvus where an address is
-given, with what the server's process took and its folder grew by.
+given, with what the server's process took, what its folder grew by, and what a question costs both sides.
 
     PYTHONPATH=tests python -m scale.milvus_server FOLDER
 
@@ -58,18 +58,20 @@ def measure_ray(videos: int, seconds: float) -> None:
     print(f"{videos} videos of {seconds} s each\n")
     print("| workers | in all, s | from the first answer on, s | speed-up of that |")
     print("|--:|--:|--:|--:|")
-    alone = 0.0
+    alone, spent = 0.0, 0.0
     for workers in (1, 2, 3):
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        began, first = time.perf_counter(), 0.0
+        began, first, before = time.perf_counter(), 0.0, time.process_time()
         tasks: list[Row] = [{"name": str(i)} for i in range(videos)]
         for _ in run_all(ray, tasks, Sleeper, (seconds,)):
             first = first or time.perf_counter()
         done = time.perf_counter()
+        spent += time.process_time() - before
         ray.shutdown()
         working = done - first + seconds
         alone = alone or working
         print(f"| {workers} | {done - began:.1f} | {working:.1f} | {alone / working:.2f} |")
+    print(f"\nhanding out and taking back a video: {1000 * spent / 3 / videos:.1f} ms of a core")
 
 
 def made_up(rows: int) -> tuple[Codec, list[VideoRows], np.ndarray]:
@@ -176,8 +178,8 @@ def show(station: str, seconds: float, hours: float, produced: float) -> None:
     print(f"| {station} | {seconds / hours:,.1f} | {produced / hours / 1e6:,.1f} |", flush=True)
 
 
-def extracted(minutes: float) -> tuple[np.ndarray, float]:
-    """Lines for decoding and extraction; the features (n, dim) of the last footage and its length in seconds."""
+def extracted(minutes: float) -> np.ndarray:
+    """Lines for decoding and extraction; the features (n, dim) of an hour of the last footage, over and over."""
     from cfmr.extractors import efficientnet_lite0
     from cfmr.extractors.efficientnet_lite0 import EfficientNetLite0
     from cfmr.video import Video as VideoFile
@@ -198,10 +200,24 @@ def extracted(minutes: float) -> tuple[np.ndarray, float]:
             whole = time.process_time() - began
             show(f"reading and decoding, {name}", decoded, hours, path.stat().st_size)
             show("the rest of extraction (EfficientNet-Lite0)", whole - decoded, hours, found.features.nbytes)
-    return found.features, found.duration
+    times = HOUR / found.duration
+    return np.concatenate([found.features] * int(np.ceil(times)))[: round(len(found.features) * times)]
 
 
-def encoded(features: np.ndarray, duration: float) -> int:
+def stored(hour: np.ndarray) -> None:
+    """A line for writing an hour's features, as ten videos."""
+    from cfmr.features import FeatureWriter
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "features.hdf5"
+        began = time.process_time()
+        with FeatureWriter(path, {"extractor": "made-up", "version": 1}) as writer:
+            for number, part in enumerate(np.array_split(hour, 10)):
+                writer.add(f"v{number}", part, duration=HOUR / 10)
+        show("writing features", time.process_time() - began, 1, path.stat().st_size)
+
+
+def encoded(hour: np.ndarray) -> int:
     """Lines for encoding; moments of CFMR in an hour."""
     from cfmr.backends import load_model
     from cfmr.backends.pytorch.training import build_model
@@ -210,7 +226,6 @@ def encoded(features: np.ndarray, duration: float) -> int:
     from cfmr.index.build import RowEncoder, Windowing
     from cfmr.words import Vocabulary, load_word_vectors
 
-    hour = np.concatenate([features] * int(np.ceil(HOUR / duration)))[: round(len(features) * HOUR / duration)]
     counts = {}
     for name, path in MODELS.items():
         value = json.loads(path.read_text())
@@ -256,7 +271,9 @@ def size_of(folder: Path) -> int:
 def measure_cost(minutes: float, rows: int, address: MilvusAddress | None, server: int | None, data: Path) -> None:
     """Core seconds and bytes of an hour of video, station by station."""
     print("| station | seconds of a core | MB written |\n|---|--:|--:|")
-    moments = encoded(*extracted(minutes))
+    hour = extracted(minutes)
+    stored(hour)
+    moments = encoded(hour)
     codec, items, queries = made_up(rows)
     hours = len(items) * ROWS / moments
     with tempfile.TemporaryDirectory() as folder:
@@ -266,6 +283,8 @@ def measure_cost(minutes: float, rows: int, address: MilvusAddress | None, serve
         show("writing the index, a directory", time.process_time() - began, hours, size_of(place))
     if address is None or server is None:
         return
+    from cfmr.index.milvus.store import MilvusIndex
+
     process = ServerProcess(server, data)
     before, began = process.now(), time.process_time()
     write(address, codec, items, queries)
@@ -274,6 +293,13 @@ def measure_cost(minutes: float, rows: int, address: MilvusAddress | None, serve
     show("writing the index, Milvus: the server", seconds, hours, kept)
     per = len(items) * ROWS
     print(f"\nthe server's memory grew by {held / per:,.0f} bytes a moment, its folder by {kept / per:,.0f}")
+    index = MilvusIndex.open(address)
+    index.top(queries[0], 10)
+    before, began = process.now(), time.process_time()
+    for query in queries:
+        index.top(query, 10)
+    client, seconds = time.process_time() - began, (process.now() - before)[0]
+    print(f"a question: {1000 * client / QUERIES:.1f} ms of a core here, {1000 * seconds / QUERIES:.1f} at the server")
 
 
 def main() -> None:
