@@ -270,7 +270,7 @@ def size_of(folder: Path) -> int:
 
 def measure_cost(minutes: float, rows: int, address: MilvusAddress | None, server: int | None, data: Path) -> None:
     """Core seconds and bytes of an hour of video, station by station."""
-    print("| station | seconds of a core | MB written |\n|---|--:|--:|")
+    print("| station | seconds of a core | MB |\n|---|--:|--:|")
     hour = extracted(minutes)
     stored(hour)
     moments = encoded(hour)

@@ -80,10 +80,11 @@ class Server:
         time.sleep(1)  # it says so a little too early
 
     def kill(self) -> None:
-        """As when the machine loses its power."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(30)
+        """As when the machine loses its power. Another thread may start it again meanwhile."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait(30)
 
 
 if __name__ == "__main__":
