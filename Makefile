@@ -31,9 +31,10 @@ test-mindspore: $(MINDSPORE)/.ready
 	$(MINDSPORE)/bin/python -m pytest tests/backends/mindspore tests/test_ckpt.py tests/test_initial.py \
 		tests/test_parity.py tests/test_original_commands.py
 
-# A Ray cluster of three nodes and a Milvus server on this machine, with what they need to be killed and to recover.
+# A Ray cluster of three nodes and a Milvus server on this machine, with what they need to be killed and to recover;
+# and what else needs pyarrow, which comes with Ray.
 test-scale: $(SCALE)/.ready
-	$(SCALE)/bin/python -m pytest tests/scale
+	$(SCALE)/bin/python -m pytest tests/scale tests/test_cluster.py tests/extractors/test_remote.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,20 +1,31 @@
-"""What a cluster costs and gives: Ray's overhead, and an index in Milvus beside the same one in a directory.
+"""What a cluster costs and gives: Ray's overhead, Milvus beside the same index in a directory, an hour of video.
 
     python benchmarks/scale.py ray [--videos 48] [--seconds 0.5]
     python benchmarks/scale.py milvus --address milvus://127.0.0.1:19530/benchmark [--rows 100000]
+    python benchmarks/scale.py cost [--minutes 2] [--rows 200000] [--address ... --server PID --data FOLDER]
 
 `ray` runs work that sleeps as long as a GPU would compute, so that more workers than cores can be told apart. `milvus`
 makes moments of the published model's size (7 concepts of 256 numbers) in bunches, writes them to both, and asks the
-same 200 questions of each, by one thread and by four.
+same 200 questions of each, by one thread and by four. `cost` gives what an hour of video takes at each station, in
+seconds of a core and in bytes: footage of two sizes is made up, extracted and encoded (parameters are random, which
+costs as much as trained ones); then made-up moments are written into a directory, and into Milvus where an address is
+given, with what the server's process took, what its folder grew by, and what a question costs both sides.
+
+    PYTHONPATH=tests python -m scale.milvus_server FOLDER
+
+starts the server of the package `milvus` and says its address and process.
 """
 
 import argparse
+import json
+import os
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 
 from cfmr.cluster import Row, run_all
@@ -47,18 +58,20 @@ def measure_ray(videos: int, seconds: float) -> None:
     print(f"{videos} videos of {seconds} s each\n")
     print("| workers | in all, s | from the first answer on, s | speed-up of that |")
     print("|--:|--:|--:|--:|")
-    alone = 0.0
+    alone, spent = 0.0, 0.0
     for workers in (1, 2, 3):
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        began, first = time.perf_counter(), 0.0
+        began, first, before = time.perf_counter(), 0.0, time.process_time()
         tasks: list[Row] = [{"name": str(i)} for i in range(videos)]
         for _ in run_all(ray, tasks, Sleeper, (seconds,)):
             first = first or time.perf_counter()
         done = time.perf_counter()
+        spent += time.process_time() - before
         ray.shutdown()
         working = done - first + seconds
         alone = alone or working
         print(f"| {workers} | {done - began:.1f} | {working:.1f} | {alone / working:.2f} |")
+    print(f"\nhanding out and taking back a video: {1000 * spent / 3 / videos:.1f} ms of a core")
 
 
 def made_up(rows: int) -> tuple[Codec, list[VideoRows], np.ndarray]:
@@ -78,26 +91,31 @@ def made_up(rows: int) -> tuple[Codec, list[VideoRows], np.ndarray]:
     return codec, items, codec.expand(asked, codec.scales(asked))
 
 
+def write(place: Path | MilvusAddress, codec: Codec, items: list[VideoRows], queries: np.ndarray) -> None:
+    """An index of all of it."""
+    sample = np.concatenate([codec.expand(i.rows, codec.scales(i.rows)) for i in items[:: max(1, len(items) // 256)]])
+    card = {"readout": "anchors", "fingerprint": f"benchmark {time.time()}", "max_words": 10}
+    with open_writer(place) as writer:
+        writer.expect(lambda: len(items) * ROWS, lambda: sample)
+        writer.set_model(card, codec, lambda _: [])
+        writer.queries = lambda: queries[:100]
+        writer.add(items)
+        writer.commit()
+
+
 def measure_milvus(address: MilvusAddress, rows: int) -> None:
     """Build time, recall, latency and queries per second of both."""
     from cfmr.index.milvus.store import MilvusIndex
 
     codec, items, queries = made_up(rows)
     truth = exact_scores(codec, items, queries)
-    sample = np.concatenate([codec.expand(i.rows, codec.scales(i.rows)) for i in items[:: max(1, len(items) // 256)]])
-    card = {"readout": "anchors", "fingerprint": f"benchmark {time.time()}", "max_words": 10}
     print(f"{len(items) * ROWS:,} moments of {codec.dim} numbers\n")
     print("| | written, s | nprobe, re-ranked | recall@10 | p50, ms | p95, ms | queries/s, 1 thread | 4 threads |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as folder:
         for name, place in (("directory", Path(folder) / "index"), ("Milvus", address)):
             began = time.perf_counter()
-            with open_writer(place) as writer:
-                writer.expect(lambda: rows, lambda: sample)
-                writer.set_model(card, codec, lambda _: [])
-                writer.queries = lambda: queries[:100]
-                writer.add(items)
-                writer.commit()
+            write(place, codec, items, queries)
             written = time.perf_counter() - began
             index: Any = EmbeddedIndex.open(place) if isinstance(place, Path) else MilvusIndex.open(place)
             print(
@@ -133,6 +151,157 @@ def asked(index: Any, queries: np.ndarray, truth: np.ndarray) -> str:
     return " | ".join([f"{recall / 10:.3f}", *(f"{np.percentile(times, p):.1f}" for p in (50, 95)), *rates])
 
 
+# --- what an hour of video costs -------------------------------------------------------------------------------------
+
+HOUR = 3600.0
+SIZES = (((320, 240), 12), ((1280, 720), 25))  # of footage, and its frames a second
+MODELS = {"CFMR": Path("config/charades/i3d.json"), "CFMR-Dense": Path("config/charades/dense.json")}
+
+
+def write_footage(path: Path, size: tuple[int, int], rate: int, seconds: float) -> None:
+    """Blocks that drift over a picture with some grain, as H.264 of ordinary quality."""
+    rng = np.random.default_rng(0)
+    width, height = size
+    blocks = rng.integers(0, 255, (height // 8 + 1, width // 8 + 1, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libx264", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for number in range(int(rate * seconds)):
+            moved = np.roll(blocks, (2 * number, 3 * number), (0, 1))[:height, :width]
+            grain = rng.integers(0, 12, (height, width, 1), np.uint8)
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(moved // 2 + grain)))
+        target.mux(stream.encode(None))
+
+
+def show(station: str, seconds: float, hours: float, produced: float) -> None:
+    """A line: what `hours` of video took."""
+    print(f"| {station} | {seconds / hours:,.1f} | {produced / hours / 1e6:,.1f} |", flush=True)
+
+
+def extracted(minutes: float) -> np.ndarray:
+    """Lines for decoding and extraction; the features (n, dim) of an hour of the last footage, over and over."""
+    from cfmr.extractors import efficientnet_lite0
+    from cfmr.extractors.efficientnet_lite0 import EfficientNetLite0
+    from cfmr.video import Video as VideoFile
+
+    extractor = EfficientNetLite0(threads=1)
+    with tempfile.TemporaryDirectory() as folder:
+        for size, rate in SIZES:
+            name, path = f"{size[0]} x {size[1]}, {rate} frames a second", Path(folder) / f"{size[0]}.mp4"
+            write_footage(path, size, rate, 60 * minutes)
+            hours = 60 * minutes / HOUR
+            began = time.process_time()
+            with VideoFile(path) as video:
+                for _ in video.frames(fps=efficientnet_lite0._FPS):
+                    pass
+            decoded = time.process_time() - began
+            began = time.process_time()
+            found = extractor.extract(path)
+            whole = time.process_time() - began
+            show(f"reading and decoding, {name}", decoded, hours, path.stat().st_size)
+            show("the rest of extraction (EfficientNet-Lite0)", whole - decoded, hours, found.features.nbytes)
+    times = HOUR / found.duration
+    return np.concatenate([found.features] * int(np.ceil(times)))[: round(len(found.features) * times)]
+
+
+def stored(hour: np.ndarray) -> None:
+    """A line for writing an hour's features, as ten videos."""
+    from cfmr.features import FeatureWriter
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "features.hdf5"
+        began = time.process_time()
+        with FeatureWriter(path, {"extractor": "made-up", "version": 1}) as writer:
+            for number, part in enumerate(np.array_split(hour, 10)):
+                writer.add(f"v{number}", part, duration=HOUR / 10)
+        show("writing features", time.process_time() - began, 1, path.stat().st_size)
+
+
+def encoded(hour: np.ndarray) -> int:
+    """Lines for encoding; moments of CFMR in an hour."""
+    from cfmr.backends import load_model
+    from cfmr.backends.pytorch.training import build_model
+    from cfmr.checkpoints import Checkpoint
+    from cfmr.config import parse_config
+    from cfmr.index.build import RowEncoder, Windowing
+    from cfmr.words import Vocabulary, load_word_vectors
+
+    counts = {}
+    for name, path in MODELS.items():
+        value = json.loads(path.read_text())
+        value["dataset"]["frame_dim"] = value["model"]["config"]["frames_input_size"] = hour.shape[1]
+        value["dataset"]["word_dim"] = value["model"]["config"]["words_input_size"] = 50  # of the packaged vectors
+        config = parse_config(value, str(path))
+        vocabulary = Vocabulary.build(["somebody opens the door"], load_word_vectors(), 10)
+        parameters = {k: v.numpy() for k, v in build_model(config, len(vocabulary)).state_dict().items()}
+        model = load_model(Checkpoint(config, vocabulary, parameters, {}))
+        encoder = RowEncoder(model, Windowing(30.0, 37.5))
+        encoder.rows(hour[:60], 30.0)
+        began = time.process_time()
+        rows, _ = encoder.rows(hour, HOUR)
+        counts[name] = len(rows)
+        show(
+            f"encoding, {name}: {len(rows):,} moments of {rows.shape[1]} numbers",
+            time.process_time() - began,
+            1,
+            rows.nbytes,
+        )
+    return counts["CFMR"]
+
+
+class ServerProcess:
+    """What a process of this machine has used so far."""
+
+    def __init__(self, number: int, data: Path) -> None:
+        self._folder, self._data = Path(f"/proc/{number}"), data
+
+    def now(self) -> np.ndarray:
+        """Seconds of a core, bytes in memory, bytes in its folder."""
+        fields = (self._folder / "stat").read_text().rsplit(")", 1)[1].split()
+        seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        held = int((self._folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return np.array([seconds, held, size_of(self._data)])
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def measure_cost(minutes: float, rows: int, address: MilvusAddress | None, server: int | None, data: Path) -> None:
+    """Core seconds and bytes of an hour of video, station by station."""
+    print("| station | seconds of a core | MB |\n|---|--:|--:|")
+    hour = extracted(minutes)
+    stored(hour)
+    moments = encoded(hour)
+    codec, items, queries = made_up(rows)
+    hours = len(items) * ROWS / moments
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "index"
+        began = time.process_time()
+        write(place, codec, items, queries)
+        show("writing the index, a directory", time.process_time() - began, hours, size_of(place))
+    if address is None or server is None:
+        return
+    from cfmr.index.milvus.store import MilvusIndex
+
+    process = ServerProcess(server, data)
+    before, began = process.now(), time.process_time()
+    write(address, codec, items, queries)
+    client, (seconds, held, kept) = time.process_time() - began, process.now() - before
+    show("writing the index, Milvus: this side", client, hours, 0)
+    show("writing the index, Milvus: the server", seconds, hours, kept)
+    per = len(items) * ROWS
+    print(f"\nthe server's memory grew by {held / per:,.0f} bytes a moment, its folder by {kept / per:,.0f}")
+    index = MilvusIndex.open(address)
+    index.top(queries[0], 10)
+    before, began = process.now(), time.process_time()
+    for query in queries:
+        index.top(query, 10)
+    client, seconds = time.process_time() - began, (process.now() - before)[0]
+    print(f"a question: {1000 * client / QUERIES:.1f} ms of a core here, {1000 * seconds / QUERIES:.1f} at the server")
+
+
 def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -143,12 +312,20 @@ def main() -> None:
     milvus = commands.add_parser("milvus")
     milvus.add_argument("--address", required=True)
     milvus.add_argument("--rows", type=int, default=100_000)
+    cost = commands.add_parser("cost")
+    cost.add_argument("--minutes", type=float, default=2.0)
+    cost.add_argument("--rows", type=int, default=200_000)
+    cost.add_argument("--address")
+    cost.add_argument("--server", type=int, help="process of the server")
+    cost.add_argument("--data", type=Path, default=Path(), help="its folder")
     given = parser.parse_args()
+    place = parse_place(given.address) if getattr(given, "address", None) else None
+    assert place is None or isinstance(place, MilvusAddress), "an address is needed"
     if given.command == "ray":
         measure_ray(given.videos, given.seconds)
-    else:
-        place = parse_place(given.address)
-        assert isinstance(place, MilvusAddress), "an address is needed"
+    elif given.command == "cost":
+        measure_cost(given.minutes, given.rows, place, given.server, given.data)
+    elif place is not None:
         measure_milvus(place, given.rows)
 
 

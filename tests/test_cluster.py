@@ -1,8 +1,11 @@
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from cfmr.cluster import connected
+from cfmr import cluster
+from cfmr.cluster import Row, connected, run_all
 from cfmr.errors import InputError
 
 
@@ -19,3 +22,61 @@ def test_an_address_that_is_none_is_refused_before_ray_is_looked_for(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match="not an address; give local, auto or ray://host:port"), connected(address):
         pass
+
+
+class Passes:
+    """Stands in for Ray: what each pass over the list answers, and whether it comes to the end of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *passes: tuple[list[Row], bool]) -> None:
+        self.asked: list[tuple[list[str], bool]] = []
+        self._left = list(passes)
+        monkeypatch.setattr(cluster, "_run_once", self.once)
+
+    def once(self, ray: Any, tasks: list[Row], *rest: Any, alone: bool) -> Iterator[Row]:
+        self.asked.append(([task["name"] for task in tasks], alone))
+        answers, whole = self._left.pop(0) if self._left else ([], False)
+        yield from answers
+        if whole:
+            yield cluster._END
+
+
+def answered(*names: str, failed: str = "") -> list[Row]:
+    return [{"name": name, "failed": failed, "hopeless": ""} for name in names]
+
+
+def run(*names: str) -> dict[str, str | None]:
+    found = list(run_all(None, [{"name": name} for name in names], object, ()))
+    assert len(found) == len(names)
+    return {name: None if answer is None else answer["failed"] for answer, name in found}
+
+
+def test_machines_that_die_one_after_the_other_do_not_end_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = Passes(monkeypatch, *[(answered(name), False) for name in "abcde"], (answered("f"), True))
+    assert run(*"abcdef") == dict.fromkeys("abcdef", "")
+    assert [len(names) for names, _ in passes.asked] == [6, 5, 4, 3, 2, 1]
+    assert not any(alone for _, alone in passes.asked)
+
+
+def test_what_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = Passes(monkeypatch, (answered("a"), True), (answered("b"), False))
+    assert run("a", "b", "deadly") == {"a": "", "b": "", "deadly": None}
+    rest = ["deadly"], True
+    assert passes.asked == [(["a", "b", "deadly"], False), (["b", "deadly"], True), rest, rest]
+
+
+def test_what_fails_is_tried_three_times_and_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = answered("broken", failed="no video")
+    passes = Passes(monkeypatch, *[(broken + answered("a") * (n == 0), True) for n in range(9)])
+    assert run("a", "broken") == {"a": "", "broken": "no video"}
+    assert len(passes.asked) == cluster.TRIES
+
+
+def test_an_answer_that_comes_twice_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    Passes(monkeypatch, (answered("a", "a"), False), (answered("b", "a"), True))
+    assert run("a", "b") == {"a": "", "b": ""}
+
+
+def test_what_no_further_try_can_change_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    Passes(monkeypatch, ([{"name": "a", "failed": "", "hopeless": "host: no weights"}], True))
+    with pytest.raises(InputError, match="host: no weights"):
+        run("a")

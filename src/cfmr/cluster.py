@@ -22,6 +22,7 @@ TRIES = 3  # times that a task is done before it is given up
 RETRIES = 2  # that Ray makes of a task whose worker died, within a try
 
 Row = dict[str, Any]  # what Ray Data moves: texts, numbers and bytes
+_END: Row = {}  # comes after the answers of a pass that went through the whole list
 
 
 @contextlib.contextmanager
@@ -127,16 +128,20 @@ def run_all(
     """
     waiting = {task["name"]: task for task in tasks}
     failed: dict[str, Row] = {}
-    for attempt in range(TRIES):
-        if not waiting:
-            return
-        for answer in _run_once(ray, list(waiting.values()), worker, arguments, gpus, alone=attempt > 0):
-            if answer["hopeless"]:
+    tries = 0
+    while waiting and tries < TRIES:
+        before, whole = len(waiting), False
+        for answer in _run_once(ray, list(waiting.values()), worker, arguments, gpus, alone=tries > 0):
+            if answer == _END:
+                whole = True
+            elif answer["hopeless"]:
                 raise InputError(answer["hopeless"])
-            if answer["failed"] and attempt + 1 < TRIES:
+            elif answer["failed"] and tries + 1 < TRIES:
                 failed[answer["name"]] = answer
             elif waiting.pop(answer["name"], None) is not None:
                 yield answer, answer["name"]
+        if whole or len(waiting) == before:  # one that a dead machine broke off says nothing of what is left
+            tries += 1
     for name in waiting:
         yield failed.get(name), name
 
@@ -144,7 +149,7 @@ def run_all(
 def _run_once(
     ray: Any, tasks: list[Row], worker: type, arguments: Sequence[Any], gpus: int, alone: bool
 ) -> Iterator[Row]:
-    """One pass. What dies with its worker every time is missing from the answers.
+    """One pass. What dies with its worker every time is missing from the answers; `_END` follows on the last.
 
     `alone`: a process is given one task at a time, so that one that kills it takes no other with it.
     """
@@ -172,8 +177,9 @@ def _run_once(
         )
     try:
         yield from rows.iter_rows()
-    except ray.exceptions.RayError:  # what a dead machine held is lost: it comes again in the next try
+    except ray.exceptions.RayError:  # what a dead machine held is lost: it comes again in the next pass
         return
+    yield _END
 
 
 class Pass:

@@ -1,8 +1,12 @@
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from cfmr.cli import main
 from cfmr.errors import InputError
 from cfmr.extractors.places import extract_places
 from cfmr.extractors.remote import fetched, list_sources
@@ -57,3 +61,49 @@ def test_without_pyarrow_the_user_is_told_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(InputError, match=r"s3://bucket: needs pyarrow; pip install 'cfmr\[ray\]'"):
         list_sources(["s3://bucket"])
+
+
+class Closed(BaseHTTPRequestHandler):
+    """A bucket that lets nobody in."""
+
+    def answer(self) -> None:
+        self.send_response(403)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_HEAD = answer  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a folder in it; on this machine."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "unknown")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Closed)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"s3://bucket/videos?region=here&scheme=http&endpoint_override=127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_bucket_without_permission_is_one_line(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow")
+    out = tmp_path / "f.hdf5"
+    monkeypatch.setattr("sys.argv", ["cfmr", "extract", bucket, "--out", str(out), "--ray", "local"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"cfmr: {bucket}: no permission to have it listed; are these the right credentials?")
+    with (
+        pytest.raises(InputError, match=r"a\.mp4.*: no permission to have it read"),
+        fetched(bucket.replace("videos", "videos/a.mp4")),
+    ):
+        pass

@@ -1,4 +1,9 @@
-"""A real Milvus server for tests: the one of the `milvus` wheel, in a process that can be killed and started again."""
+"""A real Milvus server for tests: the one of the `milvus` wheel, in a process that can be killed and started again.
+
+    PYTHONPATH=tests python -m scale.milvus_server FOLDER
+
+runs one until it is interrupted, and prints its address and process.
+"""
 
 import contextlib
 import os
@@ -48,7 +53,7 @@ class Server:
         configuration.set("common.session.ttl", 5)  # seconds after which a part that was killed counts as gone
         configuration.resolve()  # writes it
         milvus._initialize_data_files(str(folder))
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
@@ -65,17 +70,33 @@ class Server:
         }
         command = [str(self.folder / "bin" / "milvus"), "run", "standalone"]
         with open(self.folder / "logs" / "out.log", "ab") as log:
-            self._process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + STARTING
         while not _is_well(f"http://127.0.0.1:{self._ports['webservice_port']}/healthz"):
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError(f"the Milvus server did not start (is another running?); see {self.folder}/logs")
             time.sleep(0.2)
         time.sleep(1)  # it says so a little too early
 
     def kill(self) -> None:
-        """As when the machine loses its power."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(30)
+        """As when the machine loses its power. Another thread may start it again meanwhile."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait(30)
+
+
+if __name__ == "__main__":
+    import sys
+
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True)
+    server = Server(folder)
+    server.start()
+    assert server.process is not None
+    print(server.address, server.process.pid, flush=True)  # noqa: T201
+    try:
+        server.process.wait()
+    finally:
+        server.kill()

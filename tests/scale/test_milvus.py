@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cfmr.cli import main
 from cfmr.errors import InputError
 from cfmr.features import FeatureWriter
 from cfmr.index.address import parse_place
@@ -158,7 +159,7 @@ def test_videos_are_added_replaced_and_taken_out(milvus: Server, tmp_path: Path)
 
 
 def test_what_is_asked_wrongly_is_told_as_for_a_directory(
-    milvus: Server, made: Searchable, filled: str, tmp_path: Path
+    milvus: Server, made: Searchable, dense: Searchable, filled: str, tmp_path: Path
 ) -> None:
     address = filled
     retriever = MomentRetriever.load(address)
@@ -171,8 +172,11 @@ def test_what_is_asked_wrongly_is_told_as_for_a_directory(
     with pytest.raises(InputError, match="--engine exact: an index in Milvus is searched by ivf"):
         fill(made, address, engine="exact")
     other = Searchable(made.world, save_checkpoint(made.world, tmp_path / "other", seed=1), made.index)
-    with pytest.raises(InputError, match=r"another model \(CFMR, [0-9a-f]+; the checkpoint is [0-9a-f]+\).*--rebuild"):
+    with pytest.raises(InputError, match=r"another model \(CFMR of \d+ .*; the checkpoint is CFMR of \d+ .*--rebuild"):
         fill(other, address)
+    match = r"another model \(CFMR of \d+ numbers, \w+; the checkpoint is CFMR-Dense of \d+ numbers, \w+\)"
+    with pytest.raises(InputError, match=match):
+        fill(dense, address)
     with pytest.raises(InputError, match=r"/nothing: no index here \(the server has .*filled.*build one with"):
         MomentRetriever.load(f"{milvus.address}/nothing")
     with pytest.raises(InputError, match="/nothing: no index here"):
@@ -180,7 +184,7 @@ def test_what_is_asked_wrongly_is_told_as_for_a_directory(
     server = connection(address)
     foreign = server.library.MilvusClient(server.address.uri)
     foreign.create_collection("foreign", dimension=4)
-    with pytest.raises(InputError, match="/foreign: this collection is no index of cfmr"):
+    with pytest.raises(InputError, match="/foreign: this collection is no index of cfmr but holds other vectors of 4 "):
         MomentRetriever.load(f"{milvus.address}/foreign")
     with pytest.raises(InputError, match="/foreign: this collection is no index of cfmr"):
         fill(made, f"{milvus.address}/foreign")
@@ -191,10 +195,19 @@ def test_what_is_asked_wrongly_is_told_as_for_a_directory(
         writer.add([VideoRows(Video("wide", 4.0, 4), np.ones((4, 5), np.float32), np.ones((4, 2)))])
 
 
-def test_where_nobody_answers_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nobody_answers_one_line_says_so(
+    made: Searchable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("cfmr.index.milvus.connection.PATIENCE", 0.5)
-    with pytest.raises(InputError, match=r"no Milvus server answers at 127.0.0.1:1 \(tried for 0 s\); is it running"):
-        MomentRetriever.load("milvus://127.0.0.1:1/videos")
+    address = "milvus://127.0.0.1:1/videos"
+    fill_it = ["index", "--checkpoint", str(made.checkpoint), "--features", str(made.world.features), "--out", address]
+    for arguments in (["search", "the dog", "--index", address], fill_it):
+        monkeypatch.setattr("sys.argv", ["cfmr", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert line.startswith(f"cfmr: {address}: no Milvus server answers at 127.0.0.1:1 (tried for 0 s); is it")
 
 
 def test_the_commands_take_an_address(made: Searchable, filled: str) -> None:

@@ -2,7 +2,7 @@
 
 The processes send features back and this one writes them, video by video, as `extract_all` does: so no machine of the
 cluster needs to share a disk with another, a worker that dies leaves nothing half written, and a video is written once
-whatever is repeated. An hour of video is 18 MB of features (EfficientNet-Lite0).
+whatever is repeated. An hour of video is 67 MB of features (EfficientNet-Lite0).
 """
 
 import inspect

@@ -90,8 +90,7 @@ def _list_remote(address: str) -> list[Source]:
         else:
             entries, base = system.get_file_info(fs.FileSelector(root, recursive=True)), root
     except OSError as error:
-        told = " ".join(str(error).split())[:200]
-        raise InputError(f"{address}: cannot be listed ({told})") from error
+        raise _refused(address, "listed", error) from error
     files = {PurePosixPath(_inside(e.path, base)): e for e in entries if e.type == fs.FileType.File}
     names = [path for path in sorted(files) if _is_video(path)] if info.type != fs.FileType.File else list(files)
     if not names:
@@ -104,6 +103,13 @@ def _list_remote(address: str) -> list[Source]:
         video = str(path.with_suffix("") if alone else path)
         sources.append(Source(video, where, int(entry.size or 0), f"{entry.size}-{entry.mtime_ns}"))
     return sources
+
+
+def _refused(address: str, what: str, error: OSError) -> InputError:
+    told = " ".join(str(error).split())[:200]
+    if isinstance(error, PermissionError) or "ACCESS_DENIED" in told:
+        return InputError(f"{address}: no permission to have it {what}; are these the right credentials? ({told})")
+    return InputError(f"{address}: cannot be {what} ({told})")
 
 
 def _inside(path: str, base: str) -> str:
@@ -137,5 +143,5 @@ def fetched(where: str) -> Iterator[Path]:
             with system.open_input_stream(path) as source, open(copy, "wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
         except OSError as error:
-            raise InputError(f"{where}: cannot be read ({' '.join(str(error).split())[:200]})") from error
+            raise _refused(where, "read", error) from error
         yield copy

@@ -363,9 +363,10 @@ class IndexBuild:
         card = writer.card
         if card and not rebuild:
             if card["fingerprint"] != self.fingerprint:
+                codec, own = self._card()
                 raise InputError(
-                    f"{out}: this index was made with another model ({card['name']}, {card['fingerprint']}; "
-                    f"the checkpoint is {self.fingerprint}); choose another --out, or replace it with --rebuild"
+                    f"{out}: this index was made with another model ({_named(card, card['dim'])}; "
+                    f"the checkpoint is {_named(own, codec.dim)}); choose another --out, or replace it with --rebuild"
                 )
             return False
         codec, card = self._card()
@@ -476,6 +477,10 @@ class IndexBuild:
         encoder = VideoEncoder(self.sources, self.encoder)
         for name in names:
             yield name, encoder.encode(name, known.get(name, ""))
+
+
+def _named(card: Mapping[str, Any], dim: int) -> str:
+    return f"{card['name']} of {dim} numbers, {card['fingerprint']}"
 
 
 def made_up_sentences(words: Sequence[str], max_words: int, count: int = SENTENCES) -> list[str]:

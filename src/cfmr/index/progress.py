@@ -4,9 +4,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from cfmr.index.build import Progress as Told
+
+
+class Rate(ProgressColumn):
+    """How many are done in an hour, as of late."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{3600 * task.speed:,.0f} an hour" if task.speed and task.total else "")
 
 
 @contextmanager
@@ -16,6 +33,7 @@ def shown() -> Iterator[Told]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        Rate(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

@@ -295,7 +295,11 @@ def find_generation(connection: Connection) -> Generation | None:
         return None
     told = layout.read_description(str(found.get("description", "")))
     if told is None:
-        raise InputError(f"{address}: this collection is no index of cfmr; choose another name")
+        dims = [field["params"]["dim"] for field in found.get("fields", ()) if "dim" in field.get("params", {})]
+        of = f" of {dims[0]} numbers" if dims else ""
+        raise InputError(
+            f"{address}: this collection is no index of cfmr but holds other vectors{of}; choose another name"
+        )
     if told["version"] > layout.VERSION:
         raise InputError(f"{address}: written by a newer cfmr (index format {told['version']}); update cfmr")
     return Generation(str(told["moments"]))
