@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cfmr import cluster
-from cfmr.cluster import Row, connected, run_all
+from cfmr.cluster import JOINING, Row, _join, connected, run_all
 from cfmr.errors import InputError
 
 
@@ -80,3 +80,28 @@ def test_what_no_further_try_can_change_ends_the_job(monkeypatch: pytest.MonkeyP
     Passes(monkeypatch, ([{"name": "a", "failed": "", "hopeless": "host: no weights"}], True))
     with pytest.raises(InputError, match="host: no weights"):
         run("a")
+
+
+class Heads:
+    """A cluster whose head does not let in whoever comes, the first so many times."""
+
+    def __init__(self, turned_away: int) -> None:
+        self.turned_away, self.asked = turned_away, 0
+
+    def init(self, **options: object) -> None:
+        self.asked += 1
+        if self.asked <= self.turned_away:
+            raise ConnectionAbortedError("Initialization failure from server:")
+
+
+def test_a_head_whose_process_died_is_asked_again() -> None:
+    heads = Heads(JOINING - 1)
+    _join(heads, "ray://head:10001")
+    assert heads.asked == JOINING
+
+
+def test_a_head_that_never_lets_in_is_asked_so_often_and_no_more() -> None:
+    heads = Heads(100)
+    with pytest.raises(ConnectionAbortedError):
+        _join(heads, "ray://head:10001")
+    assert heads.asked == JOINING

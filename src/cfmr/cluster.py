@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from cfmr.errors import InputError
 
 CONNECTING = 10.0  # seconds
+JOINING = 3  # times that a cluster is asked to be let in
 TRIES = 3  # times that a task is done before it is given up
 RETRIES = 2  # that Ray makes of a task whose worker died, within a try
 
@@ -51,7 +52,7 @@ def connected(address: str) -> Iterator[Any]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+                _join(ray, address)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             told = str(error).strip().split("\n")[0][:200]
             raise InputError(f"--ray {address}: no cluster answers there ({told})") from error
@@ -61,6 +62,18 @@ def connected(address: str) -> Iterator[Any]:
     finally:
         if ours:
             ray.shutdown()
+
+
+def _join(ray: Any, address: str) -> None:
+    """Connect. The process that a head starts for whoever comes by `ray://` dies now and then as it is forked (Ray's
+    issue 63202, one in fifteen), and Ray says so after half a minute; the next one knows nothing of it."""
+    for left in reversed(range(JOINING)):
+        try:
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+            return
+        except ConnectionAbortedError:
+            if not left:
+                raise
 
 
 def _check_reachable(address: str) -> None:
