@@ -1,11 +1,13 @@
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from cfmr import cluster
-from cfmr.cluster import JOINING, Row, _join, connected, run_all
+from cfmr.cluster import JOINING, Row, _join, check_nodes, connected, run_all
 from cfmr.errors import InputError
 
 
@@ -105,3 +107,82 @@ def test_a_head_that_never_lets_in_is_asked_so_often_and_no_more() -> None:
     with pytest.raises(ConnectionAbortedError):
         _join(heads, "ray://head:10001")
     assert heads.asked == JOINING
+
+
+class Machines:
+    """Stands in for Ray: machines, and what each answers to the question which version it has.
+
+    A text is what it says, an exception what Ray raises; a machine in `dying` is listed the first time only.
+    """
+
+    class exceptions:  # noqa: N801 - as Ray names its module
+        class RayError(Exception): ...
+
+        class TaskUnschedulableError(RayError): ...
+
+    def __init__(self, answers: dict[str, str | Exception], dying: tuple[str, ...] = ()) -> None:
+        self.answers, self.dying, self.listed = answers, dying, 0
+
+    def nodes(self) -> list[dict[str, Any]]:
+        self.listed += 1
+        gone = self.dying if self.listed > 1 else ()
+        return [{"NodeID": name, "NodeManagerAddress": name, "Alive": name not in gone} for name in self.answers]
+
+    def remote(self, **options: object) -> Any:
+        return lambda task: Question()
+
+    def get(self, answer: str, timeout: float) -> str:
+        found = self.answers[answer]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+class Question:
+    """A task; what it gives back is the name of the machine it was sent to."""
+
+    def options(self, scheduling_strategy: str) -> "Question":
+        self.place = scheduling_strategy
+        return self
+
+    def remote(self, package: str) -> str:
+        return self.place
+
+
+@pytest.fixture
+def asked_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ray", "ray.util", "ray.util.scheduling_strategies"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules[name].NodeAffinitySchedulingStrategy = lambda name, soft: name  # type: ignore[attr-defined]
+
+
+HERE = version("cfmr")
+
+
+@pytest.mark.usefixtures("asked_by_name")
+@pytest.mark.parametrize(
+    "machines",
+    [
+        Machines({"head": HERE, "gone": Machines.exceptions.TaskUnschedulableError("doesn't exist any more")}),
+        Machines({"head": HERE, "gone": Machines.exceptions.RayError("its worker died")}, dying=("gone",)),
+        Machines({"head": HERE, "gone": TimeoutError()}, dying=("gone",)),
+    ],
+    ids=["left before the question", "died over it", "died in silence"],
+)
+def test_a_machine_that_has_just_died_is_passed_over(machines: Machines) -> None:
+    check_nodes(machines, "auto", "cfmr")
+
+
+@pytest.mark.usefixtures("asked_by_name")
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("", "two cannot import cfmr; install the same there"),
+        ("0.0.1", f"two has cfmr 0.0.1, this machine {HERE}; install the same there"),
+        (Machines.exceptions.RayError("broken"), r"two does not answer \(broken\)"),
+        (TimeoutError("late"), r"two does not answer \(late\)"),
+    ],
+)
+def test_a_machine_that_cannot_work_is_named(answer: str | Exception, told: str) -> None:
+    with pytest.raises(InputError, match=f"--ray auto: {told}"):
+        check_nodes(Machines({"head": HERE, "two": answer}), "auto", "cfmr")

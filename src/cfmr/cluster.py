@@ -90,6 +90,8 @@ def _check_reachable(address: str) -> None:
 def check_nodes(ray: Any, address: str, package: str) -> None:
     """Make sure that every machine has this version of a package.
 
+    A machine that died is listed for some seconds more; one that has left by the time it is asked is passed over.
+
     Raises:
         InputError: names the machine and what it has.
     """
@@ -113,12 +115,18 @@ def check_nodes(ray: Any, address: str, package: str) -> None:
         try:
             found = ray.get(answer, timeout=120)
         except (ray.exceptions.RayError, TimeoutError) as error:
+            if isinstance(error, ray.exceptions.TaskUnschedulableError) or not _is_alive(ray, node["NodeID"]):
+                continue
             raise InputError(f"--ray {address}: {node['NodeManagerAddress']} does not answer ({error})") from error
         if found != here:
             has = f"has cfmr {found}, this machine {here}" if found else "cannot import cfmr"
             raise InputError(
                 f"--ray {address}: {node['NodeManagerAddress']} {has}; install the same there, with the same extras"
             )
+
+
+def _is_alive(ray: Any, identity: str) -> bool:
+    return any(node["NodeID"] == identity and node["Alive"] for node in ray.nodes())
 
 
 def run_all(

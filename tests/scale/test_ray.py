@@ -35,7 +35,7 @@ class Nodes:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        node = {"num_cpus": 1, "object_store_memory": 100 << 20}
+        self.node = node = {"num_cpus": 1, "object_store_memory": 100 << 20}
         (self.port,) = free_ports(1)
         head = {**node, "include_dashboard": False, "ray_client_server_port": self.port}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
@@ -45,6 +45,11 @@ class Nodes:
     def kill_one(self) -> None:
         """Without a farewell, as a machine that loses its power."""
         self.cluster.remove_node(self.others.pop(), allow_graceful=False)
+
+    def lose_one(self) -> None:
+        """One that came and is gone a moment later."""
+        self.others.append(self.cluster.add_node(**self.node))
+        self.kill_one()
 
     def stop(self) -> None:
         ray.shutdown()
@@ -200,6 +205,11 @@ def test_an_index_that_a_cluster_encodes_is_the_same(nodes: Nodes, made: Searcha
 def test_a_cluster_without_the_package_is_named(nodes: Nodes) -> None:
     with pytest.raises(InputError, match=r"--ray auto: .* cannot import cfmr; install the same there"):
         check_nodes(ray, "auto", "a_package_that_is_not_there")
+
+
+def test_a_machine_that_has_just_died_stops_nobody(nodes: Nodes) -> None:
+    nodes.lose_one()
+    check_nodes(ray, "auto", "cfmr")
 
 
 def test_an_extractor_that_lacks_something_there_ends_the_job(nodes: Nodes, tmp_path: Path) -> None:
