@@ -206,7 +206,8 @@ def ablations(bench: Bench) -> dict[str, Callable[[], dict[str, Any]]]:
 
     seed = SEEDS[0]
     mean_share = bench.config(bench.place.dense).loss.mean_share
-    none_of_it = {"own_words": 1, "mean_share": 0.0, "noise": 1000.0, "smoothing": 0.0}
+    no_words = {"own_words": 1, "seen_words": 0}
+    none_of_it = {**no_words, "mean_share": 0.0, "noise": 1000.0, "smoothing": 0.0}
 
     def alone(**keys: Any) -> Callable[[], dict[str, Any]]:
         def measure() -> dict[str, Any]:
@@ -217,11 +218,13 @@ def ablations(bench: Bench) -> dict[str, Callable[[], dict[str, Any]]]:
 
     tried = bench.config(bench.place.dense)
     return {
-        "all but the words' own looks": lambda: bench.dense(seed, own_words=1),
+        "all but the words that are seen": lambda: bench.dense(seed, seen_words=0),
+        "all but these and the words' own looks": lambda: bench.dense(seed, **no_words),
         "all but whitening within videos": lambda: bench.dense(seed, noise=1000.0),
         "all but the video's mean in the target": lambda: bench.dense(seed, mean_share=0.0),
         "all but the video's part of the score": without(dense, "VIDEO_SHARE", 0.0),
         "all but one scale for all videos": without(dense.Dense, "on_one_scale", unscaled),
+        "all but the ceiling of what is seen": without(dense, "CEILING", 1e9),
         "all but smoothing": lambda: bench.dense(seed, smoothing=0.0),
         "all but answers of any width": without(curves, "_standing_out", lambda curve: iter(())),
         "all but 256 numbers a clip: 64": lambda: bench.dense(seed, hidden_size=64),
@@ -233,6 +236,9 @@ def ablations(bench: Bench) -> dict[str, Callable[[], dict[str, Any]]]:
         "a bell twice as wide": lambda: bench.dense(seed, bell_seconds=tried.loss.bell_seconds * 2),
         "none of it": alone(),
         "only the words' own looks": alone(own_words=tried.model.config.own_words),
+        "only these and the words that are seen": alone(
+            own_words=tried.model.config.own_words, seen_words=tried.model.config.seen_words
+        ),
         "only whitening within videos": alone(noise=tried.loss.noise),
         "only smoothing": alone(smoothing=tried.model.config.smoothing),
     }

@@ -62,6 +62,7 @@ def dense_config(world: World) -> dict[str, Any]:
             "words_input_size": value["dataset"]["word_dim"],
             "hidden_size": 16,
             "own_words": 20,
+            "seen_words": 10,
             "smoothing": 1.0,
             "floor": 0.3,
         },

@@ -157,10 +157,17 @@ class DenseSizes(Section):
 
     frames_input_size: Positive
     words_input_size: Positive
-    hidden_size: Annotated[int, Field(gt=1)]  # numbers of a vector
+    hidden_size: Annotated[int, Field(gt=1)]  # numbers of a vector, without those of the seen words
     own_words: Positive  # the commonest words, which have a look of their own
+    seen_words: Annotated[int, Field(ge=0)]  # those of them that are looked for one by one, a number each
     smoothing: NotNegative  # standard deviation in clips
     floor: Annotated[float, Field(ge=0, le=1)]  # quantile of a relevance curve that counts as nothing
+
+    @model_validator(mode="after")
+    def _seen_are_known(self) -> "DenseSizes":
+        if self.seen_words > self.own_words:
+            raise ValueError(f"seen_words {self.seen_words} is more than own_words {self.own_words}")
+        return self
 
 
 class DenseModel(Section):

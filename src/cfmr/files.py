@@ -3,12 +3,19 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cfmr.errors import InputError
+
+_NPY_HEADER = re.compile(
+    r"\{'descr': '([<>|=][biuf]\d+)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \}\s*"
+)
 
 
 def _cannot_write(path: Path, error: OSError) -> InputError:
@@ -114,6 +121,26 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write JSON beside and rename."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def map_npy(path: Path) -> Any:
+    """Map a .npy file of numbers into memory, to be read only; an `np.memmap`.
+
+    numpy's reader has Python parse the header, and Python 3.11 may fail at that when another thread is parsing, too
+    ("AST constructor recursion depth mismatch"): two threads could not open files.
+
+    Raises:
+        ValueError: the file is no such array, or not all of it is there.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        version = np.lib.format.read_magic(file)
+        length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+        found = _NPY_HEADER.fullmatch(file.read(length).decode("latin-1"))
+        if found is None:
+            raise ValueError("it is no array of numbers")
+        shape = tuple(int(part) for part in found[3].split(",") if part.strip())
+        return np.memmap(path, found[1], "r", file.tell(), shape, "F" if found[2] == "True" else "C")
 
 
 def cache_folder() -> Path:

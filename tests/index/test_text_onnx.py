@@ -106,8 +106,11 @@ def test_same_first_counts_sentences() -> None:
 @given(seed=st.integers(0, 2**20), count=st.integers(1, 25))
 def test_the_graph_of_the_dense_model_is_that_model(tmp_path_factory, seed: int, count: int) -> None:
     torch.manual_seed(seed)
-    sizes = DenseSizes(frames_input_size=6, words_input_size=10, hidden_size=8, own_words=7, smoothing=1, floor=0.2)
-    model = Dense(sizes, 40).eval()
+    own = {"own_words": 7, "seen_words": 5}
+    model = Dense(
+        DenseSizes(frames_input_size=6, words_input_size=10, hidden_size=8, smoothing=1, floor=0.2, **own), 40
+    )
+    model.eval()
     for parameter in model.parameters():
         parameter.data += 0.5 * torch.randn_like(parameter)
     model.words += torch.nn.functional.normalize(torch.randn_like(model.words), dim=1)

@@ -10,7 +10,6 @@ import io
 import itertools
 import json
 import os
-import re
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.errors import InputError
+from cfmr.files import map_npy
 
 CHUNK = 1 << 22  # bytes read or written at a time
-_HEADER = re.compile(r"\{'descr': '([^']+)', 'fortran_order': False, 'shape': \(([\d, ]*)\), \}\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +99,14 @@ def write_array(path: Path, blocks: Iterable[NDArray[Any]], rows: int) -> FileRe
 def map_array(path: Path) -> Any:
     """Map a .npy file of an index into memory, to be read only; an `np.memmap`.
 
-    numpy's reader has Python parse the header, and Python 3.11 may fail at that when another thread is parsing, too
-    ("AST constructor recursion depth mismatch"): two threads could not open indices.
-
     Raises:
         InputError: the file is no array.
         FileNotFoundError: it is gone.
     """
-    with open(path, "rb") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
-            found = _HEADER.fullmatch(file.read(length).decode("latin-1"))
-        except ValueError as error:
-            raise damaged(path, str(error)) from error
-        if found is None:
-            raise damaged(path, "it is no array that an index has")
-        shape = tuple(int(part) for part in found[2].split(",") if part.strip())
-        return np.memmap(path, found[1], "r", file.tell(), shape)
+    try:
+        return map_npy(path)
+    except ValueError as error:
+        raise damaged(path, str(error)) from error
 
 
 def read_array(path: Path) -> Any:

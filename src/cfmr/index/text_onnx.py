@@ -112,7 +112,7 @@ def _layer(graph: Graph, x: str, layer: Parameters, heads: int, only_last: bool)
 
 
 def dense_text(parameters: Parameters) -> onnx.ModelProto:
-    """The text encoder of CFMR-Dense: words (1, n, word_dim) -> query (d + 1); see `Dense.encode_text`."""
+    """The text encoder of CFMR-Dense: words (1, n, word_dim) -> query (d + S + 1); see `Dense.encode_text`."""
     graph = Graph()
     weight, known = parameters["word_fc.weight"], parameters["words"]
     length = graph.op("ReduceL2", INPUT, axes=[-1], keepdims=1)
@@ -124,9 +124,12 @@ def dense_text(parameters: Parameters) -> onnx.ModelProto:
     root = graph.op("Sqrt", graph.op("Cast", count, to=int(onnx.TensorProto.FLOAT)))
     summed = graph.op("ReduceSum", described, graph.constant(np.array([1], np.int64)), keepdims=0)
     both = np.concatenate([weight, parameters["own_fc.weight"]], axis=1)
-    query = graph.linear(graph.op("Div", summed, root), both, parameters["word_fc.bias"])
-    query = graph.op("Concat", query, graph.constant(np.ones((1, 1), np.float32)), axis=1)
-    return finished(graph, query, weight.shape[1], len(weight) + 1)
+    mean = graph.op("Div", summed, root)
+    query = graph.linear(mean, both, parameters["word_fc.bias"])
+    words, seen = weight.shape[1], parameters["looks"].shape[1]
+    named = graph.op("Div", graph.slice(mean, 1, words, words + seen), graph.constant(np.array(OWN_SHARE, np.float32)))
+    query = graph.op("Concat", query, named, graph.constant(np.ones((1, 1), np.float32)), axis=1)
+    return finished(graph, query, words, len(weight) + seen + 1)
 
 
 def finished(graph: Graph, result: str, word_dim: int, dim: int) -> onnx.ModelProto:

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from cfmr.annotations import load_annotations
@@ -24,7 +26,7 @@ torch = pytest.importorskip("torch")
 from cfmr.backends.pytorch import dense, training  # noqa: E402
 
 QUIET = Console(file=open(os.devnull, "w"))  # noqa: SIM115
-SIZES = {"hidden_size": 9, "own_words": 12, "smoothing": 1.0, "floor": 0.2}
+SIZES = {"hidden_size": 9, "own_words": 12, "seen_words": 10, "smoothing": 1.0, "floor": 0.2}
 
 
 @pytest.fixture
@@ -125,7 +127,7 @@ def test_a_checkpoint_gives_the_vectors_it_was_saved_with(dense_world: World) ->
     model = fitted(dense_world)
     features = FeatureStore(dense_world.features).read("v00")
     vectors, spans = model.video_vectors(features)
-    assert vectors.shape == (len(features), SIZES["hidden_size"])
+    assert vectors.shape == (len(features), SIZES["hidden_size"] + SIZES["seen_words"])
     assert (spans[0, 0], spans[-1, 1]) == (0, 1)
     again, _ = load_model(Checkpoint.load(dense_world.root / "run/checkpoint")).video_vectors(features)
     np.testing.assert_array_equal(vectors, again)
@@ -156,8 +158,9 @@ def test_windows_of_a_video_are_joined_on_one_scale(dense_world: World) -> None:
     halves = np.concatenate([model.clip_vectors(half)[0] for half in np.split(features, 2)])
     joined = model.joined(halves, features)
     np.testing.assert_allclose(joined[:, -1], joined[0, -1])
-    apart = (joined[1:, :-1] - joined[0, :-1]) / (halves[1:] - halves[0])
-    np.testing.assert_allclose(apart, apart[0, 0], rtol=1e-3)
+    apart = halves - halves[0]
+    scale = (joined[1, 0] - joined[0, 0]) / apart[1, 0]
+    np.testing.assert_allclose(joined[:, :-1] - joined[0, :-1], scale * apart, atol=1e-3)
 
 
 def test_longer_videos_than_trained_on_are_pooled(dense_world: World) -> None:
@@ -198,6 +201,63 @@ def test_the_graph_of_the_text_encoder_gives_the_model_s_vectors(dense_world: Wo
         words = np.random.default_rng(count).standard_normal((1, count, 8)).astype(np.float32)
         expected = model.text_vectors(words, np.array([count]))[0]
         np.testing.assert_allclose(session.run(None, {"words": words})[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-2, 2, width=32), min_size=5, max_size=5), st.floats(0.5, 20, width=32))
+def test_words_with_nothing_in_common_are_seen_as_far_as_they_show(shares: list[float], size: float) -> None:
+    """Looks at right angles have a closed form: what shows of each, less the penalty, up to the ceiling."""
+    looks = size * torch.eye(5, 8)
+    found = dense.seen(torch.tensor([shares]) @ looks, looks, torch.tensor(size**2))
+    expected = (torch.tensor(shares) - dense.SPARSITY).clamp(0, dense.CEILING)
+    torch.testing.assert_close(found[0], expected, atol=1e-4, rtol=0)
+
+
+def test_few_words_explain_what_is_seen() -> None:
+    torch.manual_seed(0)
+    looks = torch.nn.functional.normalize(torch.randn(60, 40), dim=1)
+    steepness = torch.linalg.matrix_norm(looks, 2) ** 2
+    found = dense.seen((looks[7] + looks[31])[None], looks, steepness)[0]
+    assert found[[7, 31]].tolist() == pytest.approx([dense.CEILING] * 2)
+    assert (looks @ (looks[7] + looks[31]) > dense.CEILING).sum() > 10, "by themselves many words fit a little"
+    others = torch.cat([found[:7], found[8:31], found[32:]])
+    assert others.mean() < 0.02
+
+
+def test_places_without_a_word_are_never_seen() -> None:
+    looks = torch.tensor([[3.0, 0.0], [0.0, 0.0]])
+    found = dense.seen(torch.tensor([[3.0, 3.0]]), looks, torch.tensor(9.0))
+    assert found[0].tolist() == pytest.approx([dense.CEILING, 0.0])
+    assert not dense.seen(torch.ones(4, 2), torch.zeros(3, 2), torch.tensor(0.0)).any()
+
+
+def test_a_clip_shows_the_words_that_are_said_of_it(dense_world: World) -> None:
+    model, data = fitted(dense_world), clip_set(dense_world)
+    said, unsaid = [], []
+    for row, video in enumerate(data.videos):
+        place = min(int(data.glances[row] * len(data.clips[video])), len(data.clips[video]) - 1)
+        shown = model.encode_clips(model.tensor(data.clips[video]))[place, -SIZES["seen_words"] :]
+        words, lengths = data.words(row, row + 1)
+        here = model.encode_text(model.tensor(words), model.tensor(lengths))[0, -SIZES["seen_words"] :] > 0.5 / 3
+        said += shown[here].tolist()
+        unsaid += shown[~here].tolist()
+    assert np.mean(said) > 2 * np.mean(unsaid)
+
+
+def test_it_learns_without_words_that_are_seen_too(dense_world: World) -> None:
+    value = json.loads(dense_world.config.read_text())
+    value["model"]["config"]["seen_words"] = 0
+    dense_world.config.write_text(json.dumps(value))
+    figures = run(dense_world, "run")
+    assert figures["test"]["R@1,IoU=0.5"] > figures["best_constant"]["R@1,IoU=0.5"] + 20
+
+
+def test_more_words_to_be_seen_than_are_known_are_refused(dense_world: World) -> None:
+    value = json.loads(dense_world.config.read_text())
+    value["model"]["config"]["seen_words"] = 13
+    dense_world.config.write_text(json.dumps(value))
+    with pytest.raises(InputError, match="seen_words 13 is more than own_words 12"):
+        load_config(dense_world.config)
 
 
 def test_words_of_their_own_are_the_commonest(dense_world: World) -> None:

@@ -1,6 +1,7 @@
 """CFMR-Dense: every clip is compared with the sentence, and moments are read off the curve (Method, CFMR-Dense).
 
-Shapes: n clips of a video, B sentences, W words, N rows of training, d what a sentence is compared in.
+Shapes: n clips of a video, B sentences, W words, N rows of training, d directions that a sentence is compared in, S
+words that are looked for one by one, D = d + S.
 """
 
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ Matrix = NDArray[np.float64]
 ROWS = 256  # sentences described at a time
 USUAL_SHARE = 0.05  # of the square of the usual spread of scores, in that of a video's own
 SPREAD_POWER = 3  # deviations are raised to it: where a few sentences stand out far, the spread is larger
+SEEN_SHARE = 0.5  # of the spread of scores by directions, in that of scores by words that are seen
+SPARSITY = 0.03  # of a word's full look that it costs to say that a word is seen
+CEILING = 0.15  # of a word's full look: it is seen, and what is above says no more
+ROUNDS = 15  # of the search for the words that are seen
+CALIBRATED = 128  # training videos on which both kinds of scores are measured
 BANK = 512  # training sentences that say what a video scores by chance
 VIDEO_SHARE = 2.0  # of what the video shows on the whole, beside what its clips show
 BETWEEN = 0.5  # share of the mean variance added to every direction between videos, of which there are few
@@ -37,12 +43,16 @@ class Dense(nn.Module):
     """A vector for every clip, a vector for the sentence; their inner products are the relevance curve.
 
     A clip's vector has two parts: what sets the clip apart from its own video, smoothed over time, and what sets the
-    video apart from others. The first finds the moment, the second the video. A video's vectors are then scaled and
-    shifted, by one number each, so that sentences taken at random reach 0 on average with a spread of 1.
+    video apart from others. The first finds the moment, the second the video. Either is given in d directions, and once
+    more as the words that are seen. A video's vectors are then scaled and shifted, by one number each, so that
+    sentences taken at random reach 0 on average with a spread of 1.
     """
 
     centre: Tensor
     words: Tensor
+    looks: Tensor
+    steepness: Tensor
+    seen_scale: Tensor
     bank: Tensor
     spread: Tensor
 
@@ -50,13 +60,18 @@ class Dense(nn.Module):
         super().__init__()
         self.sizes, self.max_num_frames = sizes, max_num_frames
         self.readout = curve_readout(sizes.floor)
-        width = sizes.hidden_size - 1  # the last number of a vector is the video's shift
+        width = sizes.hidden_size - 1  # one number of a vector is the video's shift
         self.register_buffer("centre", torch.zeros(sizes.frames_input_size))
         self.register_buffer("words", torch.zeros(sizes.own_words, sizes.words_input_size))
-        self.register_buffer("bank", torch.zeros(BANK, width))
+        # of clips apart from their video, and of videos
+        self.register_buffer("looks", torch.zeros(2, sizes.seen_words, width))
+        self.register_buffer("steepness", torch.zeros(2))
+        self.register_buffer("seen_scale", torch.zeros(2))
+        self.register_buffer("bank", torch.zeros(BANK, width + sizes.seen_words))
         self.register_buffer("spread", torch.zeros(()))
         self.local_fc = nn.Linear(sizes.frames_input_size, width, bias=False)
         self.video_fc = nn.Linear(sizes.frames_input_size, width, bias=False)
+        self.whole_fc = nn.Linear(sizes.frames_input_size, width, bias=False)
         self.word_fc = nn.Linear(sizes.words_input_size, width)
         self.own_fc = nn.Linear(sizes.own_words, width, bias=False)
 
@@ -65,20 +80,23 @@ class Dense(nn.Module):
         return cls(config.model.config, config.dataset.max_num_frames)
 
     def encode_clips(self, features: Tensor) -> Tensor:
-        """Features (n, frame_dim) of a video, or of a window of it -> what sets its clips apart (n, d)."""
-        return smooth(self.local_fc(features - features.mean(0)), self.sizes.smoothing)
+        """Features (n, frame_dim) of a video, or of a window of it -> what sets its clips apart (n, D)."""
+        apart = smooth(self.local_fc(features - features.mean(0)), self.sizes.smoothing)
+        words = smooth(seen(apart, self.looks[0], self.steepness[0]), self.sizes.smoothing)
+        return torch.cat([apart, self.seen_scale[0] * words], dim=1)
 
     def encode_whole(self, mean: Tensor) -> Tensor:
-        """Mean (frame_dim,) of a video's features -> what sets the video apart (d,)."""
-        whole: Tensor = self.video_fc(mean - self.centre)
-        return whole
+        """Mean (frame_dim,) of a video's features -> what sets the video apart (D,)."""
+        apart = mean - self.centre
+        words = seen(self.whole_fc(apart)[None], self.looks[1], self.steepness[1])[0]
+        return torch.cat([self.video_fc(apart), self.seen_scale[1] * words])
 
     def reached(self, clips: Tensor) -> Tensor:
-        """Clips' vectors (n, d) -> what each of the bank's sentences reaches among them (BANK,)."""
+        """Clips' vectors (n, D) -> what each of the bank's sentences reaches among them (BANK,)."""
         return (clips @ self.bank.T).amax(0)
 
     def on_one_scale(self, clips: Tensor) -> Tensor:
-        """All vectors (n, d) of one video -> (n, d + 1), to be compared with those of other videos.
+        """All vectors (n, D) of one video -> (n, D + 1), to be compared with those of other videos.
 
         A video in which no sentence stands out is not blown up to the full: its spread is mixed with the usual one.
         """
@@ -104,10 +122,14 @@ class Dense(nn.Module):
         root = lengths[:, None].sqrt()
         return (kept * unit).sum(1) / root, (kept * own).sum(1) / root
 
+    def encode_described(self, unit: Tensor, own: Tensor) -> Tensor:
+        """What `describe` gives of sentences -> (B, D)."""
+        named = own[:, : self.sizes.seen_words] / OWN_SHARE
+        return torch.cat([self.word_fc(unit) + self.own_fc(own), named], dim=1)
+
     def encode_text(self, words: Tensor, lengths: Tensor) -> Tensor:
-        """Word vectors (B, W, word_dim) and lengths (B,) -> (B, d)."""
-        unit, own = self.describe(words, lengths)
-        return self.word_fc(unit) + self.own_fc(own)
+        """Word vectors (B, W, word_dim) and lengths (B,) -> (B, D)."""
+        return self.encode_described(*self.describe(words, lengths))
 
     def tensor(self, array: NDArray[Any]) -> Tensor:
         """The array on the model's device."""
@@ -121,7 +143,7 @@ class Dense(nn.Module):
             features: (n, frame_dim).
 
         Returns:
-            vectors (m, d) and spans (m, 2) of the clips as fractions; m is n, or `max_num_frames` if that is less.
+            vectors (m, D) and spans (m, 2) of the clips as fractions; m is n, or `max_num_frames` if that is less.
         """
         if len(features) > self.max_num_frames:
             features = pool_clips(features, self.max_num_frames)
@@ -135,23 +157,23 @@ class Dense(nn.Module):
         """What is indexed of a video.
 
         Args:
-            vectors: (n, d), those of all its windows.
+            vectors: (n, D), those of all its windows.
             features: of the whole video, (m, frame_dim).
 
         Returns:
-            (n, d + 1).
+            (n, D + 1).
         """
         whole = self.encode_whole(self.tensor(features.mean(0, dtype=np.float64).astype(np.float32)))
         return self.on_one_scale(self.tensor(vectors) + whole).cpu().numpy()
 
     def video_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
-        """Features (n, frame_dim) of a video -> vectors (m, d + 1) and spans (m, 2), as `clip_vectors`."""
+        """Features (n, frame_dim) of a video -> vectors (m, D + 1) and spans (m, 2), as `clip_vectors`."""
         vectors, spans = self.clip_vectors(features)
         return self.joined(vectors, features), spans
 
     @torch.inference_mode()
     def text_vectors(self, words: Array, lengths: NDArray[np.int64]) -> Array:
-        """Word vectors (B, W, word_dim) and numbers of words (B,) -> (B, d + 1); the last number is 1."""
+        """Word vectors (B, W, word_dim) and numbers of words (B,) -> (B, D + 1); the last number is 1."""
         vectors = self.encode_text(self.tensor(words), self.tensor(lengths))
         return F.pad(vectors, (0, 1), value=1.0).cpu().numpy()
 
@@ -159,6 +181,36 @@ class Dense(nn.Module):
 def spread_of(values: Tensor) -> Tensor:
     """How far values (n,) lie from their mean, as the cube root of the mean cube of the distances."""
     return (values - values.mean()).abs().pow(SPREAD_POWER).mean().pow(1 / SPREAD_POWER)
+
+
+def seen(shown: Tensor, looks: Tensor, steepness: Tensor) -> Tensor:
+    """How plainly each word is seen, by the few words that together explain what is shown.
+
+    Non-negative sparse coding: the weights a >= 0 that make |x - a L|^2 / 2 + penalty sum(a) least, found by FISTA
+    (Beck and Teboulle 2009). A word that is seen more plainly than another says no more than that it is there, so
+    weights count up to a ceiling.
+
+    Args:
+        shown: (n, d), x.
+        looks: (S, d), L: what each word looks like, in the same directions; rows of zeros are no words.
+        steepness: the largest eigenvalue of L^T L, which bounds the steps that lead downhill; 0 where nothing is known.
+
+    Returns:
+        (n, S), 0 to `CEILING`.
+    """
+    if not steepness > 0:
+        return shown.new_zeros(len(shown), len(looks))
+    lengths = looks.square().sum(1)
+    pull = shown @ looks.T - SPARSITY * lengths[lengths > 0].mean()
+    step = 1 / steepness
+    held = ahead = torch.zeros_like(pull)
+    pace = 1.0
+    for _ in range(ROUNDS):
+        moved = F.relu(ahead + step * (pull - (ahead @ looks) @ looks.T))
+        faster = (1 + (1 + 4 * pace * pace) ** 0.5) / 2
+        ahead = moved + (pace - 1) / faster * (moved - held)
+        held, pace = moved, faster
+    return held.clamp(max=CEILING)
 
 
 def smooth(values: Tensor, std: float) -> Tensor:
@@ -263,6 +315,11 @@ class Fit:
             parts.append(torch.cat(model.describe(model.tensor(words), model.tensor(lengths)), dim=1).cpu().numpy())
         return np.concatenate(parts)
 
+    def _parts(self, described: Matrix) -> tuple[Tensor, Tensor]:
+        """Described sentences (n, inputs) as the two parts that `describe` gives."""
+        both = self.model.tensor(described.astype(np.float32))
+        return both[:, : self.unit_width], both[:, self.unit_width :]
+
     def run(self, targets: list[Matrix]) -> float:
         """Fit the model to weights over the clips of each row's video, and say what share of the looks is explained.
 
@@ -290,32 +347,68 @@ class Fit:
         return np.asarray(looks / self.statistics.scale)
 
     def _set(self, weight: Matrix, mean: Matrix, predicted: Matrix) -> None:
-        """Parameters from a regression's weights (inputs, D); only the d directions that sentences differ in count."""
+        """Parameters from a regression's weights (inputs, D)."""
         model, statistics = self.model, self.statistics
-        factor = np.linalg.cholesky(np.linalg.inv(statistics.within))
-        seen = predicted @ factor
-        _, directions = np.linalg.eigh(seen.T @ seen)
-        width = model.sizes.hidden_size - 1
-        chosen = np.zeros((width, len(factor)))
-        count = min(width, len(factor))
-        chosen[:count] = directions[:, ::-1][:, :count].T
+        factor, chosen = self._directions(predicted, statistics.within)
         down = chosen @ factor.T  # d, D: clip and prediction are both mapped by it
         across = VIDEO_SHARE * np.linalg.solve(statistics.between, np.linalg.solve(factor.T, chosen.T)).T
+        between, apart = self._directions(predicted, statistics.between)
+        whole = apart @ between.T
         said = weight @ down.T  # inputs, d
+        words = self._alone() @ weight  # S, D
+        looks = np.stack([words @ down.T, words @ whole.T])
         values = {
             model.local_fc.weight: down / statistics.scale,
             model.video_fc.weight: across / statistics.scale,
+            model.whole_fc.weight: whole / statistics.scale,
             model.word_fc.weight: said[: self.unit_width].T,
             model.word_fc.bias: -mean @ said,
             model.own_fc.weight: said[self.unit_width :].T,
-            model.bank: ((self.described - mean) @ said)[self.bank[:BANK]],
+            model.looks: looks,
+            model.steepness: np.linalg.norm(looks, 2, axis=(1, 2)) ** 2 if looks.size else np.zeros(2),
         }
         with torch.no_grad():
             for parameter, value in values.items():
                 parameter.copy_(torch.from_numpy(np.asarray(value, np.float32)))
+            model.bank.copy_(model.encode_described(*self._parts(self.described[self.bank[:BANK]])))
             some = [model.tensor(clips.astype(np.float32)) for clips in self.data.clips[:BANK]]
+            self._calibrate(some[:CALIBRATED])
             reached = [model.reached(model.encode_clips(clips) + model.encode_whole(clips.mean(0))) for clips in some]
             model.spread.copy_(torch.stack([spread_of(best) for best in reached]).mean())
+
+    def _directions(self, predicted: Matrix, covariance: Matrix) -> tuple[Matrix, Matrix]:
+        """A map (D, D) that makes a covariance the identity, and the d directions (d, D) after it in which sentences
+        differ most."""
+        factor = np.linalg.cholesky(np.linalg.inv(covariance))
+        stretched = predicted @ factor
+        _, directions = np.linalg.eigh(stretched.T @ stretched)
+        width = self.model.sizes.hidden_size - 1
+        chosen = np.zeros((width, len(factor)))
+        count = min(width, len(factor))
+        chosen[:count] = directions[:, ::-1][:, :count].T
+        return factor, chosen
+
+    @torch.inference_mode()
+    def _alone(self) -> Matrix:
+        """What the regression sees of sentences of one word, for the words that are looked for (S, inputs)."""
+        model = self.model
+        words = model.words[: model.sizes.seen_words]
+        described = torch.cat(model.describe(words[:, None], torch.ones(len(words))), dim=1)
+        return np.asarray(described.cpu().numpy() * words.any(1).cpu().numpy()[:, None], np.float64)
+
+    def _calibrate(self, videos: list[Tensor]) -> None:
+        """Give what is seen its share in the scores of sentences, of clips and of whole videos."""
+        model = self.model
+        model.seen_scale.fill_(1)
+        clips = torch.cat([model.encode_clips(clips) for clips in videos])
+        whole = torch.stack([model.encode_whole(clips.mean(0)) for clips in videos])
+        widths = [model.sizes.hidden_size - 1, model.sizes.seen_words]
+        for place, vectors in enumerate((clips, whole)):
+            spreads = [
+                (part @ bank.T).std(correction=0)
+                for part, bank in zip(vectors.split(widths, 1), model.bank.split(widths, 1), strict=True)
+            ]
+            model.seen_scale[place] = SEEN_SHARE * spreads[0] / spreads[1] if spreads[1] > 0 else 0.0
 
     def bells(self) -> list[Matrix]:
         """The first pass's weights: bells around the glances."""
@@ -329,8 +422,7 @@ class Fit:
     def readings(self) -> list[Matrix]:
         """A later pass's weights: in part the stretch that the model itself reads off around the glance."""
         model, data = self.model, self.data
-        described = model.tensor(self.described.astype(np.float32)).split([self.unit_width, model.sizes.own_words], 1)
-        said = model.word_fc(described[0]) + model.own_fc(described[1])
+        said = model.encode_described(*self._parts(self.described))
         encoded = [model.encode_clips(model.tensor(video.astype(np.float32))) for video in data.clips]
         weights = []
         for row, weight in enumerate(self.bells()):
