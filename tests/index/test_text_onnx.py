@@ -113,6 +113,7 @@ def test_the_graph_of_the_dense_model_is_that_model(tmp_path_factory, seed: int,
     model.eval()
     for parameter in model.parameters():
         parameter.data += 0.5 * torch.randn_like(parameter)
+    model.named_scale.fill_(1.7)
     model.words += torch.nn.functional.normalize(torch.randn_like(model.words), dim=1)
     path = tmp_path_factory.mktemp("dense") / "text.onnx"
     onnx.save(dense_text({k: v.numpy() for k, v in model.state_dict().items()}), path)

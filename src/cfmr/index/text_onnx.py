@@ -127,7 +127,7 @@ def dense_text(parameters: Parameters) -> onnx.ModelProto:
     mean = graph.op("Div", summed, root)
     query = graph.linear(mean, both, parameters["word_fc.bias"])
     words, seen = weight.shape[1], parameters["looks"].shape[1]
-    named = graph.op("Div", graph.slice(mean, 1, words, words + seen), graph.constant(np.array(OWN_SHARE, np.float32)))
+    named = graph.op("Mul", graph.slice(mean, 1, words, words + seen), graph.constant(parameters["named_scale"]))
     query = graph.op("Concat", query, named, graph.constant(np.ones((1, 1), np.float32)), axis=1)
     return finished(graph, query, words, len(weight) + seen + 1)
 

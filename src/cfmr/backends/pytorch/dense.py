@@ -53,6 +53,7 @@ class Dense(nn.Module):
     looks: Tensor
     steepness: Tensor
     seen_scale: Tensor
+    named_scale: Tensor
     bank: Tensor
     spread: Tensor
 
@@ -67,6 +68,7 @@ class Dense(nn.Module):
         self.register_buffer("looks", torch.zeros(2, sizes.seen_words, width))
         self.register_buffer("steepness", torch.zeros(2))
         self.register_buffer("seen_scale", torch.zeros(2))
+        self.register_buffer("named_scale", torch.ones(()))
         self.register_buffer("bank", torch.zeros(BANK, width + sizes.seen_words))
         self.register_buffer("spread", torch.zeros(()))
         self.local_fc = nn.Linear(sizes.frames_input_size, width, bias=False)
@@ -124,7 +126,7 @@ class Dense(nn.Module):
 
     def encode_described(self, unit: Tensor, own: Tensor) -> Tensor:
         """What `describe` gives of sentences -> (B, D)."""
-        named = own[:, : self.sizes.seen_words] / OWN_SHARE
+        named = self.named_scale * own[:, : self.sizes.seen_words]
         return torch.cat([self.word_fc(unit) + self.own_fc(own), named], dim=1)
 
     def encode_text(self, words: Tensor, lengths: Tensor) -> Tensor:
@@ -370,11 +372,18 @@ class Fit:
         with torch.no_grad():
             for parameter, value in values.items():
                 parameter.copy_(torch.from_numpy(np.asarray(value, np.float32)))
-            model.bank.copy_(model.encode_described(*self._parts(self.described[self.bank[:BANK]])))
             some = [model.tensor(clips.astype(np.float32)) for clips in self.data.clips[:BANK]]
             self._calibrate(some[:CALIBRATED])
+            length = self._bank().square().sum(1).mean().sqrt().clamp(min=LEAST)
+            for parameter in (model.word_fc.weight, model.word_fc.bias, model.own_fc.weight, model.named_scale):
+                parameter /= length  # sentences are about as long as 1, whatever features are measured in
+            model.bank.copy_(self._bank())
             reached = [model.reached(model.encode_clips(clips) + model.encode_whole(clips.mean(0))) for clips in some]
             model.spread.copy_(torch.stack([spread_of(best) for best in reached]).mean())
+
+    def _bank(self) -> Tensor:
+        """The bank's sentences as vectors (BANK, D)."""
+        return self.model.encode_described(*self._parts(self.described[self.bank[:BANK]]))
 
     def _directions(self, predicted: Matrix, covariance: Matrix) -> tuple[Matrix, Matrix]:
         """A map (D, D) that makes a covariance the identity, and the d directions (d, D) after it in which sentences
@@ -397,18 +406,31 @@ class Fit:
         return np.asarray(described.cpu().numpy() * words.any(1).cpu().numpy()[:, None], np.float64)
 
     def _calibrate(self, videos: list[Tensor]) -> None:
-        """Give what is seen its share in the scores of sentences, of clips and of whole videos."""
+        """Give what is seen its share in the scores of sentences, of clips and of whole videos.
+
+        A score is a product, so that its two sides may be scaled at will. What is seen gets the same weight in both,
+        beside the directions: an index that keeps the strongest directions of the one side then keeps the other's, too.
+        """
         model = self.model
         model.seen_scale.fill_(1)
-        clips = torch.cat([model.encode_clips(clips) for clips in videos])
-        whole = torch.stack([model.encode_whole(clips.mean(0)) for clips in videos])
-        widths = [model.sizes.hidden_size - 1, model.sizes.seen_words]
-        for place, vectors in enumerate((clips, whole)):
-            spreads = [
-                (part @ bank.T).std(correction=0)
-                for part, bank in zip(vectors.split(widths, 1), model.bank.split(widths, 1), strict=True)
-            ]
-            model.seen_scale[place] = SEEN_SHARE * spreads[0] / spreads[1] if spreads[1] > 0 else 0.0
+        model.named_scale.fill_(1)
+        bank = self._halves(self._bank())
+        clips = self._halves(torch.cat([model.encode_clips(clips) for clips in videos]))
+        whole = self._halves(torch.stack([model.encode_whole(clips.mean(0)) for clips in videos]))
+        for place, shown in enumerate((clips, whole)):
+            by_directions, by_words = (
+                (part @ said.T).std(correction=0) for part, said in zip(shown, bank, strict=True)
+            )
+            model.seen_scale[place] = SEEN_SHARE * by_directions / by_words if by_words > 0 else 0.0
+        ratio = model.seen_scale[0] * clips[1].norm() / clips[0].norm() * bank[0].norm() / bank[1].norm()
+        if ratio.isfinite() and ratio > 0:
+            model.named_scale.copy_(ratio.sqrt())
+            model.seen_scale /= model.named_scale
+
+    def _halves(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors (n, D) as directions (n, d) and words (n, S)."""
+        width = self.model.sizes.hidden_size - 1
+        return vectors[:, :width], vectors[:, width:]
 
     def bells(self) -> list[Matrix]:
         """The first pass's weights: bells around the glances."""
