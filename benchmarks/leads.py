@@ -10,6 +10,7 @@ benchmark's: the features are simulated.
 """
 
 import argparse
+import json
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -38,6 +39,7 @@ from cfmr.runs import RunDirectory, build_vocabulary, load_data
 
 SHOWN = ("R@1,IoU=0.5", "R@1,IoU=0.7", "R@1,mIoU", "R@5,IoU=0.5", "R@5,IoU=0.7")
 VIDEOS = ("video R@1", "video R@10", "one scale: video R@1", "one scale: video R@10")
+LAST = ("R@1,IoU=0.5", "R@1,mIoU")  # shown of the last epoch too, which nobody chose
 BANK = 512  # training sentences that put the scores of all videos on one scale
 SPREAD_FLOOR = 0.05  # share of the usual spread that is added to a video's own, as in CFMR-Dense
 
@@ -314,7 +316,7 @@ class Leads:
             shutil.copytree(half, run)  # up to there nothing differs
         lead = kind(self.config(**kind.keys), run, self.seed)
         figures = lead.run(Console())
-        result = self.measure(lead.cfmr) | {"epoch": figures["epoch"]}
+        result = self.measure(lead.cfmr) | {"epoch": figures["epoch"]} | of_last(lead.lines[-1]["test"])
         if kind is MoreScales:
             published_grid = ("guass_center_num", "guass_width_num", "width_thresh")
             sizes = self.config().model.config
@@ -324,10 +326,12 @@ class Leads:
 
     def published(self) -> dict[str, Any]:
         """The baseline, read from its run."""
-        checkpoint = Checkpoint.load(self.bench.work / f"{self.bench.place.name}-published-{self.seed}/checkpoint")
+        run = self.bench.work / f"{self.bench.place.name}-published-{self.seed}"
+        checkpoint = Checkpoint.load(run / "checkpoint")
+        last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
         model = training.restore(checkpoint)
         assert isinstance(model, CFMR)
-        return self.measure(model) | {"epoch": checkpoint.state["epoch"]}
+        return self.measure(model) | {"epoch": checkpoint.state["epoch"]} | of_last(last["test"])
 
     def averaged(self, kind: str) -> dict[str, Any]:
         """Averages over the weights of `again`; which is chosen as the epoch is, by mIoU on the test file."""
@@ -340,7 +344,7 @@ class Leads:
             figures = evaluate(model, self.bench.test, self.encode(model))
             if not best or figures["R@1,mIoU"] > best["R@1,mIoU"]:
                 best = figures | {"epoch": last}
-        return best | self.measure(self.loaded(run, best["epoch"], kind))
+        return best | of_last(figures) | self.measure(self.loaded(run, best["epoch"], kind))
 
     def loaded(self, run: Path, last: int, kind: str) -> CFMR:
         files = [Again.moving(run, last)]
@@ -376,6 +380,11 @@ class Leads:
         return evaluate(model, self.bench.test, encoded) | found
 
 
+def of_last(figures: dict[str, float]) -> dict[str, float]:
+    """Some figures of the last epoch, under names of their own."""
+    return {f"last epoch: {key}": figures[key] for key in LAST}
+
+
 def measures(leads: Leads) -> dict[str, tuple[str, Callable[[], dict[str, Any]]]]:
     """Every row of the table: what it is called, and how it is measured."""
     trained = {name: (label, partial(leads.trained, name)) for name, (label, _) in TRAINED.items()}
@@ -400,7 +409,7 @@ def main() -> None:
     rows = measures(Leads(bench, options.seed))
     if unknown := set(options.lead or ()) - set(rows):
         parser.error(f"--lead {' '.join(sorted(unknown))}: known are {' '.join(rows)}")
-    keys = (*SHOWN, *VIDEOS, "epoch")
+    keys = (*SHOWN, *VIDEOS, "epoch", *(f"last epoch: {key}" for key in LAST))
     print(head(f"seed {options.seed}", keys))
     for name in options.lead or rows:
         label, measure = rows[name]
