@@ -280,7 +280,7 @@ class SelfTraining(Lead):
 
 
 TRAINED: dict[str, tuple[str, type[Lead]]] = {
-    "again": ("unchanged, from the weights all below start from", Again),
+    "again": ("unchanged, from the weights that all below start from", Again),
     "self_training": ("glances moved to the middle of its own answers, from epoch 5", SelfTraining),
     "token": ("a learned token in the video's last slot", LearnedToken),
     "both_ways": ("attention in both directions", BothWays),
@@ -391,8 +391,8 @@ def measures(leads: Leads) -> dict[str, tuple[str, Callable[[], dict[str, Any]]]
     return {
         "published": ("published model, the run of `accuracy.py`", leads.published),
         "again": trained.pop("again"),
-        "average": ("moving average of the weights, 0.99 a step", partial(leads.averaged, "moving")),
-        "mean": ("mean of three epochs' weights", partial(leads.averaged, "mean")),
+        "average": ("moving average of its weights, 0.99 a step", partial(leads.averaged, "moving")),
+        "mean": ("mean of its weights of three epochs, that one the last", partial(leads.averaged, "mean")),
         **trained,
     }
 
