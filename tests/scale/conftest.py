@@ -8,7 +8,7 @@ from .milvus_server import Server
 
 # A node that has not come after 30 s counts as failed; on a busy machine it has been seen to take 20. Ray reads this as
 # it is imported.
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "60")
 
 
 @pytest.fixture(scope="module")

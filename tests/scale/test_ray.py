@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +29,41 @@ EXTRACTOR = "efficientnet-lite0"
 TESTS = Path(__file__).resolve().parents[1]
 
 
+STARTS = 3  # of a node; now and then Ray waits for one of which it has started nothing
+
+
+def started(start: Callable[[], Any]) -> Any:
+    """What `start` gives, tried a few times."""
+    for left in reversed(range(STARTS)):
+        try:
+            return start()
+        except Exception as error:  # Ray raises no narrower one
+            if not left or "timed out during startup" not in str(error):
+                raise
+    raise AssertionError("a start either succeeds or raises")
+
+
 class Nodes:
     """A cluster of a head and two more nodes of one core each."""
 
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        self.node = node = {"num_cpus": 1, "object_store_memory": 100 << 20}
+        self.node = {"num_cpus": 1, "object_store_memory": 100 << 20}
         (self.port,) = free_ports(1)
-        head = {**node, "include_dashboard": False, "ray_client_server_port": self.port}
-        self.cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.others = [self.cluster.add_node(**node) for _ in range(2)]
-        ray.init(address=self.cluster.address, log_to_driver=False, logging_level="ERROR")
+        head = {**self.node, "include_dashboard": False, "ray_client_server_port": self.port}
+        self.cluster = started(lambda: Cluster(initialize_head=True, head_node_args=head))
+        self.others: list[Any] = []
+        try:
+            self.add_one()
+            self.add_one()
+            ray.init(address=self.cluster.address, log_to_driver=False, logging_level="ERROR")
+        except BaseException:
+            self.stop()
+            raise
+
+    def add_one(self) -> None:
+        self.others.append(started(lambda: self.cluster.add_node(**self.node)))
 
     def kill_one(self) -> None:
         """Without a farewell, as a machine that loses its power."""
@@ -48,7 +71,7 @@ class Nodes:
 
     def lose_one(self) -> None:
         """One that came and is gone a moment later."""
-        self.others.append(self.cluster.add_node(**self.node))
+        self.add_one()
         self.kill_one()
 
     def stop(self) -> None:
