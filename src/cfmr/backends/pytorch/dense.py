@@ -402,7 +402,7 @@ class Fit:
         """What the regression sees of sentences of one word, for the words that are looked for (S, inputs)."""
         model = self.model
         words = model.words[: model.sizes.seen_words]
-        described = torch.cat(model.describe(words[:, None], torch.ones(len(words))), dim=1)
+        described = torch.cat(model.describe(words[:, None], words.new_ones(len(words))), dim=1)
         return np.asarray(described.cpu().numpy() * words.any(1).cpu().numpy()[:, None], np.float64)
 
     def _calibrate(self, videos: list[Tensor]) -> None:
