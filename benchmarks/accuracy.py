@@ -150,9 +150,8 @@ class Bench:
     def _videos(self, encoded: Any) -> dict[str, float]:
         names = list(encoded.videos)
         best = np.stack([(encoded.videos[name][0] @ encoded.sentences.T).max(0) for name in names], axis=1)
-        own = best[np.arange(len(best)), [names.index(row.video) for row in self.test]]
-        rank = (best > own[:, None]).sum(1)
-        return {f"video R@{n}": round(100 * float((rank < n).mean()), 2) for n in (1, 10)}
+        own = [names.index(row.video) for row in self.test]
+        return video_recall(best, own)
 
     def published(self, seed: int) -> dict[str, float]:
         """Train the published model; the epoch is the best on the test file, which favours it."""
@@ -166,6 +165,12 @@ class Bench:
         resume = run if (run / "last").exists() else None
         figures = training.train(config, run, resume=resume, seed=seed, select="test")
         return dict(figures["test"] | _of_all_videos(figures["corpus"]))
+
+
+def video_recall(scores: np.ndarray, own: list[int]) -> dict[str, float]:
+    """How often, in percent, the right video comes first and among ten, of scores (N, V) and the right ones (N,)."""
+    rank = (scores > scores[np.arange(len(own)), own][:, None]).sum(1)
+    return {f"video R@{n}": round(100 * float((rank < n).mean()), 2) for n in (1, 10)}
 
 
 def _of_all_videos(figures: dict[str, float]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accuracy import PLACES, PUBLISHED_EPOCHS, Bench, head, patched, row
+from accuracy import PLACES, PUBLISHED_EPOCHS, Bench, head, patched, row, video_recall
 from rich.console import Console
 from rich.progress import Progress
 from safetensors.numpy import load_file, save_file
@@ -29,6 +29,7 @@ from torch import Tensor
 from cfmr.anchors import anchor_weights
 from cfmr.backends.pytorch import model as published
 from cfmr.backends.pytorch import training
+from cfmr.backends.pytorch.dense import BANK, SPREAD_POWER, USUAL_SHARE
 from cfmr.backends.pytorch.losses import Criterion, Losses
 from cfmr.backends.pytorch.model import CFMR, Outputs, Packing, TextEncoder, VideoEncoder, sinusoids
 from cfmr.batches import Batch
@@ -40,8 +41,6 @@ from cfmr.runs import RunDirectory, build_vocabulary, load_data
 SHOWN = ("R@1,IoU=0.5", "R@1,IoU=0.7", "R@1,mIoU", "R@5,IoU=0.5", "R@5,IoU=0.7")
 VIDEOS = ("video R@1", "video R@10", "one scale: video R@1", "one scale: video R@10")
 LAST = ("R@1,IoU=0.5", "R@1,mIoU")  # shown of the last epoch too, which nobody chose
-BANK = 512  # training sentences that put the scores of all videos on one scale
-SPREAD_FLOOR = 0.05  # share of the usual spread that is added to a video's own, as in CFMR-Dense
 
 
 class Lead(training.CFMRTrainer):
@@ -76,6 +75,18 @@ class LearnedToken(Lead):
     model_class = WithToken
 
 
+class OtherEncoders(CFMR):
+    """Encoders of other classes, which have the same parameters."""
+
+    video_class: type[VideoEncoder]
+    text_class: type[TextEncoder]
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.vid_encoder = self.video_class(self.sizes.Transformers, self.sizes.num_concept)
+        self.txt_encoder = self.text_class(self.sizes.Transformers, self.sizes.num_concept)
+
+
 class VideoBothWays(VideoEncoder):
     def _encode(self, *args: Any) -> Tensor:
         with patched(published, "causal_bias", lambda length, device: torch.zeros(length, length, device=device)):
@@ -88,13 +99,10 @@ class TextBothWays(TextEncoder):
             return super().forward(words, packing)
 
 
-class LooksBothWays(CFMR):
+class LooksBothWays(OtherEncoders):
     """Every position of a video and of a sentence sees all others. The reconstructor still predicts the next word."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.vid_encoder = VideoBothWays(self.sizes.Transformers, self.sizes.num_concept)
-        self.txt_encoder = TextBothWays(self.sizes.Transformers, self.sizes.num_concept)
+    video_class, text_class = VideoBothWays, TextBothWays
 
 
 class BothWays(Lead):
@@ -112,13 +120,10 @@ class TextWithPositions(TextEncoder):
         return super().forward(words + packing.pack(table.expand(len(packing.lengths), -1, -1)), packing)
 
 
-class KnowsPositions(CFMR):
+class KnowsPositions(OtherEncoders):
     """The reconstructor's sinusoids are added to what either encoder reads."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.vid_encoder = VideoWithPositions(self.sizes.Transformers, self.sizes.num_concept)
-        self.txt_encoder = TextWithPositions(self.sizes.Transformers, self.sizes.num_concept)
+    video_class, text_class = VideoWithPositions, TextWithPositions
 
 
 class Positions(Lead):
@@ -371,12 +376,10 @@ class Leads:
             for asked in (encoded.sentences, bank)
         )
         own = [list(encoded.videos).index(annotation.video) for annotation in self.bench.test]
-        spread = (np.abs(others - others.mean(0)) ** 3).mean(0) ** (1 / 3)
-        level = (scores - others.mean(0)) / np.sqrt(spread**2 + SPREAD_FLOOR * (spread**2).mean())
-        found = {}
-        for prefix, values in (("", scores), ("one scale: ", level)):
-            rank = (values > values[np.arange(len(own)), own][:, None]).sum(1)
-            found |= {f"{prefix}video R@{n}": round(100 * float((rank < n).mean()), 2) for n in (1, 10)}
+        spread = (np.abs(others - others.mean(0)) ** SPREAD_POWER).mean(0) ** (1 / SPREAD_POWER)
+        level = (scores - others.mean(0)) / np.sqrt(spread**2 + USUAL_SHARE * (spread**2).mean())
+        as_is, on_one_scale = video_recall(scores, own), video_recall(level, own)
+        found = as_is | {f"one scale: {key}": value for key, value in on_one_scale.items()}
         return evaluate(model, self.bench.test, encoded) | found
 
 

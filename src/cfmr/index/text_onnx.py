@@ -124,10 +124,10 @@ def dense_text(parameters: Parameters) -> onnx.ModelProto:
     root = graph.op("Sqrt", graph.op("Cast", count, to=int(onnx.TensorProto.FLOAT)))
     summed = graph.op("ReduceSum", described, graph.constant(np.array([1], np.int64)), keepdims=0)
     both = np.concatenate([weight, parameters["own_fc.weight"]], axis=1)
-    mean = graph.op("Div", summed, root)
-    query = graph.linear(mean, both, parameters["word_fc.bias"])
+    sentence = graph.op("Div", summed, root)
+    query = graph.linear(sentence, both, parameters["word_fc.bias"])
     words, seen = weight.shape[1], parameters["looks"].shape[1]
-    named = graph.op("Mul", graph.slice(mean, 1, words, words + seen), graph.constant(parameters["named_scale"]))
+    named = graph.op("Mul", graph.slice(sentence, 1, words, words + seen), graph.constant(parameters["named_scale"]))
     query = graph.op("Concat", query, named, graph.constant(np.ones((1, 1), np.float32)), axis=1)
     return finished(graph, query, words, len(weight) + seen + 1)
 

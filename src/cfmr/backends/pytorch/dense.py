@@ -354,8 +354,10 @@ class Fit:
         factor, chosen = self._directions(predicted, statistics.within)
         down = chosen @ factor.T  # d, D: clip and prediction are both mapped by it
         across = VIDEO_SHARE * np.linalg.solve(statistics.between, np.linalg.solve(factor.T, chosen.T)).T
-        between, apart = self._directions(predicted, statistics.between)
-        whole = apart @ between.T
+        whole = np.zeros_like(down)
+        if model.sizes.seen_words:  # nothing else is compared in these directions, and they take as long as the others
+            between, apart = self._directions(predicted, statistics.between)
+            whole = apart @ between.T
         said = weight @ down.T  # inputs, d
         words = self._alone() @ weight  # S, D
         looks = np.stack([words @ down.T, words @ whole.T])

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.errors import InputError
-from cfmr.files import cache_folder, map_npy, read_json, replacing_directory
+from cfmr.files import cache_folder, read_json, replacing_directory
+from cfmr.index import disk
 from cfmr.index.address import MilvusAddress
 from cfmr.index.codec import Codec, Floats, Probe
 from cfmr.index.milvus import layout
@@ -356,8 +357,8 @@ def fetch_files(connection: Connection, generation: Generation, files: Mapping[s
 
 def read_codec(folder: Path, files: Iterable[str], width: int) -> tuple[Codec, Floats | None]:
     """How rows of some width stand for vectors, and the directions that are searched, if those are not all."""
-    array = np.array(map_npy(folder / CODEC)) if CODEC in files else None
-    projection = np.array(map_npy(folder / PROJECTION)) if PROJECTION in files else None
+    array = disk.read_array(folder / CODEC) if CODEC in files else None
+    projection = disk.read_array(folder / PROJECTION) if PROJECTION in files else None
     return Codec.from_array(width, array), projection
 
 
