@@ -28,13 +28,13 @@ test-e2e: $(VENV)/.ready-e2e
 	CFMR_E2E=1 CFMR_CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e
 
 test-mindspore: $(MINDSPORE)/.ready
-	$(MINDSPORE)/bin/python -m pytest tests/backends/mindspore tests/test_ckpt.py tests/test_initial.py \
-		tests/test_parity.py tests/test_original_commands.py
+	$(MINDSPORE)/bin/python -m pytest tests/models/cfmr tests/files/test_mindspore_ckpt.py \
+		tests/training/test_backends.py tests/test_original_commands.py
 
 # A Ray cluster of three nodes and a Milvus server on this machine, with what they need to be killed and to recover;
 # and what else needs pyarrow, which comes with Ray.
 test-scale: $(SCALE)/.ready
-	$(SCALE)/bin/python -m pytest tests/scale tests/test_cluster.py tests/extractors/test_remote.py
+	$(SCALE)/bin/python -m pytest tests/scale tests/cluster
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -24,14 +24,17 @@ from typing import Any
 
 import numpy as np
 
-from cfmr import curves
-from cfmr.annotations import Annotation, load_annotations, save_annotations
-from cfmr.backends.pytorch import dense, training
-from cfmr.batches import ClipSet
 from cfmr.config import DenseConfig, parse_config
-from cfmr.evaluation import constant_answer, encode, evaluate, evaluate_corpus
-from cfmr.features import FeatureStore
-from cfmr.runs import build_vocabulary
+from cfmr.data.annotations import Annotation, load_annotations, save_annotations
+from cfmr.data.features import FeatureStore
+from cfmr.models.dense import fit as dense_fit
+from cfmr.models.dense import model as dense
+from cfmr.models.dense.clips import ClipSet
+from cfmr.models.encode import encode
+from cfmr.moments import curve as curves
+from cfmr.training import pytorch as training
+from cfmr.training.data import build_vocabulary
+from cfmr.training.evaluation import constant_answer, evaluate, evaluate_corpus
 
 SEEDS = (7, 8, 9)
 SHARES = (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -136,7 +139,7 @@ class Bench:
         )
         began = time.monotonic()
         model = dense.Dense.from_config(config).eval()
-        fit = dense.Fit(model, clips, config.loss, seed)
+        fit = dense_fit.Fit(model, clips, config.loss, seed)
         fit.run(whole_moments(clips, rows or self.training) if spans else fit.bells())
         for _ in range(passes - 1):
             fit.run(fit.readings())

@@ -16,7 +16,8 @@ import numpy as np
 
 from cfmr.extractors import efficientnet_lite0
 from cfmr.extractors.efficientnet_lite0 import EfficientNetLite0, Network
-from cfmr.video import Video, find_videos
+from cfmr.video.decode import Video
+from cfmr.video.files import find_videos
 
 
 def timed(work: Callable[[Path], int], paths: list[Path]) -> tuple[float, int]:

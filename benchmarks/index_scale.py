@@ -74,10 +74,9 @@ class Collection:
 
 def encode_rows(checkpoint: Path, features: Path, work: Path, count: int, seconds: float) -> None:
     """Rows of random crops, half to all of a video long, in files of BLOCK rows."""
-    from cfmr.backends import load_model
-    from cfmr.checkpoints import Checkpoint
-    from cfmr.features import FeatureStore
-    from cfmr.runs import find_checkpoint
+    from cfmr.data.features import FeatureStore
+    from cfmr.models.base import load_model
+    from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 
     model: Any = load_model(Checkpoint.load(find_checkpoint(checkpoint)))
     store = FeatureStore(features)
@@ -103,11 +102,10 @@ def encode_rows(checkpoint: Path, features: Path, work: Path, count: int, second
 
 
 def encode_queries(checkpoint: Path, annotations: Path, work: Path) -> None:
-    from cfmr.annotations import load_annotations
-    from cfmr.backends import load_model
-    from cfmr.checkpoints import Checkpoint
-    from cfmr.evaluation import encode_sentences
-    from cfmr.runs import find_checkpoint
+    from cfmr.data.annotations import load_annotations
+    from cfmr.models.base import load_model
+    from cfmr.models.checkpoint import Checkpoint, find_checkpoint
+    from cfmr.models.encode import encode_sentences
 
     if (work / "queries.npy").exists():
         return
@@ -124,8 +122,8 @@ Search = Callable[[np.ndarray], np.ndarray]  # query -> scores of the ten found
 
 
 def build_cfmr(data: Collection, path: Path, engine: str) -> None:
-    from cfmr.index.segment import Video, VideoRows
-    from cfmr.index.writer import IndexWriter
+    from cfmr.index.base import Video, VideoRows
+    from cfmr.index.embedded.writer import IndexWriter
 
     anchors, spans = 24, np.tile([[0.0, 1.0]], (24, 1))
     with IndexWriter.open(path) as writer:
@@ -142,7 +140,7 @@ def build_cfmr(data: Collection, path: Path, engine: str) -> None:
 
 
 def open_cfmr(path: Path) -> Search:
-    from cfmr.index.store import EmbeddedIndex
+    from cfmr.index.embedded.reader import EmbeddedIndex
 
     index = EmbeddedIndex.open(path)
     return lambda query: np.array([hit.score for hit in index.top(query, TOP)])

@@ -26,17 +26,20 @@ from rich.progress import Progress
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from cfmr.anchors import anchor_weights
-from cfmr.backends.pytorch import model as published
-from cfmr.backends.pytorch import training
-from cfmr.backends.pytorch.dense import BANK, SPREAD_POWER, USUAL_SHARE
-from cfmr.backends.pytorch.losses import Criterion, Losses
-from cfmr.backends.pytorch.model import CFMR, Outputs, Packing, TextEncoder, VideoEncoder, sinusoids
-from cfmr.batches import Batch
-from cfmr.checkpoints import Checkpoint
 from cfmr.config import CFMRConfig
-from cfmr.evaluation import Encoded, encode, encode_sentences, evaluate
-from cfmr.runs import RunDirectory, build_vocabulary, load_data
+from cfmr.models import pytorch as models
+from cfmr.models.cfmr.batches import Batch
+from cfmr.models.cfmr.pytorch import model as published
+from cfmr.models.cfmr.pytorch.losses import Criterion, Losses
+from cfmr.models.cfmr.pytorch.model import CFMR, Outputs, Packing, TextEncoder, VideoEncoder, sinusoids
+from cfmr.models.checkpoint import Checkpoint
+from cfmr.models.dense.model import BANK, SPREAD_POWER, USUAL_SHARE
+from cfmr.models.encode import Encoded, encode, encode_sentences
+from cfmr.moments.anchors import anchor_weights
+from cfmr.training import pytorch as training
+from cfmr.training.data import build_vocabulary, load_data
+from cfmr.training.evaluation import evaluate
+from cfmr.training.run import RunDirectory
 
 SHOWN = ("R@1,IoU=0.5", "R@1,IoU=0.7", "R@1,mIoU", "R@5,IoU=0.5", "R@5,IoU=0.7")
 VIDEOS = ("video R@1", "video R@10", "one scale: video R@1", "one scale: video R@10")
@@ -334,7 +337,7 @@ class Leads:
         run = self.bench.work / f"{self.bench.place.name}-published-{self.seed}"
         checkpoint = Checkpoint.load(run / "checkpoint")
         last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-        model = training.restore(checkpoint)
+        model = models.restore(checkpoint)
         assert isinstance(model, CFMR)
         return self.measure(model) | {"epoch": checkpoint.state["epoch"]} | of_last(last["test"])
 
@@ -357,7 +360,7 @@ class Leads:
             files = [Again.weights(run, epoch) for epoch in range(last - 2, last + 1)]
         states = [load_file(file) for file in files]
         model = CFMR.from_config(self.config(), len(build_vocabulary(self.config(), self.bench.training)))
-        training.load_parameters(model, {name: np.mean([state[name] for state in states], 0) for name in states[0]})
+        models.load_parameters(model, {name: np.mean([state[name] for state in states], 0) for name in states[0]})
         return model.eval()
 
     def encode(self, model: CFMR) -> Encoded:

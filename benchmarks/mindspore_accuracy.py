@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cfmr.backends import find_training
 from cfmr.config import Config, parse_config
 from cfmr.demo.run import configuration
-from cfmr.files import write_json
+from cfmr.files.atomic import write_json
+from cfmr.training.backends import find_training
 
 BACKENDS = ("pytorch", "mindspore")
 SHOWN = ("R@1,IoU=0.5", "R@1,mIoU")
@@ -28,8 +28,8 @@ ROOT = Path(__file__).parent.parent
 
 def made_up(work: Path) -> dict[str, Any]:
     """A configuration on the tests' world, of 675 training and 225 test sentences."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    from worlds import make_world
+    sys.path.insert(0, str(ROOT))
+    from tests.support.worlds import make_world
 
     value: dict[str, Any] = json.loads(make_world(work / "world", videos=300, epochs=6).config.read_text())
     value["train"]["batch_size"] = 32

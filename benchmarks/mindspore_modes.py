@@ -26,7 +26,7 @@ def main() -> None:
     import numpy as np
     from mindspore import Tensor, nn, ops
 
-    from cfmr.backends.mindspore.training import use_device
+    from cfmr.models.mindspore import use_device
 
     class Block(nn.Cell):
         def __init__(self) -> None:

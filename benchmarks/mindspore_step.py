@@ -25,8 +25,8 @@ def make_step(backend: str, config: Any, vocabulary: int) -> Callable[[Any], Non
     if backend == "pytorch":
         import torch
 
-        from cfmr.backends.pytorch.losses import Criterion
-        from cfmr.backends.pytorch.model import CFMR
+        from cfmr.models.cfmr.pytorch.losses import Criterion
+        from cfmr.models.cfmr.pytorch.model import CFMR
 
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         model, criterion = CFMR.from_config(config, vocabulary), Criterion(config.loss)
@@ -42,10 +42,12 @@ def make_step(backend: str, config: Any, vocabulary: int) -> Callable[[Any], Non
 
     import mindspore as ms
 
-    from cfmr.backends.mindspore import losses, training
+    from cfmr.models import mindspore as models
+    from cfmr.models.cfmr.mindspore import losses
+    from cfmr.training import mindspore as training
 
-    training.use_device("CPU")
-    other = training.build_model(config, vocabulary).set_train(True)
+    models.use_device("CPU")
+    other = models.build_model(config, vocabulary).set_train(True)
     criterion = losses.Criterion(config.loss)
     trained = training.trained_parameters(other)
     optimizer = training.Adam(trained, 0.0)
@@ -66,8 +68,8 @@ def measure(backend: str, config_path: str, steps: int) -> list[tuple[float, flo
     import numpy as np
     from training_step import made_up_batch
 
-    from cfmr.backends.pytorch.model import CFMR
     from cfmr.config import load_config
+    from cfmr.models.cfmr.pytorch.model import CFMR
 
     config = load_config(config_path)
     vocabulary = config.dataset.vocab_size

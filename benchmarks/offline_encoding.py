@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cfmr.backends.pytorch import plain
-from cfmr.backends.pytorch.model import CFMR
 from cfmr.config import load_config
+from cfmr.models.cfmr.pytorch import reference as plain
+from cfmr.models.cfmr.pytorch.model import CFMR
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from cfmr.annotations import Annotation, load_annotations
+from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.errors import InputError
-from cfmr.retriever import MomentRetriever, SearchResult
+from cfmr.search.retriever import MomentRetriever, SearchResult
 
 
 def percentiles(name: str, times: Sequence[float]) -> None:
@@ -53,10 +53,9 @@ def searched(name: str, search: Callable[[Annotation], SearchResult], rows: Sequ
 def beside_the_model(retriever: MomentRetriever, checkpoint: Path, rows: Sequence[Annotation], rounds: int) -> None:
     import torch
 
-    from cfmr.backends import load_model
-    from cfmr.checkpoints import Checkpoint
-    from cfmr.evaluation import encode_sentences
-    from cfmr.runs import find_checkpoint
+    from cfmr.models.base import load_model
+    from cfmr.models.checkpoint import Checkpoint, find_checkpoint
+    from cfmr.models.encode import encode_sentences
 
     torch.set_num_threads(1)
     loaded = Checkpoint.load(find_checkpoint(checkpoint))

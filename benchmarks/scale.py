@@ -11,7 +11,7 @@ seconds of a core and in bytes: footage of two sizes is made up, extracted and e
 costs as much as trained ones); then made-up moments are written into a directory, and into Milvus where an address is
 given, with what the server's process took, what its folder grew by, and what a question costs both sides.
 
-    PYTHONPATH=tests python -m scale.milvus_server FOLDER
+    python -m tests.scale.milvus_server FOLDER
 
 starts the server of the package `milvus` and says its address and process.
 """
@@ -28,12 +28,12 @@ from typing import Any
 import av
 import numpy as np
 
-from cfmr.cluster import Row, run_all
-from cfmr.index.address import MilvusAddress, parse_place
+from cfmr.cluster.pool import Row, run_all
+from cfmr.index.base import Video, VideoRows
 from cfmr.index.codec import Codec
-from cfmr.index.segment import Video, VideoRows
-from cfmr.index.store import EmbeddedIndex
-from cfmr.index.writer import open_writer
+from cfmr.index.embedded.reader import EmbeddedIndex
+from cfmr.index.location import MilvusAddress, parse_place
+from cfmr.index.open import open_writer
 
 CONCEPTS, SIZE, WIDTH, ROWS = 7, 256, 256, 24
 QUERIES = 200
@@ -105,7 +105,7 @@ def write(place: Path | MilvusAddress, codec: Codec, items: list[VideoRows], que
 
 def measure_milvus(address: MilvusAddress, rows: int) -> None:
     """Build time, recall, latency and queries per second of both."""
-    from cfmr.index.milvus.store import MilvusIndex
+    from cfmr.index.milvus.reader import MilvusIndex
 
     codec, items, queries = made_up(rows)
     truth = exact_scores(codec, items, queries)
@@ -182,7 +182,7 @@ def extracted(minutes: float) -> np.ndarray:
     """Lines for decoding and extraction; the features (n, dim) of an hour of the last footage, over and over."""
     from cfmr.extractors import efficientnet_lite0
     from cfmr.extractors.efficientnet_lite0 import EfficientNetLite0
-    from cfmr.video import Video as VideoFile
+    from cfmr.video.decode import Video as VideoFile
 
     extractor = EfficientNetLite0(threads=1)
     with tempfile.TemporaryDirectory() as folder:
@@ -206,7 +206,7 @@ def extracted(minutes: float) -> np.ndarray:
 
 def stored(hour: np.ndarray) -> None:
     """A line for writing an hour's features, as ten videos."""
-    from cfmr.features import FeatureWriter
+    from cfmr.data.features import FeatureWriter
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "features.hdf5"
@@ -219,12 +219,13 @@ def stored(hour: np.ndarray) -> None:
 
 def encoded(hour: np.ndarray) -> int:
     """Lines for encoding; moments of CFMR in an hour."""
-    from cfmr.backends import load_model
-    from cfmr.backends.pytorch.training import build_model
-    from cfmr.checkpoints import Checkpoint
     from cfmr.config import parse_config
-    from cfmr.index.build import RowEncoder, Windowing
-    from cfmr.words import Vocabulary, load_word_vectors
+    from cfmr.data.vocabulary import Vocabulary
+    from cfmr.data.word_vectors import load_word_vectors
+    from cfmr.index.encode import RowEncoder, Windowing
+    from cfmr.models.base import load_model
+    from cfmr.models.checkpoint import Checkpoint
+    from cfmr.models.pytorch import build_model
 
     counts = {}
     for name, path in MODELS.items():
@@ -283,7 +284,7 @@ def measure_cost(minutes: float, rows: int, address: MilvusAddress | None, serve
         show("writing the index, a directory", time.process_time() - began, hours, size_of(place))
     if address is None or server is None:
         return
-    from cfmr.index.milvus.store import MilvusIndex
+    from cfmr.index.milvus.reader import MilvusIndex
 
     process = ServerProcess(server, data)
     before, began = process.now(), time.process_time()

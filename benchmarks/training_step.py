@@ -14,11 +14,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from cfmr.backends.pytorch import plain
-from cfmr.backends.pytorch.losses import Criterion
-from cfmr.backends.pytorch.model import CFMR
-from cfmr.batches import Batch
 from cfmr.config import load_config
+from cfmr.models.cfmr.batches import Batch
+from cfmr.models.cfmr.pytorch import reference as plain
+from cfmr.models.cfmr.pytorch.losses import Criterion
+from cfmr.models.cfmr.pytorch.model import CFMR
 
 
 def made_up_batch(model: CFMR, size: int, vocabulary: int, rng: np.random.Generator) -> Batch:

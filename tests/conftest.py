@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from worlds import World, make_world
+from tests.support.worlds import World, make_world
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -17,7 +17,7 @@ import pytest
 from typer.main import get_command
 
 from cfmr.cli import app
-from cfmr.index.address import MilvusAddress, parse_place
+from cfmr.index.location import MilvusAddress, parse_place
 
 yaml = pytest.importorskip("yaml")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cfmr.features import FeatureWriter
+from cfmr.data.features import FeatureWriter
 
 ROOT = Path(__file__).parents[1]
 WORDS = ["person", "opens", "door", "a", "the", "sits", "down", "book", "reads"]

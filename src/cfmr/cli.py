@@ -45,10 +45,10 @@ def train(
         if resume is None:
             raise InputError("--eval needs --resume CHECKPOINT")
         return evaluate(config_path=config_path, resume=resume, backend=backend, device=device)
-    from cfmr.backends import find_training
     from cfmr.config import load_config
-    from cfmr.runs import check_select
-    from cfmr.tables import print_run
+    from cfmr.console.tables import print_run
+    from cfmr.training.backends import find_training
+    from cfmr.training.run import check_select
 
     config = load_config(config_path)
     directory = (log or Path(config.train.model_saved_path)) / tag
@@ -70,10 +70,10 @@ def evaluate(
     device: Annotated[str, typer.Option(help="cpu, cuda; with mindspore CPU, GPU, Ascend")] = "cpu",
 ) -> None:
     """Measure a checkpoint on the test split of a configuration."""
-    from cfmr.backends import check_backend
     from cfmr.config import load_config
-    from cfmr.runs import evaluate_checkpoint
-    from cfmr.tables import print_figures
+    from cfmr.console.tables import print_figures
+    from cfmr.models.base import check_backend
+    from cfmr.training.evaluation import evaluate_checkpoint
 
     figures = evaluate_checkpoint(
         load_config(config_path), resume, corpus=corpus, backend=check_backend(backend), device=device
@@ -93,8 +93,8 @@ def prepare(
 ) -> None:
     """Turn the published annotations of a data set into ours; check a feature file against them."""
     from cfmr.config import load_config
-    from cfmr.prepare import check_features
-    from cfmr.prepare import prepare as run
+    from cfmr.data.prepare import check_features
+    from cfmr.data.prepare import prepare as run
 
     if features is None and (config is not None or pack is not None):
         raise InputError("--config and --pack go with --features, the feature file to check or write")
@@ -122,7 +122,7 @@ def pack_features(
 
 
 def _pack(source: Path, out: Path, member: str | None) -> None:
-    from cfmr.packing import pack
+    from cfmr.data.pack import pack
 
     typer.echo(f"{out}: features of {pack(source, out, member)} videos")
 
@@ -135,7 +135,7 @@ def convert(
     vocab: Annotated[Path | None, typer.Option(help="the glove.pkl it was trained with")] = None,
 ) -> None:
     """Turn a checkpoint of the original release into ours, executing nothing in it."""
-    from cfmr.convert import convert as read
+    from cfmr.models.convert import convert as read
 
     converted, notes = read(checkpoint, config, vocab)
     converted.save(out)
@@ -190,9 +190,9 @@ def index_videos(
     ray: Annotated[str | None, typer.Option(help="encode on a Ray cluster: local, auto or ray://host:port")] = None,
 ) -> None:
     """Index videos for searching; run again with new videos, it adds them."""
-    from cfmr.index.address import parse_place
+    from cfmr.console.progress import shown
     from cfmr.index.build import build_index, edit_index
-    from cfmr.index.progress import shown
+    from cfmr.index.location import parse_place
 
     place = parse_place(out)
     if checkpoint is not None and zero_shot is not None:
@@ -242,8 +242,8 @@ def search(
     videos: Annotated[Path | None, typer.Option(help="folder of the video files, if they have moved")] = None,
 ) -> None:
     """Find the moments of indexed videos that a sentence describes."""
-    from cfmr import answers
-    from cfmr.retriever import MomentRetriever
+    from cfmr.console import answers
+    from cfmr.search.retriever import MomentRetriever
 
     filters = answers.parse_where(where or [])
     retriever = MomentRetriever.load(index)
@@ -278,8 +278,8 @@ def extract(
     ray: Annotated[str | None, typer.Option(help="extract on a Ray cluster: local, auto or ray://host:port")] = None,
 ) -> None:
     """Turn videos into features. Broken off, it carries on; damaged files are named at the end."""
-    from cfmr.extractors.display import print_summary
-    from cfmr.extractors.places import extract_places
+    from cfmr.console.extract_places import extract_places
+    from cfmr.console.extraction import print_summary
 
     if pca is not None:
         from cfmr.extractors.pca import check_wanted, reduce_features

@@ -3,11 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cfmr.data.vocabulary import tokenize
+from cfmr.data.word_vectors import load_word_vectors
 from cfmr.demo.actors import COLOURS, KINDS, Actor
 from cfmr.demo.captions import caption, gerund, third_person
 from cfmr.demo.events import Event
 from cfmr.demo.script import held_out_pairs, write_script
-from cfmr.words import load_word_vectors, tokenize
 
 CAR, BOAT = Actor("car", "red"), Actor("boat", "blue")
 

@@ -5,7 +5,7 @@ import av
 import numpy as np
 import pytest
 
-from cfmr.annotations import load_annotations
+from cfmr.data.annotations import load_annotations
 from cfmr.demo.rendering import draw_frame
 from cfmr.demo.scenes import SCENES, backdrop
 from cfmr.demo.world import World, render_videos, split_sizes, video_script

@@ -73,7 +73,7 @@ def make_world(root: Path) -> None:
 
 
 def _config(root: Path) -> dict[str, Any]:
-    from cfmr.features import FeatureStore
+    from cfmr.data.features import FeatureStore
 
     with FeatureStore(root / "features.hdf5") as features:
         width = features.read(features.videos[0]).shape[1]

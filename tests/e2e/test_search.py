@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from cfmr import video
+from cfmr.video import decode
 
 from .site import HOSTILE, Server, until
 
@@ -182,7 +182,7 @@ def test_a_clip_is_saved(page: Page, tmp_path: Path) -> None:
     with page.expect_download() as waiting:
         page.get_by_role("link", name="Save clip").click()
     waiting.value.save_as(tmp_path / "clip.mp4")
-    assert video.probe(tmp_path / "clip.mp4").duration == pytest.approx(end - start, abs=0.05)
+    assert decode.probe(tmp_path / "clip.mp4").duration == pytest.approx(end - start, abs=0.05)
 
 
 def test_this_is_the_moment_makes_a_label_and_takes_it_back(page: Page, server: Server) -> None:

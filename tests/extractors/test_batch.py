@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from cfmr import extractors
+from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
 from cfmr.extractors import Extraction, batch, get_extractor
 from cfmr.extractors.batch import extract_all
-from cfmr.features import FeatureStore
-from cfmr.video import Video, find_videos
-from footage import write_video
+from cfmr.video.decode import Video
+from cfmr.video.files import find_videos
+from tests.support.footage import write_video
 
 CFMR = [sys.executable, "-m", "cfmr.cli"]
 

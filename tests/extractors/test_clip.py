@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backbones import LONGEST, SENTENCES, import_or_skip, save_clip, save_open_clip, save_siglip
 from cfmr.errors import InputError
 from cfmr.extractors import get_extractor
 from cfmr.extractors.clip import Clip
-from footage import write_video
+from tests.support.backbones import LONGEST, SENTENCES, import_or_skip, save_clip, save_open_clip, save_siglip
+from tests.support.footage import write_video
 
 torch = pytest.importorskip("torch")
 
@@ -33,7 +33,7 @@ def test_two_frames_a_second_as_the_checkpoint_sees_them(checkpoint: Path, tmp_p
     from PIL import Image
     from transformers import AutoImageProcessor
 
-    from cfmr.video import Video
+    from cfmr.video.decode import Video
 
     path = write_video(tmp_path / "v.mp4", [0.0, 0.5, 1.0, 1.5, 2.0], last=0.5)
     found = get_extractor("clip", weights=checkpoint).extract(path)

@@ -6,7 +6,7 @@ import pytest
 from cfmr.errors import InputError
 from cfmr.extractors import efficientnet_lite0
 from cfmr.extractors.efficientnet_lite0 import Network, build_graph, weights_file
-from cfmr.restricted import read_torch
+from cfmr.files.safe_pickle import read_torch
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_features_are_those_of_the_published_network(height: int, width: int) ->
 
 
 def test_a_cockatoo_is_seen_as_a_parrot(shared: Path) -> None:
-    from cfmr.video import Video
+    from cfmr.video.decode import Video
 
     with Video(shared / "video" / "cockatoo.mp4") as video:
         frame = next(video.frames(fps=1, start=11)).rgb(224, 224)

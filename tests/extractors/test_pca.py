@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cfmr.data.features import FeatureStore, FeatureWriter
 from cfmr.errors import InputError
 from cfmr.extractors.pca import Components, check_wanted, fit, reduce_features
-from cfmr.features import FeatureStore, FeatureWriter
 
 
 def write(path: Path, videos: int = 4, dim: int = 12, rank: int = 3) -> Path:

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backbones import import_or_skip
 from cfmr.errors import InputError
 from cfmr.extractors import get_extractor
 from cfmr.extractors.torchvision_video import TorchvisionVideo
+from tests.support.backbones import import_or_skip
 
 torch = pytest.importorskip("torch")
 

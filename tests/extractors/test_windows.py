@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from cfmr.errors import InputError
 from cfmr.extractors.windows import Plan, centre_crop, cut_windows, extract_windows, load_weights, read_weights
-from cfmr.video import Video
-from footage import write_video
+from cfmr.video.decode import Video
+from tests.support.footage import write_video
 
 
 @given(st.integers(1, 90), st.integers(1, 24), st.integers(1, 12))

@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfmr.backends import load_model
-from cfmr.checkpoints import Checkpoint
+from cfmr.data.features import FeatureStore, FeatureWriter
 from cfmr.errors import InputError
-from cfmr.features import FeatureStore, FeatureWriter
-from cfmr.index.build import RowEncoder, Windowing, build_index, edit_index, windows
-from cfmr.index.store import EmbeddedIndex
-from cfmr.retriever import MomentRetriever
-from searchable import Searchable, make_searchable, save_checkpoint
+from cfmr.index.build import build_index, edit_index
+from cfmr.index.embedded.reader import EmbeddedIndex
+from cfmr.index.encode import RowEncoder, Windowing, windows
+from cfmr.models.base import load_model
+from cfmr.models.checkpoint import Checkpoint
+from cfmr.search.retriever import MomentRetriever
+from tests.support.searchable import Searchable, make_searchable, save_checkpoint
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ def test_metadata_and_paths_are_kept(made: Searchable, tmp_path: Path) -> None:
 
 
 def test_thresholds_are_chosen_on_annotations(made: Searchable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cfmr.retriever.TRUSTED", 0.5)
+    monkeypatch.setattr("cfmr.search.retriever.TRUSTED", 0.5)
     report = made.build(calibrate=made.world.test)
     assert report.notes["threshold_sentences"] == 9
     assert 0.5 <= report.notes["threshold_accuracy"]["video"] <= 1
@@ -141,7 +142,7 @@ def test_thresholds_are_chosen_on_annotations(made: Searchable, monkeypatch: pyt
     add_features(made, "new", duration=25.0)
     made.build()
     assert MomentRetriever.load(made.index).threshold() == chosen["collection"], "they outlive an addition"
-    monkeypatch.setattr("cfmr.retriever.TRUSTED", 1.01)
+    monkeypatch.setattr("cfmr.search.retriever.TRUSTED", 1.01)
     assert MomentRetriever.load(made.index).threshold() is None, "a guess is not believed"
 
 

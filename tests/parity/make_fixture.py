@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cfmr.anchors import kept_clips, retrieval_anchors, spans, training_widths
-from cfmr.backends.pytorch import plain
-from cfmr.backends.pytorch.losses import Criterion
-from cfmr.backends.pytorch.model import CFMR
-from cfmr.batches import Batch
 from cfmr.config import CFMRLoss, CFMRSizes
+from cfmr.models.cfmr.batches import Batch
+from cfmr.models.cfmr.pytorch import reference as plain
+from cfmr.models.cfmr.pytorch.losses import Criterion
+from cfmr.models.cfmr.pytorch.model import CFMR
+from cfmr.moments.anchors import kept_clips, retrieval_anchors, spans, training_widths
 
 HERE = Path(__file__).parent
 NAMES = {

@@ -12,17 +12,17 @@ pytest.importorskip("matplotlib")
 
 from PIL import Image  # noqa: E402
 
-from cfmr.backends.pytorch.model import CFMR  # noqa: E402
-from cfmr.backends.pytorch.training import train  # noqa: E402
 from cfmr.cli import app  # noqa: E402
 from cfmr.config import load_config  # noqa: E402
+from cfmr.data.vocabulary import tokenize  # noqa: E402
 from cfmr.errors import InputError  # noqa: E402
+from cfmr.models.cfmr.pytorch.model import CFMR  # noqa: E402
 from cfmr.report import write_report  # noqa: E402
 from cfmr.report.efficiency import count_flops, count_parameters  # noqa: E402
 from cfmr.report.published import benchmark_of, benchmarks  # noqa: E402
 from cfmr.report.runs import read_runs  # noqa: E402
-from cfmr.words import tokenize  # noqa: E402
-from worlds import World, make_world  # noqa: E402
+from cfmr.training.pytorch import train  # noqa: E402
+from tests.support.worlds import World, make_world  # noqa: E402
 
 CONFIGS = {"charades": "charades/i3d.json", "activitynet": "activitynet/c3d.json", "tacos": "tacos/c3d.json"}
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,7 +197,7 @@ def all_positions(words: int, concepts: int) -> int:
 def test_the_written_out_cost_is_what_pytorch_counts(name: str) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
-    from cfmr.backends.pytorch import plain
+    from cfmr.models.cfmr.pytorch import reference as plain
 
     model, config = model_of(name)
     for words in (1, 8, 20):

@@ -1,6 +1,6 @@
 """A real Milvus server for tests: the one of the `milvus` wheel, in a process that can be killed and started again.
 
-    PYTHONPATH=tests python -m scale.milvus_server FOLDER
+    python -m tests.scale.milvus_server FOLDER
 
 runs one until it is interrupted, and prints its address and process.
 """

@@ -14,18 +14,20 @@ import numpy as np
 import pytest
 
 from cfmr.cli import main
+from cfmr.data.features import FeatureWriter
 from cfmr.errors import InputError
-from cfmr.features import FeatureWriter
-from cfmr.index.address import parse_place
-from cfmr.index.build import Report, build_index, edit_index
+from cfmr.index.base import Video, VideoRows
+from cfmr.index.build import build_index, edit_index
 from cfmr.index.codec import Codec
-from cfmr.index.milvus import layout, store
+from cfmr.index.location import parse_place
+from cfmr.index.milvus import layout
+from cfmr.index.milvus import reader as store
 from cfmr.index.milvus.connection import Connection
-from cfmr.index.milvus.store import MilvusIndex
+from cfmr.index.milvus.reader import MilvusIndex
 from cfmr.index.milvus.writer import MilvusWriter
-from cfmr.index.segment import Video, VideoRows
-from cfmr.retriever import MomentRetriever, SearchResult
-from searchable import Searchable, make_searchable, save_checkpoint
+from cfmr.index.report import Report
+from cfmr.search.retriever import MomentRetriever, SearchResult
+from tests.support.searchable import Searchable, make_searchable, save_checkpoint
 
 from .milvus_server import Server
 

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cfmr.cluster import check_nodes, connected
+from cfmr.cluster.extract import Tally, extract_on_ray
+from cfmr.cluster.pool import check_nodes, connected
+from cfmr.data.features import FeatureStore, FeatureWriter
 from cfmr.errors import InputError
 from cfmr.extractors.batch import extract_all
-from cfmr.extractors.on_ray import Tally, extract_on_ray
-from cfmr.features import FeatureStore, FeatureWriter
-from cfmr.retriever import MomentRetriever
-from cfmr.video import find_videos
-from footage import write_video
-from searchable import Searchable, make_searchable
+from cfmr.search.retriever import MomentRetriever
+from cfmr.video.files import find_videos
+from tests.support.footage import write_video
+from tests.support.searchable import Searchable, make_searchable
 
 from .milvus_server import free_ports
 from .workers import Unlucky
@@ -26,7 +26,7 @@ from .workers import Unlucky
 ray = pytest.importorskip("ray")
 
 EXTRACTOR = "efficientnet-lite0"
-TESTS = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 STARTS = 3  # of a node; now and then Ray waits for one of which it has started nothing
@@ -82,7 +82,7 @@ class Nodes:
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(TESTS))  # of the cluster's processes
+        patch.setenv("PYTHONPATH", str(ROOT))  # of the cluster's processes
         patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")  # what it listens on is this machine's alone

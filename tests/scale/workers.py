@@ -4,8 +4,8 @@ import os
 import time
 from typing import Any
 
-from cfmr.cluster import Row
-from cfmr.extractors.on_ray import ExtractingWorker
+from cfmr.cluster.extract import ExtractingWorker
+from cfmr.cluster.pool import Row
 
 
 class Unlucky(ExtractingWorker):

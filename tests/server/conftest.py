@@ -4,10 +4,9 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from cfmr.server.context import Site
 from cfmr.server.settings import Settings
-from cfmr.server.site import Site
-
-from .sites import make_settings, opened
+from tests.server.sites import make_settings, opened
 
 
 @pytest.fixture(scope="session")

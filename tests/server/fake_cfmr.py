@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cfmr.features import FeatureWriter
+from cfmr.data.features import FeatureWriter
 
 
 def say(line: str) -> None:

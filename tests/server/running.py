@@ -9,10 +9,9 @@ from typing import Any
 import uvicorn
 
 from cfmr.server.app import _listen, create_app, open_site
-from cfmr.server.guard import PatientProtocol
+from cfmr.server.security import PatientProtocol
 from cfmr.server.settings import Settings
-
-from .sites import WordRetriever
+from tests.server.sites import WordRetriever
 
 
 @contextmanager

@@ -10,12 +10,12 @@ import numpy as np
 from starlette.testclient import TestClient
 
 from cfmr.errors import InputError
-from cfmr.index.segment import Value, Video
-from cfmr.index.text import UnknownWord
-from cfmr.retriever import Moment, SearchResult
+from cfmr.index.base import Value, Video
+from cfmr.index.word_encoder import UnknownWord
+from cfmr.search.retriever import Moment, SearchResult
 from cfmr.server.app import create_app, open_site
+from cfmr.server.context import Site
 from cfmr.server.settings import Settings, gather
-from cfmr.server.site import Site
 
 SECONDS = 6.0
 CLIPS = {

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cfmr.index.address import parse_place
-from cfmr.server.served import Served
+from cfmr.index.location import parse_place
 from cfmr.server.settings import gather
+from cfmr.server.stores.models import Served
 
 ADDRESS = "milvus://db:19530/videos"
 

@@ -15,8 +15,8 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 from starlette.testclient import TestClient
 
-from .running import running
-from .sites import make_settings
+from tests.server.running import running
+from tests.server.sites import make_settings
 
 CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance]
 EXAMPLES = int(os.environ.get("CFMR_EXAMPLES", "12"))  # of each operation and mode

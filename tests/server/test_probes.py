@@ -10,8 +10,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from .running import running
-from .sites import make_settings
+from tests.server.running import running
+from tests.server.sites import make_settings
 
 yaml = pytest.importorskip("yaml")
 

@@ -15,11 +15,10 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 
-from cfmr.server.library import Library
-from cfmr.server.served import Served
 from cfmr.server.settings import Settings
-
-from .sites import WordRetriever, make_settings, render
+from cfmr.server.stores.models import Served
+from cfmr.server.stores.videos import Library
+from tests.server.sites import WordRetriever, make_settings, render
 
 WORKERS = 2
 
@@ -105,7 +104,7 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(page: Page) -> None:
 
 
 def test_what_one_process_serves_the_others_serve_soon(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cfmr.server.served.LOOK", 0.0)
+    monkeypatch.setattr("cfmr.server.stores.models.LOOK", 0.0)
 
     def load(path: Path) -> WordRetriever:
         return WordRetriever(bonus=0.0 if path == settings.index else 1.0)
@@ -125,7 +124,7 @@ def test_what_one_process_serves_the_others_serve_soon(settings: Settings, monke
 def test_an_index_that_another_process_makes_or_changes_is_taken_up(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cfmr.server.served.LOOK", 0.0)
+    monkeypatch.setattr("cfmr.server.stores.models.LOOK", 0.0)
     settings.index.rmdir()
     clips = {"kitchen": [("a red square", 1.0, 2.0)]}
 

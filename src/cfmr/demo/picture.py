@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.files import replacing
-from cfmr.video import thumbnail
+from cfmr.files.atomic import replacing
+from cfmr.video.clip import thumbnail
 
 FRAMES = 8
 FRAME_WIDTH = 200  # pixels

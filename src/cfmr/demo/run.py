@@ -19,10 +19,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cfmr.annotations import Annotation, load_annotations
 from cfmr.config import Config, parse_config
+from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.demo.world import World, render_videos
-from cfmr.files import read_json, write_json
+from cfmr.files.atomic import read_json, write_json
 
 EXTRACTOR = "efficientnet-lite0"
 ANSWERED = 5  # held-out sentences shown at the end
@@ -100,7 +100,7 @@ def _step(console: Console, name: str) -> Iterator[Any]:
 
 def _extract(world: World, places: Places, console: Console) -> None:
     from cfmr.extractors.batch import extract_all
-    from cfmr.video import find_videos
+    from cfmr.video.files import find_videos
 
     found = find_videos([world.videos])
     with _step(console, f"extracting features with {EXTRACTOR}") as show:
@@ -120,7 +120,7 @@ def configuration(model: str, root: Path) -> Config:
 
 def _train(model: str, places: Places, seed: int, console: Console) -> dict[str, Any]:
     """Figures of a finished run, which is trained, carried on or just read, whichever it needs."""
-    from cfmr.backends import find_training
+    from cfmr.training.backends import find_training
 
     directory = places.run(model)
     config = configuration(model, places.root)
@@ -147,7 +147,7 @@ def _key(config: Config, seed: int) -> dict[str, Any]:
 
 
 def _print_figures(figures: dict[str, dict[str, Any]], videos: int, seed: int, console: Console) -> None:
-    from cfmr.tables import corpus_table, moment_table
+    from cfmr.console.tables import corpus_table, moment_table
 
     best = figures["dense"]
     title = f"{best['sentences']} sentences on {best['videos']} test videos of {videos}, seed {seed}"
@@ -175,7 +175,7 @@ def _index(world: World, places: Places, console: Console) -> None:
 def _answer(world: World, places: Places, console: Console) -> None:
     """Five held-out sentences, asked of their videos through the index, printed and drawn."""
     from cfmr.demo.picture import Answer, draw_answers
-    from cfmr.retriever import MomentRetriever
+    from cfmr.search.retriever import MomentRetriever
 
     retriever = MomentRetriever.load(places.index)
     answers = []

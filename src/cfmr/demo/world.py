@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cfmr.annotations import Annotation, save_annotations
+from cfmr.data.annotations import Annotation, save_annotations
 from cfmr.demo.rendering import render
 from cfmr.demo.script import Script, held_out_pairs, write_script
 from cfmr.errors import InputError
-from cfmr.files import make_directory, read_json, replacing, write_json
+from cfmr.files.atomic import make_directory, read_json, replacing, write_json
 
 VERSION = 1  # of the world: raised whenever the same seed would render something else
 FEWEST_VIDEOS = 10

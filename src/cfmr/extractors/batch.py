@@ -10,9 +10,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from cfmr.data.features import FeatureWriter, write_part
 from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extractor, get_extractor
-from cfmr.features import FeatureWriter, write_part
 
 _SAMPLE = 1 << 16  # bytes at either end of a file by which it is recognised
 
@@ -66,7 +66,7 @@ def extract_all(
     main module must be importable (`if __name__ == "__main__":`).
 
     Args:
-        videos: identifier -> file, as `cfmr.video.find_videos` gives them.
+        videos: identifier -> file, as `cfmr.video.files.find_videos` gives them.
         extractor: name in the registry.
         out: the HDF5 file.
         workers: processes; by default one a core.

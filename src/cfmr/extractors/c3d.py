@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extraction, Progress, needs
 from cfmr.extractors.windows import Images, Plan, digest, extract_windows, load_weights, read_weights
-from cfmr.video import Frame
+from cfmr.video.decode import Frame
 
 _MEAN_BGR = (90.0, 98.0, 102.0)
 LAYERS = ("fc6", "fc7")

@@ -19,7 +19,7 @@ from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extraction, Progress, needs
 from cfmr.extractors.clip_checkpoints import Towers, open_towers, package_of
 from cfmr.extractors.windows import Plan, digest, extract_windows
-from cfmr.video import Frame
+from cfmr.video.decode import Frame
 
 Vectors = npt.NDArray[np.float32]
 

@@ -28,9 +28,9 @@ import onnxruntime
 
 from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extraction, Progress, motion
-from cfmr.files import cache_folder, replacing
-from cfmr.restricted import read_torch
-from cfmr.video import Video
+from cfmr.files.atomic import cache_folder, replacing
+from cfmr.files.safe_pickle import read_torch
+from cfmr.video.decode import Video
 
 CHANNELS = 1280
 _BLOCKS = 16

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from cfmr.data.features import Features, FeatureStore, FeatureWriter
 from cfmr.errors import InputError
 from cfmr.extractors.windows import digest
-from cfmr.features import Features, FeatureStore, FeatureWriter
-from cfmr.files import replacing
+from cfmr.files.atomic import replacing
 
 _WRITTEN_HERE = ("dim", "format")
 

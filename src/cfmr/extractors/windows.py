@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extraction, Progress
-from cfmr.restricted import read_torch
-from cfmr.video import Frame, Video
+from cfmr.files.safe_pickle import read_torch
+from cfmr.video.decode import Frame, Video
 
 Images = npt.NDArray[Any]  # of uint8, but where a checkpoint prepares them itself
 Parameters = dict[str, npt.NDArray[Any]]

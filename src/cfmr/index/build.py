@@ -1,35 +1,35 @@
 """The offline line's end: a checkpoint and features become an index."""
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from cfmr.annotations import load_annotations
-from cfmr.backends import Model, load_model
-from cfmr.checkpoints import Checkpoint
-from cfmr.curves import floor_of
+from cfmr.data.annotations import load_annotations
+from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
-from cfmr.evaluation import encode_sentences
-from cfmr.features import FeatureStore
-from cfmr.index import disk, text_onnx
-from cfmr.index.address import MilvusAddress, Place, parse_place
+from cfmr.index import text_export
+from cfmr.index.base import Value, Video, VideoRows
 from cfmr.index.codec import Codec, Floats
-from cfmr.index.manifest import read_manifest
-from cfmr.index.segment import Value, Video, VideoRows
-from cfmr.index.text import GRAPH, VECTORS, WORDS, SentenceEncoder
-from cfmr.index.tokens import TokenEncoder
-from cfmr.index.video_files import video_file
-from cfmr.index.writer import AnyWriter, Limits, open_writer
-from cfmr.retriever import TRUSTED
-from cfmr.runs import find_checkpoint
+from cfmr.index.embedded import disk
+from cfmr.index.embedded.manifest import read_manifest
+from cfmr.index.embedded.writer import Limits
+from cfmr.index.encode import Encoded, RowEncoder, Sources, VideoEncoder, Windowing
+from cfmr.index.location import MilvusAddress, Place, parse_place
+from cfmr.index.model_source import model_fingerprint
+from cfmr.index.open import AnyWriter, open_writer
+from cfmr.index.report import Report
+from cfmr.index.token_encoder import TokenEncoder
+from cfmr.index.word_encoder import GRAPH, VECTORS, WORDS, SentenceEncoder
+from cfmr.models.base import load_model
+from cfmr.models.checkpoint import Checkpoint, find_checkpoint
+from cfmr.models.encode import encode_sentences
+from cfmr.models.text_graph import text_graph
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
 
@@ -38,238 +38,6 @@ CHECKED_VIDEOS = 32  # whose moments it ranks for that
 PROJECTED_VIDEOS = 256  # whose moments tell a cluster's index which directions matter
 TOLERANCE = 1e-5  # between the graph and the model, times the largest number of a vector where that is above 1
 SAVE_SECONDS = 60.0  # a long run keeps what it has so often
-LONGER = 1.25  # a video up to so many times the longest trained on is still one window
-
-
-class CompactModel(Protocol):
-    """A model whose rows are a linear image away from its vectors; see `Codec`."""
-
-    def video_rows(self, features: NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
-        """Features (n, frame_dim) -> rows (m, d) and their spans (m, 2) as fractions."""
-
-    def row_map(self) -> tuple[Floats, Floats]:
-        """Weight (K, d_concept, d) and bias (K, d_concept)."""
-
-
-class WindowedModel(Protocol):
-    """A model whose vectors depend on their window, and on the whole video."""
-
-    def clip_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
-        """Features (n, frame_dim) -> vectors (m, d) and their spans (m, 2) as fractions."""
-
-    def joined(self, vectors: Floats, features: Floats) -> Floats:
-        """All of a video's vectors (n, d) and its features -> what is indexed, (n, D)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What an index run did."""
-
-    added: int
-    replaced: int
-    removed: int
-    unchanged: int
-    rows: int
-    engine: str
-    notes: Mapping[str, Any]
-    failed: Mapping[str, str] = field(default_factory=dict)  # video -> one line, of those that could not be encoded
-
-    def lines(self, out: Place) -> list[str]:
-        """The report for a person."""
-        counts = {"added": self.added, "replaced": self.replaced, "removed": self.removed, "unchanged": self.unchanged}
-        told = ", ".join(f"{n:,} {what}" for what, n in counts.items() if n) or "nothing to do"
-        result = [f"{out}: videos: {told}; {self.rows:,} moments, searched by engine {self.engine}"]
-        if self.engine == "ivf":
-            result.append(f"  finds {100 * self.notes['recall_at_10']:.1f} % of the exact ten best")
-        if "thresholds" in self.notes:
-            result += [self._told(scope) for scope in ("video", "collection")]
-        if self.failed:
-            result += [f"not indexed ({len(self.failed)}):", *(f"  {line}" for line in self.failed.values())]
-        return result
-
-    def _told(self, scope: str) -> str:
-        """What was found out about scores in one video, or in the collection."""
-        score, right = self.notes["thresholds"][scope], self.notes["threshold_accuracy"][scope]
-        where = "one video" if scope == "video" else "the collection"
-        if right < TRUSTED:
-            return f"  in {where}, no score tells whether there is a match (the best is right for {100 * right:.0f} %)"
-        return f"  in {where}, a match scores {score:.2f} or more (right for {100 * right:.0f} %)"
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What is known of videos besides their features.
-
-    Args:
-        features: to be indexed.
-        durations: seconds by video, where an annotation file tells.
-        folder: where the video files lie.
-        metadata: values by video.
-    """
-
-    features: FeatureStore
-    durations: Mapping[str, float] = field(default_factory=dict)
-    folder: Path | None = None
-    metadata: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
-
-    def duration(self, video: str, clips: int) -> float:
-        """Seconds of a video. Raises InputError if nothing tells."""
-        if video in self.durations:
-            return self.durations[video]
-        seconds = self.features.duration(video)
-        if seconds is None and (rate := clips_per_second(self.features.attributes)):
-            seconds = clips / rate
-        if seconds is None or not seconds > 0:
-            raise InputError(
-                f"{self.features.path}: does not say how long {video} is; "
-                "give --annotations FILE, a JSON list of [video, duration, ...]"
-            )
-        return seconds
-
-    def path(self, video: str) -> str | None:
-        """The video file, if the feature file or the folder has it."""
-        if self.folder is not None and (found := video_file(self.folder, video)) is not None:
-            return str(found.resolve())
-        known = self.features.attributes_of(video).get("path")
-        return None if known is None else str(known)
-
-
-def clips_per_second(attributes: Mapping[str, Any]) -> float | None:
-    """Rate of a feature file's clips, where its attributes tell."""
-    try:
-        if "clips_per_second" in attributes:
-            return float(attributes["clips_per_second"])
-        return float(attributes["fps"]) / float(attributes["stride"])
-    except (KeyError, ValueError, ZeroDivisionError):
-        return None
-
-
-def windows(duration: float, length: float | None) -> list[tuple[float, float]]:
-    """Windows of `length` seconds that overlap by at least half and cover a video; the video itself if it is no longer.
-
-    Args:
-        duration: seconds.
-        length: seconds; None for never cutting.
-    """
-    if length is None or duration <= length:
-        return [(0.0, duration)]
-    count = int(np.ceil((duration - length) / (length / 2))) + 1
-    return [(float(s), float(s) + length) for s in np.linspace(0, duration - length, count)]
-
-
-@dataclass(frozen=True, slots=True)
-class Windowing:
-    """How long videos are cut: those longer than `longest` seconds into windows of `length` seconds."""
-
-    length: float | None
-    longest: float
-
-    @classmethod
-    def of(cls, checkpoint: Checkpoint, length: float | None) -> "Windowing":
-        """From what the model was trained on, unless a length is asked for."""
-        trained = checkpoint.state.get("durations")
-        if length is not None:
-            return cls(length, length)
-        if not trained:
-            return cls(None, 0.0)
-        return cls(float(trained["median"]), LONGER * float(trained["longest"]))
-
-    def cut(self, duration: float) -> list[tuple[float, float]]:
-        """The windows of a video."""
-        return [(0.0, duration)] if duration <= self.longest else windows(duration, self.length)
-
-
-class RowEncoder:
-    """Features of a video to index rows with spans in absolute seconds."""
-
-    def __init__(self, model: Model, windowing: Windowing) -> None:
-        self.windowing = windowing
-        self.curve = floor_of(model.readout) is not None
-        self.codec: Codec | None = None
-        self._encode = model.video_vectors
-        self._join: Callable[[Floats, Floats], Floats] = lambda rows, features: rows
-        if hasattr(model, "joined"):
-            windowed = cast(WindowedModel, model)
-            self._encode, self._join = windowed.clip_vectors, windowed.joined
-        if hasattr(model, "video_rows"):
-            compact = cast(CompactModel, model)
-            weight, bias = compact.row_map()
-            self.codec = Codec(weight.shape[2], weight, bias)
-            self._encode = compact.video_rows
-
-    def rows(self, features: Floats, duration: float) -> tuple[Floats, NDArray[np.float64]]:
-        """Rows (n, width) and spans (n, 2) in seconds."""
-        rate = len(features) / duration
-        cuts = self.windowing.cut(duration)
-        rows, spans = [], []
-        for number, (start, end) in enumerate(cuts):
-            first = min(int(start * rate), len(features) - 1)
-            last = min(max(int(np.ceil(end * rate)), first + 1), len(features))
-            found, fractions = self._encode(features[first:last])
-            seconds = first / rate + fractions.astype(np.float64) * (last - first) / rate
-            if self.curve:  # of two windows that overlap, each gives the half nearer to its middle
-                kept = _nearest_to(seconds.mean(1), cuts, number, rate)
-                found, seconds = found[kept], seconds[kept]
-            rows.append(found)
-            spans.append(seconds)
-        return self._join(np.concatenate(rows), features), np.minimum(np.concatenate(spans), duration)
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """What becomes of a video's features: rows (n, width), spans (n, 2) in seconds, and its length in seconds.
-
-    `fingerprint`: equal for equal features, duration and windows.
-    """
-
-    rows: Floats
-    spans: NDArray[np.float64]
-    duration: float
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class VideoEncoder:
-    """From a video's name to what is indexed of it."""
-
-    sources: Sources
-    rows: RowEncoder
-
-    def encode(self, name: str, known: str = "") -> Encoded | None:
-        """Read and encode a video; None if that would give what has the fingerprint `known`.
-
-        Raises:
-            InputError: its features or its duration are missing.
-        """
-        features = self.sources.features.read(name)
-        duration = self.sources.duration(name, len(features))
-        digest = hashlib.blake2b(np.ascontiguousarray(features).data, digest_size=12)
-        digest.update(repr((duration, self.rows.windowing)).encode())
-        if digest.hexdigest() == known:
-            return None
-        rows, spans = self.rows.rows(features, duration)
-        return Encoded(rows, spans, duration, digest.hexdigest())
-
-
-def _nearest_to(
-    times: NDArray[np.float64], cuts: Sequence[tuple[float, float]], number: int, rate: float
-) -> NDArray[np.bool_]:
-    """Which times belong to a window because no other one's middle is nearer; `rate` in clips a second."""
-    middles = np.array([(start + end) / 2 for start, end in cuts])
-    edges = [-np.inf, *(np.round((middles[1:] + middles[:-1]) / 2 * rate) / rate), np.inf]  # between clips
-    kept: NDArray[np.bool_] = (times >= edges[number]) & (times < edges[number + 1])
-    return kept
-
-
-def model_fingerprint(checkpoint: Checkpoint) -> str:
-    """Equal for equal parameters and words."""
-    digest = hashlib.blake2b(digest_size=12)
-    for name in sorted(checkpoint.parameters):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(checkpoint.parameters[name]).data)
-    digest.update("\n".join(checkpoint.vocabulary.words).encode())
-    digest.update(np.ascontiguousarray(checkpoint.vocabulary.vectors).data)
-    return digest.hexdigest()
 
 
 class IndexBuild:
@@ -406,7 +174,7 @@ class IndexBuild:
         vocabulary = self.checkpoint.vocabulary
         disk.write_json(folder / WORDS, vocabulary.words)
         disk.write_array(folder / VECTORS, [vocabulary.vectors], len(vocabulary.vectors))
-        onnx.save(text_onnx.text_graph(self.checkpoint.parameters, self.checkpoint.config), folder / "whole.onnx")
+        onnx.save(text_graph(self.checkpoint.parameters, self.checkpoint.config), folder / "whole.onnx")
         if difference := self._keep_graph(folder, card, SentenceEncoder):
             raise RuntimeError(f"the exported text encoder differs from the model by {difference:.1e}")
         return [GRAPH, WORDS, VECTORS]
@@ -420,7 +188,7 @@ class IndexBuild:
             by how much its vectors differ from the model's, where that is too much; else 0.
         """
         truth = self._text_vectors(self.sentences)
-        card["text"] = text_onnx.keep_smaller(
+        card["text"] = text_export.keep_smaller(
             folder,
             GRAPH,
             lambda graph: reader(folder, self.max_words, graph).vectors(self.sentences),
@@ -470,7 +238,7 @@ class IndexBuild:
         self, names: Sequence[str], known: Mapping[str, str]
     ) -> Iterator[tuple[str, Encoded | InputError | None]]:
         if self.ray is not None:
-            from cfmr.index.on_ray import encode_on_ray
+            from cfmr.cluster.encode import encode_on_ray
 
             yield from encode_on_ray(self, names, known)
             return
@@ -494,7 +262,7 @@ def made_up_sentences(words: Sequence[str], max_words: int, count: int = SENTENC
 
 def read_metadata(path: Path) -> dict[str, dict[str, Value]]:
     """Values to filter by: a JSON object {video: {key: value}}. Raises InputError naming the video."""
-    from cfmr.files import read_json
+    from cfmr.files.atomic import read_json
 
     content = read_json(path)
     if not isinstance(content, dict):
@@ -564,7 +332,7 @@ def build_index(
     sentences = [row.sentence for row in rows]
     build: IndexBuild
     if zero_shot:
-        from cfmr.index.zero_shot import ZeroShotBuild
+        from cfmr.index.clip_source import ZeroShotBuild
 
         if ray is not None:
             raise InputError("--ray: pooling CLIP's frames is too little work for a cluster; leave it out")
@@ -583,7 +351,7 @@ def build_index(
     place = parse_place(out)
     report = build.run(place, engine=engine, remove=remove, rebuild=rebuild)
     if calibrate is not None:
-        from cfmr.index.calibrate import calibrate_index
+        from cfmr.search.calibrate import calibrate_index
 
         notes = calibrate_index(place, load_annotations(calibrate, spans=False))
         return replace(report, notes={**report.notes, **notes})

@@ -12,13 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from cfmr.annotations import Annotation
-from cfmr.backends import Model
-from cfmr.evaluation import encode_sentences, rank_moments
-from cfmr.features import FeatureStore
+from cfmr.data.annotations import Annotation
+from cfmr.data.features import FeatureStore
+from cfmr.data.vocabulary import Vocabulary
+from cfmr.models.base import Model
+from cfmr.models.encode import encode_sentences, rank_moments
 from cfmr.report.markdown import number, table
 from cfmr.report.published import Benchmark
-from cfmr.words import Vocabulary
 
 TIMED = 200  # sentences
 

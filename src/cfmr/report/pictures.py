@@ -16,8 +16,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from cfmr.errors import InputError
-from cfmr.files import replacing
-from cfmr.metrics import iou
+from cfmr.files.atomic import replacing
+from cfmr.moments.metrics import iou
 from cfmr.report.published import Benchmark, Cost
 from cfmr.report.queries import Query
 from cfmr.report.runs import Run
@@ -198,7 +198,7 @@ def _strip(videos: Path | None, query: Query) -> Any:
         return None
     from PIL import Image
 
-    from cfmr.video import thumbnail
+    from cfmr.video.clip import thumbnail
 
     names = [query.annotation.video, *(query.annotation.video + suffix for suffix in VIDEO_SUFFIXES)]
     path = next((videos / name for name in names if (videos / name).is_file()), None)

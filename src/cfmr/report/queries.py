@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.annotations import Annotation
-from cfmr.backends import Model
-from cfmr.evaluation import encode_sentences, rank_moments
-from cfmr.features import FeatureStore
+from cfmr.data.annotations import Annotation
+from cfmr.data.features import FeatureStore
+from cfmr.data.vocabulary import Vocabulary
+from cfmr.models.base import Model
+from cfmr.models.encode import encode_sentences, rank_moments
 from cfmr.report.efficiency import one_thread
-from cfmr.words import Vocabulary
 
 ANSWERS = 5
 

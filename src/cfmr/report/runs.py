@@ -8,7 +8,7 @@ from typing import Any
 
 from cfmr.config import Config, load_config
 from cfmr.errors import InputError
-from cfmr.files import read_json
+from cfmr.files.atomic import read_json
 from cfmr.report.published import benchmark_of
 
 # Settings that simulate_features.py writes into a feature file and no extractor does.

@@ -4,19 +4,18 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from cfmr.annotations import Annotation, load_annotations
-from cfmr.backends import Model, load_model
-from cfmr.checkpoints import Checkpoint
+from cfmr.data.annotations import Annotation, load_annotations
+from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
-from cfmr.features import FeatureStore
-from cfmr.files import make_directory, replacing
+from cfmr.files.atomic import make_directory, replacing
+from cfmr.models.base import Model, load_model
+from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 from cfmr.report import pictures
 from cfmr.report.accuracy import benchmark_table, own_table, remarks
 from cfmr.report.efficiency import Measured, efficiency_table, measure
 from cfmr.report.published import Benchmark, Cost, benchmarks
 from cfmr.report.queries import Query, ask
 from cfmr.report.runs import Run, read_runs
-from cfmr.runs import find_checkpoint
 
 PUBLISHED = (
     "Published figures are those of the papers; D3G* is from its own release, whose Charades-STA features differ. The "

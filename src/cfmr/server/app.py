@@ -16,17 +16,20 @@ from starlette.staticfiles import StaticFiles
 from uvicorn.supervisors import Multiprocess
 
 from cfmr.errors import InputError
-from cfmr.server import adding, labelling, learning, searching
-from cfmr.server.guard import Guard, PatientProtocol, same_secret, set_session
-from cfmr.server.jobs import Jobs
-from cfmr.server.known import KnownMoments
-from cfmr.server.labels import LabelStore
-from cfmr.server.library import Library
-from cfmr.server.media import Media
+from cfmr.server.api import labels as labelling
+from cfmr.server.api import models as learning
+from cfmr.server.api import search as searching
+from cfmr.server.api import videos as adding
+from cfmr.server.context import ProblemDocument, Site
 from cfmr.server.problems import MEDIA_TYPE, Problem, install
-from cfmr.server.served import Load, Served, load_retriever
+from cfmr.server.security import Guard, PatientProtocol, same_secret, set_session
 from cfmr.server.settings import Settings
-from cfmr.server.site import ProblemDocument, Site
+from cfmr.server.stores.ground_truth import KnownMoments
+from cfmr.server.stores.jobs import Jobs
+from cfmr.server.stores.labels import LabelStore
+from cfmr.server.stores.media import Media
+from cfmr.server.stores.models import Load, Served, load_retriever
+from cfmr.server.stores.videos import Library
 
 STATIC = Path(__file__).parent / "static"
 PAGES = {"/": "search", "/label": "label", "/learn": "learn", "/add": "add", "/docs": "docs", "/sign-in": "sign-in"}

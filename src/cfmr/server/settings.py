@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cfmr.errors import InputError
-from cfmr.files import make_directory
-from cfmr.index.address import is_address
-from cfmr.server.guard import is_loopback, warning_of
+from cfmr.files.atomic import make_directory
+from cfmr.index.location import is_address
+from cfmr.server.security import is_loopback, warning_of
 
 MAX_UPLOAD = 4 << 30
 

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.index.address import MilvusAddress
+from cfmr.index.base import Value, Video
 from cfmr.index.codec import Floats
+from cfmr.index.location import MilvusAddress
 from cfmr.index.milvus.connection import Connection
-from cfmr.index.segment import Value, Video
 
 FORMAT, VERSION = "cfmr-index-milvus", 1
 ROW_BITS = 20  # a video has fewer rows than a million

@@ -1,4 +1,4 @@
-"""Filling an index in Milvus: the same steps as `cfmr.index.writer`, so that `cfmr index` does not care which.
+"""Filling an index in Milvus: the same steps as `cfmr.index.embedded.writer`, so that `cfmr index` does not care which.
 
 A video is written under a number of its own: first its entry in the state "writing", then its rows, then the entry
 becomes "ready" and the one it replaces "gone", in one request; then the old rows go. Whatever breaks off leaves
@@ -23,14 +23,15 @@ from typing import Any
 import numpy as np
 
 from cfmr.errors import InputError
-from cfmr.index import ann
-from cfmr.index.address import MilvusAddress
+from cfmr.index.base import CARD, CODEC, Video, VideoRows, check_rows
 from cfmr.index.codec import Codec, Floats
-from cfmr.index.milvus import layout, store
+from cfmr.index.embedded import ivf as ann
+from cfmr.index.location import MilvusAddress
+from cfmr.index.milvus import layout
+from cfmr.index.milvus import reader as store
 from cfmr.index.milvus.connection import Connection, MissingCollectionError
 from cfmr.index.milvus.layout import GONE, READY, WRITING, Generation
-from cfmr.index.segment import Video, VideoRows, check_rows
-from cfmr.index.store import CARD, CODEC
+from cfmr.index.tuning import tune
 
 BATCH = 4096  # rows sent at a time
 SEGMENT = 200_000  # rows that Milvus keeps together, about; its lists are of such a part
@@ -340,13 +341,13 @@ class MilvusWriter:
             time.sleep(0.5)
 
     def _tune(self, generation: Generation) -> None:
-        """Choose how much is looked at, as `ann.tune` does for an index directory."""
+        """Choose how much is looked at, as `tune` does for an index directory."""
         if self.queries is None or not self._known:
             return
         index = store.MilvusIndex(self.connection, generation)
         queries = self.queries()[:TUNED]
         index.top(queries[0], 1)  # only when all is loaded
-        nprobe, rerank, recall = ann.tune(index, queries)
+        nprobe, rerank, recall = tune(index, queries)
         self._state["effort"].update(nprobe=nprobe, rerank=rerank)
         self.note({"recall_at_10": round(recall, 4)})
 

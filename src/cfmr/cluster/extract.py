@@ -1,0 +1,174 @@
+"""Extracting many videos on a Ray cluster: a pool of processes that follows its size, one writer here.
+
+The processes send features back and this one writes them, video by video, as `extract_all` does: so no machine of the
+cluster needs to share a disk with another, a worker that dies leaves nothing half written, and a video is written once
+whatever is repeated. An hour of video is 67 MB of features (EfficientNet-Lite0).
+"""
+
+import inspect
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cfmr.cluster.pool import Row, connected, gpus_for, run_all
+from cfmr.cluster.remote_files import Source, fetched, is_remote, list_sources
+from cfmr.data.features import FeatureWriter
+from cfmr.errors import InputError
+from cfmr.extractors import Extractor, get_extractor
+from cfmr.extractors.batch import Summary, attributes_of, keep, nothing_read
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How far a job is.
+
+    Attributes:
+        share: of all bytes.
+        done, total: videos.
+        seconds: of video that were extracted now.
+        elapsed: seconds since the job began.
+    """
+
+    share: float
+    done: int
+    total: int
+    seconds: float
+    elapsed: float
+
+    @property
+    def speed(self) -> float:
+        """Hours of video an hour."""
+        return self.seconds / max(self.elapsed, 1e-9)
+
+
+Told = Callable[[Tally], None]
+
+
+class ExtractingWorker:
+    """What runs in each process of the pool. It makes its extractor when the first video comes."""
+
+    def __init__(self, name: str, options: dict[str, Any]) -> None:
+        self._name, self._options = name, options
+        self._extractor: Extractor | None = None
+
+    def __call__(self, task: Row) -> Row:
+        """A video's features, or the line that says why there are none."""
+        answer: Row = {"name": task["name"], "failed": "", "hopeless": "", "damage": ""}
+        nothing: Row = {"features": b"", "dim": 0, "duration": 0.0}
+        try:
+            if self._extractor is None:
+                self._extractor = get_extractor(self._name, threads=1, **self._options)
+        except InputError as error:
+            return {**answer, **nothing, "hopeless": f"{os.uname().nodename}: {error}"}
+        path = Path(task["where"])
+        try:
+            with fetched(task["where"]) as path:
+                found = self._extractor.extract(path)
+        except InputError as error:
+            return {**answer, **nothing, "failed": str(error).replace(str(path), task["where"])}
+        features = np.ascontiguousarray(found.features, np.float32)
+        return {
+            **answer,
+            "damage": found.damage or "",
+            "features": features.tobytes(),
+            "dim": features.shape[1],
+            "duration": float(found.duration),
+        }
+
+
+def extract_on_ray(
+    places: Sequence[str],
+    extractor: str,
+    out: str | os.PathLike[str],
+    address: str,
+    told: Told | None = None,
+    worker: type = ExtractingWorker,
+    **options: Any,
+) -> tuple[Summary, dict[str, Source]]:
+    """Extract the features of many videos into one HDF5 file, as `cfmr.extractors.batch.extract_all` does.
+
+    Args:
+        places: video files, folders of them, and addresses of either; what is no address must be seen by all machines
+            under the same path.
+        extractor: name in the registry.
+        out: the HDF5 file.
+        address: of the cluster; see `cfmr.cluster.pool.connected`.
+        told: how far it is, after every video.
+        worker: what runs in the cluster's processes.
+        options: of the extractor.
+
+    Returns:
+        what became of each video, and where they lie.
+
+    Raises:
+        InputError: as `extract_all`; also if the cluster does not answer or lacks something.
+    """
+    maker = get_extractor(extractor, threads=1, **options)
+    sources = list_sources(places)
+    summary = Summary()
+    with FeatureWriter(out, maker.attributes()) as writer:
+        waiting = _waiting(sources, writer, summary)
+        meter = _Meter(sources, waiting, told or (lambda tally: None))
+        if waiting:
+            with connected(address) as ray:
+                gpus = gpus_for(ray, "device" in inspect.signature(type(maker)).parameters)
+                given = {**options, "device": "cuda"} if gpus else options
+                tasks: list[Row] = [{"name": s.video, "where": s.where} for s in waiting]
+                for answer, video in run_all(ray, tasks, worker, (extractor, given), gpus):
+                    _take(answer, sources[video], writer, summary)
+                    meter.finish(video, float(answer["duration"]) if answer else 0.0)
+        if not writer.videos:
+            raise InputError(nothing_read(summary))
+    return summary, sources
+
+
+def _waiting(sources: dict[str, Source], writer: FeatureWriter, summary: Summary) -> list[Source]:
+    """What is still to do; the largest first, so that nobody is left alone with it at the end."""
+    waiting = [s for video, s in sources.items() if not keep(video, s.fingerprint, writer, summary)]
+    return sorted(waiting, key=lambda source: -source.size)
+
+
+def _take(answer: Row | None, source: Source, writer: FeatureWriter, summary: Summary) -> None:
+    if answer is None:
+        summary.failed[source.video] = f"{source.where}: each process that read it died; is it damaged, or too large?"
+        return
+    if answer["failed"]:
+        summary.failed[source.video] = answer["failed"]
+        return
+    features = np.frombuffer(answer["features"], np.float32).reshape(-1, answer["dim"])
+    writer.add(source.video, features, **attributes_of(answer["duration"], source.fingerprint, answer["damage"]))
+    summary.extracted.append(source.video)
+    if answer["damage"]:
+        summary.damaged[source.video] = answer["damage"]
+
+
+class _Meter:
+    """Adds up how far a job is, by the size of files."""
+
+    def __init__(self, sources: dict[str, Source], waiting: Sequence[Source], told: Told) -> None:
+        self._sizes = {video: source.size + 1 for video, source in sources.items()}
+        self._total = sum(self._sizes.values())
+        self._bytes = self._total - sum(self._sizes[source.video] for source in waiting)
+        self._done = len(sources) - len(waiting)
+        self._seconds, self._began, self._told = 0.0, time.monotonic(), told
+        self._tell()
+
+    def finish(self, video: str, seconds: float) -> None:
+        self._bytes += self._sizes[video]
+        self._done += 1
+        self._seconds += seconds
+        self._tell()
+
+    def _tell(self) -> None:
+        elapsed = time.monotonic() - self._began
+        self._told(Tally(self._bytes / self._total, self._done, len(self._sizes), self._seconds, elapsed))
+
+
+def named(places: Sequence[str], source: Source) -> bool:
+    """Whether a video was named itself, rather than found in a folder."""
+    return source.where in {place if is_remote(place) else str(Path(place).resolve()) for place in places}

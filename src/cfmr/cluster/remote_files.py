@@ -1,0 +1,147 @@
+"""Videos outside this machine's folders: listed and fetched by their addresses (s3://, gs://, file://, ...)."""
+
+import contextlib
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cfmr.errors import InputError
+from cfmr.video.files import SUFFIXES, find_videos
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A video file: `where` is a path or an address; equal `fingerprint`s mean that it has not changed."""
+
+    video: str
+    where: str
+    size: int
+    fingerprint: str
+
+
+def is_remote(place: str) -> bool:
+    """Whether a text is an address rather than a path."""
+    return "://" in place
+
+
+def list_sources(places: Sequence[str]) -> dict[str, Source]:
+    """Videos by identifier, of paths and addresses; identifiers as `cfmr.video.files.find_videos` gives them.
+
+    Raises:
+        InputError: nothing is there, it may not be read, or two videos cannot be told apart.
+    """
+    from cfmr.extractors.batch import fingerprint_of
+
+    local = [Path(place) for place in places if not is_remote(place)]
+    found = []
+    for video, path in find_videos(local).items() if local else ():
+        try:
+            found.append(Source(video, str(path.resolve()), path.stat().st_size, fingerprint_of(path)))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    for place in places:
+        if is_remote(place):
+            found += _list_remote(place)
+    for video, times in Counter(source.video for source in found).items():
+        if times > 1:
+            one, other, *_ = [source.where for source in found if source.video == video]
+            raise InputError(f"{one} and {other} would both be called {video}; name the folder that holds both")
+    return {source.video: source for source in found}
+
+
+def open_filesystem(address: str) -> tuple[Any, str]:
+    """A file system of pyarrow, or of fsspec where that one knows no such scheme, and the path in it.
+
+    Raises:
+        InputError: nobody knows the scheme, or its package is missing.
+    """
+    try:
+        from pyarrow import ArrowException, fs
+    except ImportError as error:
+        raise InputError(f"{address}: needs pyarrow; pip install 'cfmr[ray]'") from error
+    try:
+        system, path = fs.FileSystem.from_uri(address)
+    except (ArrowException, OSError, ValueError):
+        try:
+            import fsspec
+
+            made, path = fsspec.core.url_to_fs(address)
+            system = fs.PyFileSystem(fs.FSSpecHandler(made))
+        except (ImportError, ValueError, OSError) as error:
+            told = str(error).split("\n")[0]
+            raise InputError(f"{address}: cannot be opened ({told})") from error
+    return system, path
+
+
+def _list_remote(address: str) -> list[Source]:
+    system, root = open_filesystem(address)
+    from pyarrow import fs
+
+    try:
+        info = system.get_file_info(root)
+        if info.type == fs.FileType.NotFound:
+            raise InputError(f"{address}: no such file or folder")
+        if info.type == fs.FileType.File:
+            entries, base = [info], str(PurePosixPath(root).parent)
+        else:
+            entries, base = system.get_file_info(fs.FileSelector(root, recursive=True)), root
+    except OSError as error:
+        raise _refused(address, "listed", error) from error
+    files = {PurePosixPath(_inside(e.path, base)): e for e in entries if e.type == fs.FileType.File}
+    names = [path for path in sorted(files) if _is_video(path)] if info.type != fs.FileType.File else list(files)
+    if not names:
+        raise InputError(f"{address}: no video in this folder ({' '.join(sorted(SUFFIXES))})")
+    times = Counter(path.with_suffix("") for path in names)
+    sources = []
+    for path in names:
+        entry, alone = files[path], times[path.with_suffix("")] == 1
+        where = address if info.type == fs.FileType.File else _below(address, path)
+        video = str(path.with_suffix("") if alone else path)
+        sources.append(Source(video, where, int(entry.size or 0), f"{entry.size}-{entry.mtime_ns}"))
+    return sources
+
+
+def _refused(address: str, what: str, error: OSError) -> InputError:
+    told = " ".join(str(error).split())[:200]
+    if isinstance(error, PermissionError) or "ACCESS_DENIED" in told:
+        return InputError(f"{address}: no permission to have it {what}; are these the right credentials? ({told})")
+    return InputError(f"{address}: cannot be {what} ({told})")
+
+
+def _inside(path: str, base: str) -> str:
+    return path.strip("/").removeprefix(base.strip("/")).strip("/")
+
+
+def _below(address: str, path: PurePosixPath) -> str:
+    """The address of a file in a folder; what stands behind a question mark stays there."""
+    folder, mark, options = address.partition("?")
+    return f"{folder.rstrip('/')}/{path}{mark}{options}"
+
+
+def _is_video(path: PurePosixPath) -> bool:
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
+
+
+@contextlib.contextmanager
+def fetched(where: str) -> Iterator[Path]:
+    """A video as a file of this machine, for as long as the block runs.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if not is_remote(where):
+        yield Path(where)
+        return
+    system, path = open_filesystem(where)
+    with tempfile.TemporaryDirectory(prefix="cfmr-") as folder:
+        copy = Path(folder) / PurePosixPath(path).name
+        try:
+            with system.open_input_stream(path) as source, open(copy, "wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+        except OSError as error:
+            raise _refused(where, "read", error) from error
+        yield copy

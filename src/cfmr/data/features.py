@@ -1,0 +1,354 @@
+"""The feature store: an HDF5 file with one dataset a video, float32 (clips, dim)."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from cfmr.errors import InputError
+from cfmr.files.atomic import make_directory, read_json, replacing, write_json
+
+FORMAT = "cfmr-features-1"
+Features = npt.NDArray[np.float32]
+
+
+def pool_clips(features: npt.NDArray[Any], num_clips: int) -> Features:
+    """Pool a sequence of any length to `num_clips` clips (Method, "Inputs").
+
+    Boundaries are round(j / num_clips * n), half to even, clamped to n - 1; a clip is the mean of the features between
+    two boundaries, or the one feature there where they coincide.
+
+    Args:
+        features: (n, dim), n >= 1.
+
+    Returns:
+        (num_clips, dim) float32.
+    """
+    n = len(features)
+    bounds = np.minimum(np.round(np.arange(num_clips + 1) / num_clips * n).astype(np.int64), n - 1)
+    counts = np.maximum(np.diff(bounds), 1)
+    # reduceat gives the single row at a boundary that repeats, and its last sum (to the end) is not wanted
+    sums = np.add.reduceat(np.asarray(features, dtype=np.float32), bounds, axis=0)[:num_clips]
+    return np.asarray(sums / counts[:, None], dtype=np.float32)
+
+
+class FeatureStore:
+    """A feature file, read a video at a time. Opened when first read, so it may be sent to a worker process.
+
+    Our own files and published ones are read alike: a dataset a video, or, as some C3D releases have it, a group a
+    video that holds one dataset of one and the same name. Datasets in nested groups have their path as identifier.
+
+    Raises:
+        InputError: the file is missing, truncated or no HDF5.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._open: tuple[int, h5py.File] | None = None
+        self._ours = False
+        self._member: str | None = None
+        self._names: list[str] | None = None
+        self._file()
+
+    def __reduce__(self) -> tuple[type["FeatureStore"], tuple[Path]]:
+        return FeatureStore, (self.path,)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; it opens again when read again."""
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+    def _file(self) -> h5py.File:
+        if self._open is None or self._open[0] != os.getpid():  # HDF5 handles do not survive a fork
+            if not self.path.is_file():
+                raise InputError(f"{self.path}: no such feature file; `cfmr extract` writes one")
+            try:
+                self._open = os.getpid(), h5py.File(self.path, "r")
+            except OSError as error:
+                raise InputError(f"{self.path}: not a complete HDF5 file; extract or download it again") from error
+            self._ours = self._open[1].attrs.get("format") == FORMAT
+            self._member = None if self._ours else _member_of_groups(self._open[1])
+        return self._open[1]
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the file says of itself: extractor, version, dim, fps, stride, clips_per_second."""
+        return {key: _plain(value) for key, value in self._file().attrs.items()}
+
+    @property
+    def videos(self) -> list[str]:
+        """Identifiers of all videos, sorted."""
+        if self._names is None:
+            file = self._file()
+            if self._ours:
+                self._names = sorted(map(_video, file))
+            else:
+                self._names = sorted(file if self._member is not None else _dataset_names(file))
+        return self._names
+
+    @property
+    def member(self) -> str | None:
+        """The name of the one data set in each video's group; None where videos are data sets themselves."""
+        self._file()
+        return self._member
+
+    @property
+    def dim(self) -> int:
+        """Width of a feature. Raises InputError if the file is empty."""
+        name = next(iter(self.videos), None)
+        if name is None:
+            raise InputError(f"{self.path}: holds no features")
+        return int(self._dataset(name).shape[1])
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __contains__(self, video: object) -> bool:
+        return isinstance(video, str) and self._find(video) is not None
+
+    def read(self, video: str) -> Features:
+        """Features of one video, (clips, dim) float32. Raises InputError if it is missing, empty or unreadable."""
+        dataset = self._dataset(video)
+        try:
+            return np.asarray(dataset[()], dtype=np.float32)
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{self.path}: features of {video} cannot be read; is the file complete?") from error
+
+    def clips(self, video: str) -> int:
+        """Number of features of one video, without reading them."""
+        return int(self._dataset(video).shape[0])
+
+    def attributes_of(self, video: str) -> dict[str, Any]:
+        """Attributes of one video; a file of ours has its `duration` in seconds."""
+        return {key: _plain(value) for key, value in self._dataset(video).attrs.items()}
+
+    def duration(self, video: str) -> float | None:
+        """Length of a video in seconds, where the file tells."""
+        value = self.attributes_of(video).get("duration")
+        return None if value is None else float(value)
+
+    def check(self, videos: Iterable[str], dim: int) -> None:
+        """Make sure that every one of `videos` is there with finite features of width `dim`.
+
+        Raises:
+            InputError: one line with the count and the first ten of what is wrong.
+        """
+        wanted = list(dict.fromkeys(videos))
+        missing = [video for video in wanted if video not in self]
+        if missing:
+            raise InputError(
+                f"{self.path}: no features for {_some(missing, len(wanted))}; extract them, or take their rows out"
+            )
+        widths = {video: int(self._dataset(video).shape[1]) for video in wanted}
+        wrong = [video for video, width in widths.items() if width != dim]
+        if wrong:
+            raise InputError(
+                f"{self.path}: features are {widths[wrong[0]]} wide where the configuration says {dim} "
+                f"(`frames_input_size`, `frame_dim`), in {_some(wrong, len(wanted))}"
+            )
+        # a sum is finite only if every value is
+        broken = [video for video in wanted if not np.isfinite(self.read(video).sum(dtype=np.float64))]
+        if broken:
+            raise InputError(
+                f"{self.path}: NaN or infinite features in {_some(broken, len(wanted))}; extract them again"
+            )
+
+    def _find(self, video: str) -> h5py.Dataset | None:
+        name = _key(video) if self._ours else video if self._member is None else f"{video}/{self._member}"
+        try:
+            found = self._file().get(name)
+        except (KeyError, ValueError):
+            return None
+        return found if isinstance(found, h5py.Dataset) else None
+
+    def _dataset(self, video: str) -> h5py.Dataset:
+        dataset = self._find(video)
+        if dataset is None:
+            raise InputError(f"{self.path}: no features for {video}")
+        if len(dataset.shape) != 2 or 0 in dataset.shape:
+            raise InputError(f"{self.path}: features of {video} have shape {dataset.shape}, expected (clips, dim)")
+        return dataset
+
+
+def write_part(folder: Path, video: str, features: npt.NDArray[Any], **attributes: str | int | float) -> Path:
+    """Write the features of one video, (clips, dim), where a FeatureWriter collects them."""
+    if features.ndim != 2 or 0 in features.shape:
+        raise ValueError(f"features of {video} have shape {features.shape}, expected (clips, dim)")
+    part = folder / f"{hashlib.sha256(video.encode()).hexdigest()[:24]}.npz"
+    meta = json.dumps({"video": video, "attributes": attributes})
+    with replacing(part) as temporary, open(temporary, "wb") as file:
+        np.savez(file, features=np.asarray(features, dtype=np.float32), meta=np.asarray(meta))
+    return part
+
+
+class FeatureWriter:
+    """Writes a feature file so that nothing finished is lost or done twice, even by kill -9.
+
+    Each video goes to `NAME.parts/` beside the file as soon as it is done; `close` assembles the parts (and what an
+    earlier file of that name held) and renames. A writer opened again on either carries on.
+
+        with FeatureWriter("features.hdf5", {"extractor": "efficientnet-lite0", "version": 1}) as writer:
+            for video in videos:
+                if video not in writer:
+                    writer.add(video, features, duration=12.5)
+
+    After an exception the parts stay and the final name is untouched. Other processes may write parts too:
+    `write_part(writer.parts, ...)` there, `writer.take` of what it returns here.
+
+    Raises:
+        InputError: the place cannot be written, or already holds features of other attributes.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], attributes: dict[str, str | int | float]) -> None:
+        self.path = Path(path)
+        self.attributes = dict(attributes)
+        self.parts = self.path.with_name(f"{self.path.name}.parts")
+        self._done: dict[str, dict[str, Any]] = {}
+        self._in_parts: dict[str, Path] = {}
+        if self.path.is_dir():
+            raise InputError(f"{self.path}: is a folder; name a file to write the features to")
+        if self.path.exists():
+            with FeatureStore(self.path) as store:
+                self._agree(store.attributes)
+                self._done = {video: store.attributes_of(video) for video in store.videos}
+        header = self.parts / "attributes.json"
+        make_directory(self.parts)
+        if header.exists():
+            self._agree(read_json(header))
+        else:
+            write_json(header, self.attributes)
+        for part in sorted(self.parts.glob("*.npz")):
+            self.take(part)
+
+    def _agree(self, found: dict[str, Any]) -> None:
+        for key, value in self.attributes.items():
+            if found.get(key) != value:
+                raise InputError(
+                    f"{self.path}: holds features with {key} {found.get(key)!r}, not {value!r}; "
+                    f"give another --out, or delete it and {self.parts.name}"
+                )
+
+    def take(self, part: Path) -> None:
+        """Count a part that `write_part` has finished; one that a power cut left unreadable is to be done again."""
+        try:
+            with np.load(part, allow_pickle=False) as content:
+                meta = json.loads(str(content["meta"]))
+                self._done[meta["video"]] = meta["attributes"]
+                self._in_parts[meta["video"]] = part
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            part.unlink(missing_ok=True)
+
+    @property
+    def videos(self) -> list[str]:
+        """Identifiers of all finished videos, sorted."""
+        return sorted(self._done)
+
+    def __contains__(self, video: object) -> bool:
+        return video in self._done
+
+    def attributes_of(self, video: str) -> dict[str, Any]:
+        """What was written with a finished video."""
+        return self._done[video]
+
+    def add(self, video: str, features: npt.NDArray[Any], **attributes: str | int | float) -> None:
+        """Write the features of one video, (clips, dim); it counts as finished when this returns."""
+        self.take(write_part(self.parts, video, features, **attributes))
+
+    def close(self) -> None:
+        """Assemble the file under its final name and remove the parts."""
+        if self._in_parts or not self.path.exists():
+            with replacing(self.path) as temporary:
+                self._assemble(temporary)
+        shutil.rmtree(self.parts, ignore_errors=True)
+        self._in_parts = {}
+
+    def _assemble(self, target: Path) -> None:
+        old = FeatureStore(self.path) if self.path.exists() else contextlib.nullcontext()
+        with _disk_errors(), old as store, h5py.File(target, "w", libver="latest") as file:
+            file.attrs.update({"format": FORMAT, **self.attributes})
+            for video in self.videos:
+                with contextlib.ExitStack() as stack:
+                    if video in self._in_parts:
+                        content = stack.enter_context(np.load(self._in_parts[video], allow_pickle=False))
+                        features = content["features"]
+                    else:
+                        assert store is not None
+                        features = store.read(video)
+                dataset = file.create_dataset(_key(video), data=features)
+                dataset.attrs.update(self._done[video])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        elif not self._in_parts:
+            shutil.rmtree(self.parts, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    """HDF5 reports some failed writes (when closing) as RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+
+
+def _key(video: str) -> str:
+    """Name of a dataset of ours: flat, since a slash would make a group and `a` may stand beside `a/b`."""
+    return "%2E" if video == "." else video.replace("%", "%25").replace("/", "%2F")
+
+
+def _video(key: str) -> str:
+    return key.replace("%2F", "/").replace("%2E", ".").replace("%25", "%")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _some(names: list[str], total: int) -> str:
+    listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    return f"{len(names)} of {total} videos: {listed}"
+
+
+def _dataset_names(group: h5py.Group, prefix: str = "") -> Iterator[str]:
+    for name in group:
+        kind = group.get(name, getclass=True)
+        if kind is h5py.Dataset:
+            yield prefix + name
+        elif kind is h5py.Group:
+            yield from _dataset_names(group[name], f"{prefix}{name}/")
+
+
+def _member_of_groups(file: h5py.File) -> str | None:
+    """The name of the one dataset in each video's group, in files built that way; None where videos are datasets."""
+    names = set()
+    for count, name in enumerate(file):
+        group = file.get(name)
+        if not isinstance(group, h5py.Group) or len(group) != 1:
+            return None
+        names.add(next(iter(group)))
+        if len(names) > 1 or count >= 20:
+            break
+    member = names.pop() if len(names) == 1 else None
+    return member if member and isinstance(file[next(iter(file))][member], h5py.Dataset) else None

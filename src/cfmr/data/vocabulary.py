@@ -1,0 +1,114 @@
+"""Sentences as words: tokens, vectors, a model's vocabulary, masking weights, what to offer for an unknown word."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfmr.data.annotations import Annotation
+from cfmr.data.word_vectors import _COMMON, WordVectors, load_word_vectors
+from cfmr.errors import InputError
+
+# Words and numbers in any script; "person's" and "doesn't" split as in GloVe's and the original's vocabularies.
+_TOKEN = re.compile(r"[^\W_]+(?=n't\b)|n't\b|'(?:s|re|ve|ll|d|m)\b|[^\W_]+")
+
+
+def tokenize(sentence: str) -> list[str]:
+    """The words of a sentence in lower case, without punctuation."""
+    return _TOKEN.findall(sentence.lower().replace("\u2019", "'"))
+
+
+# --- a model's vocabulary ---------------------------------------------------------------------------------------------
+
+
+class Vocabulary:
+    """The words that a model knows, by falling frequency. Id 0 is padding, id i + 1 is `words[i]` (Method, Inputs).
+
+    Attributes:
+        words: list of V - 1 words.
+        vectors: (V, dim) float32; row 0 is zeros.
+    """
+
+    def __init__(self, words: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        if len(vectors) != len(words) + 1:
+            raise InputError(f"a vocabulary of {len(words)} words needs {len(words) + 1} vectors, got {len(vectors)}")
+        self.words, self.vectors = list(words), vectors
+        self._ids = {word: number for number, word in enumerate(self.words, 1)}
+
+    @classmethod
+    def build(cls, sentences: Iterable[str], word_vectors: WordVectors, size: int) -> "Vocabulary":
+        """The `size` most frequent words of the sentences that have a vector; ties go to the word that came first."""
+        counts = Counter(word for sentence in sentences for word in tokenize(sentence))
+        words = [word for word, _ in counts.most_common()]
+        rows = word_vectors.rows(words)
+        return cls._of([word for word, row in zip(words, rows, strict=True) if row >= 0][:size], word_vectors)
+
+    @classmethod
+    def original(cls, word_vectors: WordVectors, size: int) -> "Vocabulary":
+        """The vocabulary that the original release makes of its `glove.pkl`: the `size` words counted most often in it.
+
+        Raises:
+            InputError: the vectors come without counts.
+        """
+        if word_vectors.counts is None:
+            raise InputError("the original's vocabulary needs its glove.pkl, these word vectors come without counts")
+        ranked = sorted(word_vectors.counts, key=lambda word: -word_vectors.counts[word])  # type: ignore[index]
+        return cls._of([word for word in ranked if word in word_vectors][:size], word_vectors)
+
+    @classmethod
+    def _of(cls, words: list[str], word_vectors: WordVectors) -> "Vocabulary":
+        padding = np.zeros((1, word_vectors.dim), np.float32)
+        return cls(words, np.concatenate([padding, word_vectors.of(words)]))
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._ids
+
+    def ids(self, sentence: str, max_words: int) -> list[int]:
+        """Ids of the first `max_words` known words of a sentence; unknown words are dropped."""
+        return [self._ids[word] for word in tokenize(sentence) if word in self._ids][:max_words]
+
+    def check(self, annotations: Sequence[Annotation], path: str | os.PathLike[str]) -> None:
+        """Raise InputError for the first sentence without a known word, naming `path` and its row."""
+        for number, annotation in enumerate(annotations, 1):
+            if not self.ids(annotation.sentence, 1):
+                raise InputError(
+                    f"{path}: row {number} ({annotation.video}) has no known word in {annotation.sentence!r}; "
+                    "correct it or leave it out"
+                )
+
+
+# --- unknown words ----------------------------------------------------------------------------------------------------
+
+
+def nearest_known(word: str, known: Sequence[str], vectors: WordVectors | None = None, count: int = 3) -> list[str]:
+    """Words of `known` to offer in place of an unknown one: of like meaning, or of like spelling where it is none.
+
+    Args:
+        word: a word that is not in `known`.
+        known: the words of a vocabulary.
+        vectors: where meaning comes from; the default vectors if None.
+        count: at most so many.
+    """
+    import difflib
+
+    word = word.lower()
+    vectors = load_word_vectors() if vectors is None else vectors
+    spelled = difflib.get_close_matches(word, known, count, cutoff=0.7)
+    row = vectors.row.get(word)
+    if row is None or (row >= _COMMON and spelled):
+        return spelled
+    rows = vectors.rows(known)
+    rows[[len(other) < 2 for other in known]] = -1
+    candidates = np.flatnonzero(rows >= 0)
+    if not len(candidates):
+        return spelled
+    matrix, target = np.asarray(vectors.vectors[rows[candidates]], np.float32), vectors[word]
+    cosines = matrix @ target / (np.linalg.norm(matrix, axis=1) * np.linalg.norm(target) + 1e-9)
+    best = np.argsort(-cosines, kind="stable")[:count]
+    return [known[candidates[index]] for index in best if cosines[index] > 0.3] or spelled

@@ -1,0 +1,133 @@
+"""Approximate search for large collections: FAISS inverted lists of 8-bit codes, whose finds are re-ranked exactly.
+
+Vectors are projected to the 256 directions that hold most of their energy (no centring, so inner products survive),
+grouped around centroids and stored in one byte a number: 264 bytes a moment with its row number. The true scores of
+what is found come from the rows.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import faiss as untyped_faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from cfmr.errors import InputError
+from cfmr.index.codec import Floats
+from cfmr.index.embedded import disk
+
+if TYPE_CHECKING:
+    pass
+
+faiss: Any = untyped_faiss
+Ids = NDArray[np.int64]
+
+PROJECTED = 256  # numbers a vector keeps
+POINTS_PER_LIST = 32  # training points a centroid
+FILE, PROJECTION = "ivf.faiss", "projection.npy"
+
+
+@dataclass(slots=True)
+class Ann:
+    """Inverted lists over projected vectors. `projection` is (PROJECTED, dim), or None where vectors are short."""
+
+    ivf: Any
+    projection: Floats | None
+    nprobe: int = 16
+    rerank: int = 64
+
+    @property
+    def lists(self) -> int:
+        """Inverted lists there are."""
+        return int(self.ivf.nlist)
+
+    def project(self, vectors: Floats) -> Floats:
+        """(n, dim) -> (n, PROJECTED)."""
+        return vectors if self.projection is None else np.ascontiguousarray(vectors @ self.projection.T)
+
+    def add(self, ids: Ids, projected: Floats) -> None:
+        """Add projected vectors under their row numbers."""
+        self.ivf.add_with_ids(np.ascontiguousarray(projected), np.ascontiguousarray(ids))
+
+    def search(self, vector: Floats, count: int, allowed: "Allowed | None" = None) -> Ids:
+        """Row numbers of about the `count` best vectors, best first; fewer if the lists looked at hold no more."""
+        query = vector[None] if self.projection is None else (self.projection @ vector)[None]
+        if allowed is None:
+            parameters = faiss.SearchParametersIVF(nprobe=self.nprobe)
+        else:
+            nprobe = min(int(self.nprobe * allowed.widening), self.ivf.nlist)
+            parameters = faiss.SearchParametersIVF(nprobe=nprobe, sel=allowed.selector)
+        _, ids = self.ivf.search(query, count, params=parameters)
+        found: Ids = ids[0]
+        return found[found >= 0]
+
+    def save(self, path: Path) -> None:
+        """Write the lists; the projection is the caller's to write. Raises InputError if the disk is full."""
+        try:
+            faiss.write_index(self.ivf, str(path))
+        except RuntimeError as error:
+            raise InputError(f"{path}: cannot be written; make room there") from error
+
+
+class Allowed:
+    """The rows a filtered search may find, as a bitmap over row numbers.
+
+    `widening`: how many times more lists have to be looked at because only some of their rows count.
+    """
+
+    def __init__(self, ranges: Iterable[tuple[int, int]], covered: int) -> None:
+        flags = np.zeros(-(-covered // 8) * 8, dtype=bool)
+        for low, high in ranges:
+            flags[low:high] = True
+        share = max(float(flags.sum()) / max(covered, 1), 1e-6)
+        self.widening = float(np.clip(1 / share, 1, 16))
+        self._bits = np.packbits(flags, bitorder="little")  # the selector points into this array
+        self.selector = faiss.IDSelectorBitmap(covered, faiss.swig_ptr(self._bits))
+
+
+def projection(sample: Floats) -> Floats | None:
+    """The PROJECTED strongest directions of a sample, (PROJECTED, dim)."""
+    if sample.shape[1] <= PROJECTED:
+        return None
+    _, directions = np.linalg.eigh(sample.T @ sample)
+    return np.ascontiguousarray(directions[:, ::-1][:, :PROJECTED].T.astype(np.float32))
+
+
+def lists_for(rows: int) -> int:
+    """Number of inverted lists for a collection: 4 sqrt(n), a power of two, at most 8192."""
+    return min(1 << round(math.log2(4 * math.sqrt(max(rows, 1)))), 8192, max(rows, 1))
+
+
+def train(rows: int, sample: Callable[[int], Iterable[Floats]]) -> Ann:
+    """Fit projection and centroids for a collection of `rows`; `sample(n)` yields some n vectors (., dim) in blocks."""
+    lists = lists_for(rows)
+    blocks = iter(sample(max(POINTS_PER_LIST * lists, 16384)))
+    first: list[Floats] = []
+    while sum(map(len, first)) < 16384 and (block := next(blocks, None)) is not None:
+        first.append(block)
+    directions = projection(np.concatenate(first))
+    width = PROJECTED if directions is not None else first[0].shape[1]
+    quantizer = faiss.IndexFlatIP(width)
+    ivf = faiss.IndexIVFScalarQuantizer(
+        quantizer, width, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+    )
+    ivf.cp.spherical = True
+    ivf.cp.niter = 6
+    ivf.cp.min_points_per_centroid = 1
+    ann = Ann(ivf, directions)
+    points = [ann.project(b) for b in first]
+    points += [ann.project(b) for b in blocks]
+    ivf.train(np.concatenate(points))
+    return ann
+
+
+def load(directory: Path, names: Iterable[str], nprobe: int, rerank: int, mapped: bool = True) -> Ann:
+    """Open saved lists: mapped for searching, in memory for adding."""
+    ivf = faiss.read_index(str(directory / FILE), faiss.IO_FLAG_MMAP if mapped else 0)
+    if mapped:
+        faiss.downcast_InvertedLists(ivf.invlists).prefetch_nthread = 0  # starting threads costs more than reading
+    directions = disk.read_array(directory / PROJECTION) if PROJECTION in names else None
+    return Ann(ivf, directions, nprobe, rerank)

@@ -1,0 +1,160 @@
+"""The one file of an index that changes: which parts make up the index now.
+
+    INDEX/
+      manifest.json            replaced in one rename; carries its own checksum
+      lock                     held by the one writer
+      model-NNNNNN/            card.json, text.onnx, words.json, words.npy, codec.npz ...
+      segment-NNNNNN/          rows.npy, scales.npy, spans.npy, videos.json
+      ann-NNNNNN/              ivf.faiss, projection.npy (large collections only)
+
+Each row has a number that is never used again, `first_row` + its place in the segment. Rows of a video are neighbours.
+"""
+
+import json
+import zlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cfmr.errors import InputError
+from cfmr.files.atomic import replacing
+from cfmr.index.embedded.disk import FileRecord, Part, damaged, sync_directory
+
+FORMAT = "cfmr-index"
+VERSION = 1
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPart:
+    """Rows of some videos. `dead` are the places in videos.json of videos removed or replaced since."""
+
+    part: Part
+    first_row: int
+    rows: int
+    dead: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnnPart:
+    """A compressed copy of all rows numbered below `covered`, and how to search it."""
+
+    part: Part
+    covered: int
+    trained_rows: int
+    nprobe: int
+    rerank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The state of an index; every change makes a new one, of the next generation."""
+
+    generation: int
+    engine: str
+    model: Part
+    segments: tuple[SegmentPart, ...] = ()
+    ann: AnnPart | None = None
+    next_row: int = 0
+    next_part: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def parts(self) -> list[Part]:
+        """Every directory that belongs to the index."""
+        return [self.model, *(s.part for s in self.segments), *([self.ann.part] if self.ann else [])]
+
+
+def _part_to_json(part: Part) -> dict[str, Any]:
+    return {"directory": part.directory, "files": {n: [f.size, f.crc32] for n, f in part.files.items()}}
+
+
+def _part_from_json(value: dict[str, Any]) -> Part:
+    directory = str(value["directory"])
+    names = list(value["files"])
+    if any(Path(n).name != n for n in [directory, *names]):
+        raise ValueError("a name with a path in it")
+    return Part(directory, {n: FileRecord(int(size), int(crc)) for n, (size, crc) in value["files"].items()})
+
+
+def _body(manifest: Manifest) -> dict[str, Any]:
+    ann = manifest.ann
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "generation": manifest.generation,
+        "engine": manifest.engine,
+        "next_row": manifest.next_row,
+        "next_part": manifest.next_part,
+        "notes": manifest.notes,
+        "model": _part_to_json(manifest.model),
+        "segments": [
+            {**_part_to_json(s.part), "first_row": s.first_row, "rows": s.rows, "dead": list(s.dead)}
+            for s in manifest.segments
+        ],
+        "ann": ann
+        and {
+            **_part_to_json(ann.part),
+            "covered": ann.covered,
+            "trained_rows": ann.trained_rows,
+            "nprobe": ann.nprobe,
+            "rerank": ann.rerank,
+        },
+    }
+
+
+def _checksum(body: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(body, sort_keys=True, ensure_ascii=False).encode())
+
+
+def write_manifest(root: Path, manifest: Manifest) -> Manifest:
+    """Make `manifest`, as the next generation, the state of the index. Everything it names is on the disk already."""
+    manifest = replace(manifest, generation=manifest.generation + 1)
+    body = _body(manifest)
+    sync_directory(root)
+    with replacing(root / NAME) as temporary:
+        text = json.dumps({**body, "checksum": _checksum(body)}, indent=1, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    sync_directory(root)
+    return manifest
+
+
+def read_manifest(root: Path) -> Manifest:
+    """The present state of the index at `root`.
+
+    Raises:
+        InputError: there is no index, or the manifest is damaged or of a later format.
+    """
+    path = root / NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{root}: no index here (no {NAME}); build one with: cfmr index --out {root}") from error
+    except UnicodeDecodeError as error:
+        raise damaged(path, "it is not text") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    try:
+        body = json.loads(text)
+        checksum = body.pop("checksum")
+        if body["format"] != FORMAT:
+            raise ValueError(f"format {body['format']!r}")
+        if body["version"] > VERSION:
+            raise InputError(f"{root}: written by a newer cfmr (index format {body['version']}); update cfmr")
+        if checksum != _checksum(body):
+            raise ValueError("its content does not fit its checksum")
+        ann = body["ann"]
+        return Manifest(
+            generation=body["generation"],
+            engine=body["engine"],
+            next_row=body["next_row"],
+            next_part=body["next_part"],
+            notes=body["notes"],
+            model=_part_from_json(body["model"]),
+            segments=tuple(
+                SegmentPart(_part_from_json(s), s["first_row"], s["rows"], tuple(s["dead"])) for s in body["segments"]
+            ),
+            ann=ann
+            and AnnPart(_part_from_json(ann), ann["covered"], ann["trained_rows"], ann["nprobe"], ann["rerank"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged(path, str(error) or type(error).__name__) from error

@@ -1,0 +1,272 @@
+"""Reading an index: exact search over mapped rows, or FAISS under an exact re-rank, with filters inside the search."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfmr.files.atomic import read_json
+from cfmr.index.base import Value, Video
+from cfmr.index.codec import BLOCK, Codec, Floats, Probe
+from cfmr.index.embedded import disk
+from cfmr.index.embedded.manifest import Manifest, read_manifest
+from cfmr.index.embedded.segment import Segment
+
+if TYPE_CHECKING:
+    from cfmr.index.embedded.ivf import Allowed, Ann
+from cfmr.index.base import (
+    CARD,
+    CODEC,
+    Hit,
+    Range,
+    Selection,
+    Selections,
+    _merged,
+    best,
+    matches,
+    no_such_metadata,
+    no_such_video,
+)
+
+FEW_ROWS = 8192  # a filter that leaves no more rows than this is searched exactly
+MANY_RANGES = 64  # above this, ranges of a segment are gathered instead of scored one by one
+
+
+def read_card(root: Path) -> dict[str, Any]:
+    """What an index says of its model, without opening it. Raises InputError if there is none."""
+    card: dict[str, Any] = read_json(root / read_manifest(root).model.directory / CARD)
+    return card
+
+
+class EmbeddedIndex:
+    """An index directory, opened for reading at one generation. Safe to use from several threads."""
+
+    def __init__(self, root: Path, manifest: Manifest, verify: bool) -> None:
+        self.root = root
+        self.manifest = manifest
+        for part in manifest.parts():
+            disk.check_part(root, part, verify)
+        self.model_path = root / manifest.model.directory
+        self.card: dict[str, Any] = read_json(self.model_path / CARD)
+        has_codec = CODEC in manifest.model.files
+        self.codec = Codec.from_array(
+            int(self.card["width"]), disk.read_array(self.model_path / CODEC) if has_codec else None
+        )
+        self.segments = [Segment(root, entry) for entry in manifest.segments]
+        self._places = {v.id: (at, v) for at, segment in enumerate(self.segments) for v in segment.live()}
+        self._firsts = [s.first_row for s in self.segments]
+        self._selections = Selections(self._select(None), self._chosen)
+        self.ann: Ann | None = None
+        self._allowed: tuple[Selection, Allowed] | None = None
+        self._files: list[int] = []
+        if manifest.ann is not None:
+            from cfmr.index.embedded import (
+                ivf as ann,
+            )  # FAISS costs a tenth of a second to import: only where it is used
+
+            entry = manifest.ann
+            directory = root / entry.part.directory
+            self.ann = ann.load(directory, entry.part.files, entry.nprobe, entry.rerank)
+            # Re-ranking reads single rows; reading instead of mapping keeps them out of this process' memory.
+            self._files = [os.open(s.path / "rows.npy", os.O_RDONLY) for s in self.segments]
+
+    def __del__(self) -> None:
+        for file in getattr(self, "_files", []):
+            os.close(file)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], verify: bool = True) -> "EmbeddedIndex":
+        """Open the present generation.
+
+        Args:
+            verify: compare every file with its checksum (some 5 GB a second); without it, only sizes.
+
+        Raises:
+            InputError: no index there, or it is damaged; names the file.
+        """
+        root = Path(path)
+        manifest = read_manifest(root)
+        while True:
+            try:
+                return cls(root, manifest, verify)
+            except FileNotFoundError as error:
+                newer = read_manifest(root)  # a writer may have replaced what was about to be opened
+                if newer.generation == manifest.generation:
+                    raise disk.damaged(Path(str(error.filename)), "it is missing") from error
+                manifest = newer
+
+    @property
+    def generation(self) -> int:
+        """Rises by one with every change of the index."""
+        return self.manifest.generation
+
+    def changed(self) -> bool:
+        """Whether the index has changed on the disk since it was opened. Raises InputError if it is damaged."""
+        return read_manifest(self.root).generation != self.generation
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What was measured of the index when it was written: thresholds, recall."""
+        return self.manifest.notes
+
+    @property
+    def engine(self) -> str:
+        """How a search over everything is done: "exact" or "ivf"."""
+        return "exact" if self.ann is None else "ivf"
+
+    def __len__(self) -> int:
+        """Rows of all videos."""
+        return self._selections.everything.rows
+
+    def videos(self) -> list[Video]:
+        """All videos, in the order in which they were added."""
+        return [v for _, v in self._places.values()]
+
+    def video(self, name: str) -> Video:
+        """One video. Raises InputError if the index has none of that name."""
+        return self._place(name)[1]
+
+    def _place(self, name: str) -> tuple[int, Video]:
+        try:
+            return self._places[name]
+        except KeyError:
+            raise no_such_video(self.root, name, self._places) from None
+
+    def select(self, videos: Sequence[str] | None = None, where: Mapping[str, Value] | None = None) -> Selection:
+        """The rows of these videos (None: all) whose metadata has all of `where`.
+
+        Raises:
+            InputError: a video is not in the index, or no video has such metadata.
+        """
+        return self._selections.get(videos, where)
+
+    def _chosen(self, videos: Sequence[str] | None, where: Mapping[str, Value]) -> Selection:
+        places = list(self._places.values()) if videos is None else [self._place(v) for v in dict.fromkeys(videos)]
+        if where:
+            places = [p for p in places if matches(p[1], where)]
+            if not places:
+                raise no_such_metadata(self.root, where, self.videos())
+        return self._select(places)
+
+    def _select(self, places: list[tuple[int, Video]] | None) -> Selection:
+        if places is None:
+            places = list(self._places.values())
+        places = sorted(places, key=lambda p: (p[0], p[1].first))
+        ranges = _merged((at, v.first, v.first + v.rows) for at, v in places)
+        rows = sum(high - low for _, low, high in ranges)
+        return Selection(ranges, rows, rows == sum(s.entry.rows for s in self.segments))
+
+    def top(self, vector: Floats, count: int, selection: Selection | None = None, exact: bool = False) -> list[Hit]:
+        """The `count` rows with the largest inner product, best first.
+
+        Args:
+            vector: query, (dim,) float32.
+            selection: from `select`; None for all rows.
+            exact: score every row, whatever the size.
+        """
+        selection = selection or self._selections.everything
+        probe = self.codec.probe(vector)
+        if exact or self.ann is None or selection.rows <= FEW_ROWS:
+            return self._hits(*self._exact_scores(probe, selection.ranges, count))
+        return self._approximate(self.ann, probe, count, selection)
+
+    def curve(self, vector: Floats, name: str) -> tuple[NDArray[np.float64], Floats]:
+        """Spans (n, 2) in seconds and scores (n,) of all rows of one video."""
+        at, video = self._place(name)
+        segment = self.segments[at]
+        rows = slice(video.first, video.first + video.rows)
+        scales = None if segment.scales is None else segment.scales[rows]
+        return segment.spans[rows], Codec.score(segment.rows[rows], scales, self.codec.probe(vector))
+
+    def _hits(self, segments: NDArray[np.intp], rows: NDArray[np.intp], scores: Floats) -> list[Hit]:
+        hits = []
+        for at, row, score in zip(segments.tolist(), rows.tolist(), scores.tolist(), strict=True):
+            segment = self.segments[at]
+            start, end = segment.spans[row].tolist()
+            hits.append(Hit(segment.video_of(row), start, end, score))
+        return hits
+
+    def _exact_scores(
+        self, probe: Probe, ranges: Sequence[Range], count: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+        """Segment, row and score of the `count` best rows in the ranges."""
+        blocks = list(self._blocks(ranges))
+        if not blocks:
+            nothing = np.zeros(0, np.intp)
+            return nothing, nothing, np.zeros(0, np.float32)
+        parts = []
+        for at, places in blocks:
+            segment = self.segments[at]
+            scales = None if segment.scales is None else segment.scales[places]
+            parts.append(Codec.score(segment.rows[places], scales, probe))
+        scores = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        chosen = best(scores, count)
+        if len(blocks) == 1:  # as for one video, where what follows would take longer than the scores
+            at, places = blocks[0]
+            rows = places.start + chosen if isinstance(places, slice) else places[chosen]
+            return np.full(len(chosen), at), rows, scores[chosen]
+        ends = np.cumsum([len(p) for p in parts])
+        block = np.searchsorted(ends, chosen, side="right")
+        within = chosen - (ends[block] - [len(parts[i]) for i in block])
+        found = [
+            places.start + w if isinstance(places := blocks[i][1], slice) else places[w]
+            for i, w in zip(block.tolist(), within.tolist(), strict=True)
+        ]
+        return np.array([blocks[i][0] for i in block], np.intp), np.array(found, np.intp), scores[chosen]
+
+    @staticmethod
+    def _blocks(ranges: Sequence[Range]) -> Iterator[tuple[int, slice | NDArray[np.intp]]]:
+        """Ranges cut to blocks that fit the cache; many small ranges of a segment become lists of rows."""
+        by_segment: dict[int, list[tuple[int, int]]] = {}
+        for at, low, high in ranges:
+            by_segment.setdefault(at, []).append((low, high))
+        for at, pairs in by_segment.items():
+            if len(pairs) > MANY_RANGES:
+                rows = np.concatenate([np.arange(low, high) for low, high in pairs])
+                yield from ((at, rows[i : i + BLOCK]) for i in range(0, len(rows), BLOCK))
+            else:
+                for low, high in pairs:
+                    yield from ((at, slice(i, min(i + BLOCK, high))) for i in range(low, high, BLOCK))
+
+    def _approximate(self, ann: "Ann", probe: Probe, count: int, selection: Selection) -> list[Hit]:
+        assert self.manifest.ann is not None
+        covered = self.manifest.ann.covered
+        allowed = None if selection.everything else self._allowed_rows(selection, covered)
+        ids = ann.search(probe.vector, max(ann.rerank, 2 * count), allowed)
+        segments = np.searchsorted(self._firsts, ids, side="right") - 1
+        rows = (ids - np.asarray(self._firsts)[segments]).astype(np.intp)
+        scores = self._rescore(probe, segments, rows)
+        tail = [r for r in selection.ranges if self._firsts[r[0]] >= covered]
+        if tail:
+            more = self._exact_scores(probe, tail, count)
+            segments = np.concatenate([segments, more[0]])
+            rows = np.concatenate([rows, more[1]])
+            scores = np.concatenate([scores, more[2]])
+        chosen = best(scores, count)
+        return self._hits(segments[chosen], rows[chosen], scores[chosen])
+
+    def _allowed_rows(self, selection: Selection, covered: int) -> "Allowed":
+        cached = self._allowed
+        if cached is not None and cached[0] == selection:
+            return cached[1]
+        from cfmr.index.embedded.ivf import Allowed
+
+        shifted = ((self._firsts[at] + low, self._firsts[at] + high) for at, low, high in selection.ranges)
+        allowed = Allowed((r for r in shifted if r[0] < covered), covered)
+        self._allowed = (selection, allowed)
+        return allowed
+
+    def _rescore(self, probe: Probe, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> Floats:
+        """Exact scores of single rows, read from the files."""
+        width = self.codec.width * 4
+        pieces, scales = [], []
+        for at, row in zip(segments.tolist(), rows.tolist(), strict=True):
+            segment = self.segments[at]
+            pieces.append(os.pread(self._files[at], width, segment.rows_offset + row * width))
+            if segment.scales is not None:
+                scales.append(segment.scales[row])
+        values = np.frombuffer(b"".join(pieces), np.float32).reshape(len(rows), self.codec.width)
+        return Codec.score(values, np.stack(scales) if scales else None, probe)

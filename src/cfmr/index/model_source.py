@@ -1,0 +1,18 @@
+"""What an index is built from: the model of a checkpoint."""
+
+import hashlib
+
+import numpy as np
+
+from cfmr.models.checkpoint import Checkpoint
+
+
+def model_fingerprint(checkpoint: Checkpoint) -> str:
+    """Equal for equal parameters and words."""
+    digest = hashlib.blake2b(digest_size=12)
+    for name in sorted(checkpoint.parameters):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(checkpoint.parameters[name]).data)
+    digest.update("\n".join(checkpoint.vocabulary.words).encode())
+    digest.update(np.ascontiguousarray(checkpoint.vocabulary.vectors).data)
+    return digest.hexdigest()

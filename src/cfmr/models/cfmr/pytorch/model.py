@@ -1,0 +1,470 @@
+"""The published model, CFMR, computing only what is read (Method, Video concepts to Semantic reconstructor).
+
+Three observations save most of the arithmetic and change no result; `plain.py` is the same model without them.
+
+* Only the last position of an encoder is read, so its last layer computes one query.
+* A clip far outside an anchor's bell has no weight in any layer, so only the window around the bell is computed.
+  The first layer's projections do not depend on the anchor and are shared.
+* A sentence's padding is never read, so linear layers see the words that exist, one after the other.
+
+Shapes: B batch, A anchors, S = T + 1 positions of a video, P positions of a window, W words, K concepts, d width.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cfmr.config import CFMRConfig, CFMRSizes, Transformers
+from cfmr.data.features import pool_clips
+from cfmr.models.cfmr.batches import Batch
+from cfmr.moments.anchors import (
+    FLOOR,
+    NO_WEIGHT,
+    Array,
+    anchor_weights,
+    kept_clips,
+    negative_weights,
+    num_positions,
+    retrieval_anchors,
+    spans,
+    training_widths,
+)
+
+WINDOW_STEP = 8  # windows are computed in groups whose lengths differ by less than this
+
+
+class Attention(nn.Module):
+    """Parameters of a multi-head attention under the names of the original's checkpoints."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.xavier_uniform_(self.out_proj.weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def project(self, x: Tensor, what: str) -> Tensor:
+        """Linear maps to queries ("q"), keys and values ("kv") or all three ("qkv"), side by side."""
+        width = x.shape[-1]
+        rows = {"q": slice(0, width), "kv": slice(width, None), "qkv": slice(None)}[what]
+        return F.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
+
+    def split(self, x: Tensor) -> Tensor:
+        """(..., L, d) -> (..., heads, L, d / heads)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        """Attend. q (..., L, d), k and v (..., M, d), bias broadcast to (..., heads, L, M) -> (..., L, d)."""
+        mixed = F.scaled_dot_product_attention(self.split(q), self.split(k), self.split(v), attn_mask=bias)
+        return self.out_proj(mixed.transpose(-2, -3).flatten(-2))
+
+
+class Layer(nn.Module):
+    """A post-norm transformer layer. Encoders own the cross-attention `encoder_attn` and never run it."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.self_attn = Attention(width, heads)
+        self.self_attn_layer_norm = nn.LayerNorm(width)
+        self.encoder_attn = Attention(width, heads)
+        self.encoder_attn_layer_norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, 2 * width)
+        self.fc2 = nn.Linear(2 * width, width)
+        self.final_layer_norm = nn.LayerNorm(width)
+
+    def drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)
+
+    def add_attended(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Close the branch of self-attention."""
+        return self.self_attn_layer_norm(x + self.drop(attended))
+
+    def add_crossed(self, x: Tensor, crossed: Tensor) -> Tensor:
+        """Close the branch of cross-attention."""
+        return self.encoder_attn_layer_norm(x + self.drop(crossed))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        return self.final_layer_norm(x + self.drop(self.fc2(F.relu(self.fc1(x)))))
+
+
+class Layers(nn.Module):
+    """A stack of layers."""
+
+    def __init__(self, number: int, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.decoder_layers = nn.ModuleList(Layer(width, heads, dropout) for _ in range(number))
+
+    def __iter__(self) -> Iterator[Layer]:
+        return (cast(Layer, layer) for layer in self.decoder_layers)
+
+
+def causal_bias(length: int, device: torch.device) -> Tensor:
+    """(L, L), -inf where a position would look ahead."""
+    return torch.full((length, length), -torch.inf, device=device).triu(1)
+
+
+def neck(width: int, concepts: int) -> nn.ModuleList:
+    return nn.ModuleList([nn.Linear(width, width), nn.Linear(width, concepts * width)])
+
+
+def to_concepts(layers: nn.ModuleList, x: Tensor) -> Tensor:
+    """Last positions (..., d) through the neck -> concepts (..., K, d). The original views them as (d, K)."""
+    width = x.shape[-1]
+    for layer in layers:
+        x = layer(x)
+    return x.unflatten(-1, (width, -1)).transpose(-1, -2)
+
+
+class VideoEncoder(nn.Module):
+    """Concepts of a video under the bells of its anchors."""
+
+    def __init__(self, sizes: Transformers, concepts: int) -> None:
+        super().__init__()
+        self.vid_encoder = Layers(sizes.num_decoder_layers1, sizes.d_model, sizes.num_heads, sizes.dropout)
+        self.vid_necks = neck(sizes.d_model, concepts)
+
+    def forward(self, clips: Tensor, weights: Tensor) -> Tensor:
+        """clips (B, S, d), weights (B, A, S) -> concepts (B, A, K, d)."""
+        return to_concepts(self.vid_necks, self.last_positions(clips, weights))
+
+    def last_positions(self, clips: Tensor, weights: Tensor) -> Tensor:
+        """What the neck reads, (B, A, d)."""
+        batch, anchors, _ = weights.shape
+        flat = weights.flatten(0, 1)
+        shared = next(iter(self.vid_encoder)).self_attn.project(clips, "qkv")  # B, S, 3 d
+        groups = windows(flat)
+        last = [
+            self._encode(clips, shared, flat[rows], rows // anchors, start, length) for rows, start, length in groups
+        ]
+        order = torch.cat([rows for rows, _, _ in groups]).argsort()
+        return torch.cat(last)[order].unflatten(0, (batch, anchors))
+
+    def _encode(
+        self, clips: Tensor, shared: Tensor, weights: Tensor, video: Tensor, start: Tensor, length: int
+    ) -> Tensor:
+        """Last positions (N, d) of N windows of `length` clips and the last slot."""
+        slots = weights.shape[1]
+        steps = torch.arange(length, device=start.device)
+        position = torch.cat([start[:, None] + steps, torch.full_like(start, slots - 1)[:, None]], dim=1)  # N, P
+        bias = (weights.gather(1, position) + FLOOR).log()[:, None, None, :]
+        causal = causal_bias(length + 1, clips.device)
+        rows = video[:, None] * slots + position
+        x = clips.flatten(0, 1)[rows]  # N, P, d
+        *layers, final = self.vid_encoder
+        for i, layer in enumerate(layers):
+            attention = layer.self_attn
+            q, k, v = (shared.flatten(0, 1)[rows] if i == 0 else attention.project(x, "qkv")).chunk(3, dim=-1)
+            x = layer.feed_forward(layer.add_attended(x, attention(q, k, v, bias + causal)))
+        if not layers:
+            q, k, v = shared.flatten(0, 1)[rows].chunk(3, dim=-1)
+            q = q[:, -1:]
+        else:
+            q, (k, v) = final.self_attn.project(x[:, -1:], "q"), final.self_attn.project(x, "kv").chunk(2, dim=-1)
+        x = final.add_attended(x[:, -1:], final.self_attn(q, k, v, bias))
+        return final.feed_forward(x)[:, 0]
+
+
+def windows(weights: Tensor) -> list[tuple[Tensor, Tensor, int]]:
+    """Group bells (N, S) by the length of the stretch where they count; the last slot is always computed apart.
+
+    Returns:
+        (rows (n,), first positions (n,), length) of each group; each row is in one group.
+    """
+    inner = weights[:, :-1] > NO_WEIGHT
+    slots = inner.shape[1]
+    first = inner.int().argmax(1)
+    length = torch.where(inner.any(1), slots - inner.flip(1).int().argmax(1) - first, 1)
+    ceiling = (length + WINDOW_STEP - 1) // WINDOW_STEP
+    groups = []
+    for size in ceiling.unique():
+        rows = (ceiling == size).nonzero()[:, 0]
+        longest = int(length[rows].max())
+        groups.append((rows, first[rows].clamp(max=slots - longest), longest))
+    return groups
+
+
+class TextEncoder(nn.Module):
+    """Concepts of a sentence."""
+
+    def __init__(self, sizes: Transformers, concepts: int) -> None:
+        super().__init__()
+        self.txt_encoder = Layers(sizes.num_decoder_layers1, sizes.d_model, sizes.num_heads, sizes.dropout)
+        self.txt_necks = neck(sizes.d_model, concepts)
+
+    def forward(self, words: Tensor, packing: "Packing") -> Tensor:
+        """words (N, d), the sentences' positions one after the other -> concepts (B, K, d)."""
+        *layers, final = self.txt_encoder
+        causal = causal_bias(packing.longest, words.device)
+        x = words
+        for layer in layers:
+            q, k, v = packing.pad(layer.self_attn.project(x, "qkv")).chunk(3, dim=-1)
+            x = layer.feed_forward(layer.add_attended(x, packing.pack(layer.self_attn(q, k, v, causal))))
+        last = packing.last
+        k, v = packing.pad(final.self_attn.project(x, "kv")).chunk(2, dim=-1)
+        q = final.self_attn.project(x[last], "q")[:, None]
+        x = final.add_attended(x[last], final.self_attn(q, k, v, packing.padding_bias())[:, 0])
+        return to_concepts(self.txt_necks, final.feed_forward(x))
+
+
+class Packing:
+    """Where the positions of sequences of different lengths stand when written one after the other."""
+
+    def __init__(self, lengths: Tensor) -> None:
+        self.lengths, self.longest = lengths, int(lengths.max())
+        position = torch.arange(self.longest, device=lengths.device)
+        self.valid = position < lengths[:, None]  # B, L
+        self.rows = self.valid.flatten().nonzero()[:, 0]  # N
+        first = lengths.cumsum(0) - lengths
+        self.last = first + lengths - 1
+        self._padded = torch.where(self.valid, first[:, None] + position, 0)  # B, L
+
+    def pad(self, x: Tensor) -> Tensor:
+        """(..., N, c) -> (..., B, L, c). Behind a sequence's end stands something finite that nothing may read."""
+        return x[..., self._padded, :]
+
+    def pack(self, x: Tensor) -> Tensor:
+        """(..., B, L, c) -> (..., N, c)."""
+        return x.flatten(-3, -2)[..., self.rows, :]
+
+    def padding_bias(self) -> Tensor:
+        """(B, 1, 1, L), -inf behind a sequence's end."""
+        bias = torch.zeros_like(self.valid, dtype=torch.float32)
+        return bias.masked_fill(~self.valid, -torch.inf)[:, None, None]
+
+
+class CrossDecoder(nn.Module):
+    """The semantic reconstructor: predicts each word from the words before it and a set of concepts."""
+
+    def __init__(self, sizes: Transformers) -> None:
+        super().__init__()
+        self.decoder = Layers(sizes.num_decoder_layers2, sizes.d_model, sizes.num_heads, sizes.dropout)
+
+    def forward(self, words: Tensor, packing: Packing, concepts: Tensor) -> Tensor:
+        """words (N, d) packed, concepts (M, B, K, d): M sets for each sentence -> (M, N, d).
+
+        Before the first cross-attention nothing depends on the concepts, so M sets share it.
+        """
+        causal = causal_bias(packing.longest, words.device)
+        x = words[None]
+        for layer in self.decoder:
+            q, k, v = packing.pad(layer.self_attn.project(x, "qkv")).chunk(3, dim=-1)
+            attended = packing.pack(layer.self_attn(q, k, v, causal))
+            x = layer.add_attended(*torch.broadcast_tensors(x, attended.expand(len(concepts), -1, -1)))
+            k, v = layer.encoder_attn.project(concepts, "kv").chunk(2, dim=-1)
+            q = packing.pad(layer.encoder_attn.project(x, "q"))
+            x = layer.feed_forward(layer.add_crossed(x, packing.pack(layer.encoder_attn(q, k, v, None))))
+        return x
+
+
+def sinusoids(positions: int, width: int, device: torch.device) -> Tensor:
+    """(positions, width): half sines, half cosines; position 0 is all zeros (Method, Semantic reconstructor)."""
+    half = width // 2
+    frequency = torch.exp(torch.arange(half, dtype=torch.float32, device=device) * -(np.log(10000) / (half - 1)))
+    angle = torch.arange(positions, dtype=torch.float32, device=device)[:, None] * frequency
+    table = torch.cat([angle.sin(), angle.cos()], dim=1)
+    table[0] = 0
+    return table
+
+
+@dataclass
+class Outputs:
+    """What the losses read. n training anchors; negatives and ref stand only at p*, where they are read."""
+
+    anchor_concepts: Tensor  # B, n, K, d
+    text_concepts: Tensor  # B, K, d
+    anchor_nll: Tensor  # n, B
+    text_nll: Tensor  # B
+    best: Tensor  # B, index of p*, the anchor of smallest nll
+    negative_concepts: Tensor  # 0 or 2, B, K, d
+    negative_nll: Tensor  # 0 or 2, B
+    ref_concepts: Tensor | None  # B, K, d
+    ref_nll: Tensor | None  # B
+
+
+class CFMR(nn.Module):
+    """The published model. Parameter names and shapes are those of the original's checkpoints.
+
+    Args:
+        sizes: `model.config` of a configuration file.
+        vocabulary: words including padding, V.
+        max_num_frames: F; T = F // 4 positions are sampled.
+        use_ref: whether a loss reads the whole video's concepts.
+    """
+
+    readout = "anchors"
+
+    def __init__(self, sizes: CFMRSizes, vocabulary: int, max_num_frames: int, use_ref: bool = False) -> None:
+        super().__init__()
+        self.sizes, self.max_num_frames, self.use_ref = sizes, max_num_frames, use_ref
+        self.mask_vec = nn.Parameter(torch.zeros(sizes.words_input_size))
+        self.start_vec = nn.Parameter(torch.zeros(sizes.words_input_size))
+        self.txt_pred_vec = nn.Parameter(torch.zeros(sizes.words_input_size))
+        self.vid_pred_vec = nn.Parameter(torch.zeros(sizes.frames_input_size))  # in every checkpoint, never read
+        self.frame_fc = nn.Linear(sizes.frames_input_size, sizes.hidden_size)
+        self.word_fc = nn.Linear(sizes.words_input_size, sizes.hidden_size)
+        self.vid_encoder = VideoEncoder(sizes.Transformers, sizes.num_concept)
+        self.txt_encoder = TextEncoder(sizes.Transformers, sizes.num_concept)
+        self.cross_decoder = CrossDecoder(sizes.Transformers)
+        self.fc_comp = nn.Linear(sizes.hidden_size, vocabulary)
+
+    @classmethod
+    def from_config(cls, config: CFMRConfig, words: int) -> "CFMR":
+        """The model of a configuration for a vocabulary of so many words."""
+        use_ref = config.loss.use_ref_words_rec or config.loss.use_ref_words_sam
+        return cls(config.model.config, words + 1, config.dataset.max_num_frames, use_ref)
+
+    @property
+    def positions(self) -> int:
+        """T."""
+        return num_positions(self.max_num_frames)
+
+    @property
+    def kept_clips(self) -> NDArray[np.int64]:
+        """Indices (S,) of the clips that are read, out of F."""
+        return kept_clips(self.max_num_frames)
+
+    def tensor(self, array: NDArray[Any]) -> Tensor:
+        """The array on the model's device."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.mask_vec.device)
+
+    def project_clips(self, clips: Tensor) -> Tensor:
+        """Kept clips (B, S, frame_dim) -> (B, S, d)."""
+        return self.frame_fc(F.dropout(clips, self.sizes.dropout, self.training))
+
+    def project_words(self, words: Tensor) -> Tensor:
+        return self.word_fc(F.dropout(words, self.sizes.dropout, self.training))
+
+    def encode_video(self, clips: Tensor) -> Tensor:
+        """Kept clips (B, S, frame_dim) -> concepts (B, A, K, d) of the retrieval anchors."""
+        centres, widths = retrieval_anchors(self.sizes)
+        weights = self.tensor(anchor_weights(centres, widths, self.sizes.sigma, self.positions))
+        return self.vid_encoder(self.project_clips(clips), weights.expand(len(clips), -1, -1))
+
+    def encode_text(self, words: Tensor, lengths: Tensor) -> Tensor:
+        """Word vectors (B, W, word_dim) and numbers of words (B,) -> concepts (B, K, d)."""
+        sequence, packing = self._sequence(words, lengths)
+        return self.txt_encoder(self.project_words(sequence), packing)
+
+    @torch.inference_mode()
+    def video_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+        """What is indexed of a video.
+
+        Args:
+            features: (n, frame_dim), any number of clips.
+
+        Returns:
+            vectors (A, K d), each concept of length 1, and the anchors' spans (A, 2) as fractions of the video.
+        """
+        clips = pool_clips(features, self.max_num_frames)[None, self.kept_clips]
+        concepts = F.normalize(self.encode_video(self.tensor(clips))[0], dim=-1)
+        return concepts.flatten(-2).cpu().numpy(), spans(*retrieval_anchors(self.sizes))
+
+    @torch.inference_mode()
+    def video_rows(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+        """The same as `video_vectors` in a seventh of the space: rows (A, d) of which `row_map` makes the concepts."""
+        clips = self.tensor(pool_clips(features, self.max_num_frames)[None, self.kept_clips])
+        centres, widths = retrieval_anchors(self.sizes)
+        weights = self.tensor(anchor_weights(centres, widths, self.sizes.sigma, self.positions))
+        last = self.vid_encoder.last_positions(self.project_clips(clips), weights[None])[0]
+        return self.vid_encoder.vid_necks[0](last).cpu().numpy(), spans(centres, widths)
+
+    @torch.inference_mode()
+    def row_map(self) -> tuple[Array, Array]:
+        """Weight (K, d, d) and bias (K, d): concept k of a row h, before normalisation, is weight[k] @ h + bias[k]."""
+        final = cast(nn.Linear, self.vid_encoder.vid_necks[1])
+        weight, bias = (p.unflatten(0, (-1, self.sizes.num_concept)).transpose(0, 1) for p in final.parameters())
+        return weight.cpu().numpy().copy(), bias.cpu().numpy().copy()
+
+    @torch.inference_mode()
+    def text_vectors(self, words: Array, lengths: NDArray[np.int64]) -> Array:
+        """Word vectors (B, W, word_dim) and numbers of words (B,) -> (B, K d), to be multiplied with a video's."""
+        concepts = F.normalize(self.encode_text(self.tensor(words), self.tensor(lengths)), dim=-1)
+        return concepts.flatten(-2).cpu().numpy()
+
+    def _sequence(self, words: Tensor, lengths: Tensor) -> tuple[Tensor, Packing]:
+        """Start vector, words, prediction vector of each sentence, packed: (N, word_dim)."""
+        packing = Packing(lengths + 2)
+        start = self.start_vec.expand(len(words), 1, -1)
+        sequence = packing.pack(torch.cat([start, words, torch.zeros_like(start)], dim=1)[:, : packing.longest])
+        return sequence.index_copy(0, packing.last, self.txt_pred_vec.expand(len(words), -1)), packing
+
+    def forward(self, batch: Batch, progress: float) -> Outputs:
+        """A training step's outputs.
+
+        Args:
+            batch: see `Batch`; its masked words are the only random choice besides dropout.
+            progress: epoch / max_epoch.
+        """
+        lengths = self.tensor(batch.lengths)
+        clips = self.project_clips(self.tensor(batch.clips))
+        sequence, packing = self._sequence(self.tensor(batch.words), lengths)
+        words = self.project_words(sequence)
+        text = self.txt_encoder(words, packing)  # B, K, d
+
+        centres, widths = np.broadcast_arrays(batch.glances[:, None], training_widths(self.sizes))
+        weights = self.tensor(anchor_weights(centres, widths, self.sizes.sigma, self.positions))
+        anchors = self.vid_encoder(clips, weights)  # B, n, K, d
+
+        reconstruct = self._reconstructor(words, packing, batch)
+        nll = reconstruct(torch.cat([text[None], anchors.transpose(0, 1)]))  # 1 + n, B
+        best = nll[1:].argmin(0)
+        others = self._other_weights(batch.glances, widths[0][best.cpu().numpy()], progress)
+        concepts = self.vid_encoder(clips, others).transpose(0, 1) if others.shape[1] else anchors.new_zeros(0)
+        other_nll = reconstruct(concepts) if len(concepts) else concepts
+        negatives = 2 if self.sizes.use_negative else 0
+        return Outputs(
+            anchor_concepts=anchors,
+            text_concepts=text,
+            anchor_nll=nll[1:],
+            text_nll=nll[0],
+            best=best,
+            negative_concepts=concepts[:negatives],
+            negative_nll=other_nll[:negatives],
+            ref_concepts=concepts[-1] if self.use_ref else None,
+            ref_nll=other_nll[-1] if self.use_ref else None,
+        )
+
+    def _other_weights(self, glances: Array, widths: Array, progress: float) -> Tensor:
+        """Weights (B, 0 to 3, S) of the left and right negative at p* and of the whole video."""
+        kinds: list[Array] = []
+        if self.sizes.use_negative:
+            kinds += negative_weights(glances, widths, self.sizes, self.positions, progress)
+        if self.use_ref:
+            kinds.append(np.ones((len(glances), self.positions + 1), np.float32))
+        if not kinds:
+            return self.tensor(np.zeros((len(glances), 0, self.positions + 1), np.float32))
+        return self.tensor(np.stack(kinds, axis=1))
+
+    def _reconstructor(self, words: Tensor, packing: Packing, batch: Batch) -> Callable[[Tensor], Tensor]:
+        """A function from concepts (M, B, K, d) to nll (M, B) of the batch's masked sentences."""
+        count = batch.word_ids.shape[1]
+        target = Packing((self.tensor(batch.lengths) + 1).clamp(max=count))
+        masked = self.tensor(np.pad(batch.masked, ((0, 0), (1, 0))))[:, : target.longest]
+        inputs = packing.pad(words)[:, : target.longest]
+        inputs = torch.where(masked[..., None], self.word_fc(self.mask_vec), inputs)
+        inputs = target.pack(inputs + sinusoids(target.longest, words.shape[-1], words.device))
+        ids = target.pack(self.tensor(batch.word_ids)[:, : target.longest, None])[:, 0]
+
+        def nll(concepts: Tensor) -> Tensor:
+            hidden = self.cross_decoder(inputs, target, concepts)  # M, N, d
+            loss = smoothed_nll(self.fc_comp(hidden), ids)  # M, N
+            return target.pad(loss[..., None])[..., 0].mul(target.valid).sum(-1) / target.lengths
+
+        return nll
+
+
+def smoothed_nll(logits: Tensor, ids: Tensor, smoothing: float = 0.1) -> Tensor:
+    """Label-smoothed negative log-likelihood (..., N) of ids (N,) under logits (..., N, V)."""
+    norm = logits.logsumexp(-1)
+    chosen = norm - logits.gather(-1, ids.expand(logits.shape[:-1])[..., None])[..., 0]
+    return (1 - smoothing) * chosen + smoothing * (norm - logits.mean(-1))

@@ -1,0 +1,75 @@
+"""Videos and sentences to vectors, and scores to ranked moments, for every model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfmr.data.annotations import Annotation
+from cfmr.data.features import FeatureStore
+from cfmr.data.vocabulary import Vocabulary
+from cfmr.models.base import Model
+from cfmr.moments.curve import floor_of, moments_of_curve
+
+Array = NDArray[np.float32]
+
+BATCH = 256  # sentences encoded at once
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Vectors of videos and of sentences. D is the size of a vector."""
+
+    videos: dict[str, tuple[Array, Array]]  # vectors (m, D), spans (m, 2) as fractions
+    sentences: Array  # N, D
+
+
+def encode(
+    model: Model,
+    annotations: Sequence[Annotation],
+    features: FeatureStore,
+    vocabulary: Vocabulary,
+    max_num_words: int,
+) -> Encoded:
+    """Everything that answering needs."""
+    names = dict.fromkeys(row.video for row in annotations)
+    return Encoded(
+        videos={name: model.video_vectors(features.read(name)) for name in names},
+        sentences=encode_sentences(model, [row.sentence for row in annotations], vocabulary, max_num_words),
+    )
+
+
+def encode_sentences(model: Model, sentences: Sequence[str], vocabulary: Vocabulary, max_num_words: int) -> Array:
+    """Vectors (N, D) of sentences that each hold a known word."""
+    ids = [vocabulary.ids(sentence, max_num_words) for sentence in sentences]
+    vectors = []
+    for first in range(0, len(ids), BATCH):
+        part = ids[first : first + BATCH]
+        lengths = np.array([len(row) for row in part], np.int64)
+        padded = np.zeros((len(part), int(lengths.max())), np.int64)
+        for row, found in zip(padded, part, strict=True):
+            row[: len(found)] = found
+        vectors.append(model.text_vectors(vocabulary.vectors[padded], lengths))
+    return np.concatenate(vectors)
+
+
+def rank_moments(readout: str, scores: Array, spans: Array) -> tuple[Array, Array]:
+    """Answers within one video.
+
+    Args:
+        readout: how the model is read, see `Model.readout`.
+        scores: (m,) inner products of the video's vectors with the sentence's.
+        spans: (m, 2) of the vectors, any unit of time.
+
+    Returns:
+        spans (k, 2), best first, and their scores (k,).
+    """
+    if readout == "anchors":
+        order = np.argsort(-scores, kind="stable")
+        return spans[order], scores[order]
+    floor = floor_of(readout)
+    if floor is None:
+        raise ValueError(f"unknown readout {readout!r}")
+    found, values = moments_of_curve(scores, spans, floor)
+    return found.astype(np.float32), values.astype(np.float32)

@@ -1,0 +1,42 @@
+"""Models of a checkpoint on PyTorch."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from cfmr.config import CFMRConfig, Config
+from cfmr.errors import InputError
+from cfmr.models.cfmr.pytorch.model import CFMR
+from cfmr.models.checkpoint import Checkpoint, Tensors, check_parameters
+from cfmr.models.dense.model import Dense
+
+
+def build_model(config: Config, words: int) -> CFMR | Dense:
+    """A new model for a vocabulary of so many words, with random parameters."""
+    if isinstance(config, CFMRConfig):
+        return CFMR.from_config(config, words)
+    return Dense.from_config(config)
+
+
+def restore(checkpoint: Checkpoint, device: str = "cpu") -> CFMR | Dense:
+    """The model of a checkpoint, in evaluation mode. Raises InputError if its parameters do not fit."""
+    model = build_model(checkpoint.config, len(checkpoint.vocabulary))
+    load_parameters(model, checkpoint.parameters)
+    return model.to(find_device(device)).eval()
+
+
+def load_parameters(model: nn.Module, parameters: Tensors) -> None:
+    """Raises InputError naming the first parameter that does not fit."""
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    check_parameters(parameters, expected, "model.safetensors")
+    model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in parameters.items()})
+
+
+def find_device(name: str) -> torch.device:
+    """Raises InputError if there is no such device."""
+    try:
+        device = torch.device(name.lower().replace("gpu", "cuda"))
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: not found on this machine; try --device cpu") from error
+    return device

@@ -1,0 +1,212 @@
+"""Labels: one second of a video and a sentence."""
+
+import json
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query, Response
+from pydantic import AfterValidator, BaseModel, Field
+
+from cfmr.data.annotations import Annotation, as_row, parse_row
+from cfmr.data.vocabulary import tokenize
+from cfmr.errors import InputError
+from cfmr.server.context import Site
+from cfmr.server.problems import Problem
+from cfmr.server.stores.labels import LONGEST_AUTHOR, LONGEST_SENTENCE, Label
+
+ANONYMOUS = "someone"
+MOST_ROWS = 100_000  # of one import
+
+
+def _printable(text: str) -> str:
+    text = " ".join(text.split())
+    if not text.isprintable():
+        raise ValueError("has characters that cannot be written")
+    return text
+
+
+def _said(sentence: str) -> str:
+    if not tokenize(sentence):
+        raise ValueError("has no words; say what happens, for example: a person opens a door")
+    return sentence
+
+
+Said = Annotated[str, Field(max_length=LONGEST_SENTENCE), AfterValidator(_printable), AfterValidator(_said)]
+Author = Annotated[str, Field(max_length=LONGEST_AUTHOR), AfterValidator(_printable)]
+Glance = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+LabelId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+Revision = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class NewLabel(BaseModel):
+    """What happens at which second of which video. Nothing asks for start and end."""
+
+    video: Annotated[str, Field(min_length=1, max_length=500)]
+    glance: Glance = Field(description="any second inside the moment")
+    sentence: Said
+    author: Author = ""
+    id: LabelId | None = Field(None, description="chosen by the client, so that asking again makes no second label")
+
+
+class ChangedLabel(BaseModel):
+    """What is to be different. `revision` is the one that is changed."""
+
+    revision: Revision
+    sentence: Said | None = None
+    glance: Glance | None = None
+    author: Author = ""
+
+
+class TakenBack(BaseModel):
+    """The revision to undo."""
+
+    revision: Revision
+    author: Author = ""
+
+
+class LabelAnswer(BaseModel):
+    """A label."""
+
+    id: str
+    revision: int
+    video: str
+    glance: float | None
+    sentence: str
+    author: str
+    at: datetime
+    deleted: bool
+    held_out: bool = Field(description="never trained on, but used to check what was learned")
+
+
+class LabelsAnswer(BaseModel):
+    """Some of the labels, the newest first, and how many there are."""
+
+    total: int
+    learn: int = Field(description="how many of them are to learn from")
+    held_out: int = Field(description="how many are held out")
+    labels: list[LabelAnswer]
+
+
+class ImportAnswer(BaseModel):
+    """What an import did."""
+
+    added: int
+    already: int = Field(description="rows that were labels before")
+
+
+def routes(site: Site) -> APIRouter:
+    """Paths below /api."""
+    api = APIRouter(tags=["labels"])
+
+    @api.get("/labels")
+    def labels(
+        video: Annotated[str | None, Query(max_length=500, description="only of this video")] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+        offset: Annotated[int, Query(ge=0, le=1_000_000_000)] = 0,
+    ) -> LabelsAnswer:
+        """Labels, the newest first."""
+        found = site.labels.all(video)
+        held_out = sum(label.held_out for label in found)
+        return LabelsAnswer(
+            total=len(found),
+            learn=len(found) - held_out,
+            held_out=held_out,
+            labels=[_answer(label) for label in found[offset : offset + limit]],
+        )
+
+    @api.post("/labels", status_code=201)
+    def add(label: NewLabel) -> LabelAnswer:
+        """Say that something happens."""
+        facts = site.facts(label.video)
+        annotation = Annotation(label.video, facts.duration, label.sentence, label.glance, None)
+        _check_time(annotation)
+        return _answer(site.labels.add(annotation, label.author or ANONYMOUS, label.id))
+
+    @api.patch("/labels/{label}")
+    def change(label: LabelId, to: ChangedLabel) -> LabelAnswer:
+        """Say it differently, or of another second."""
+        if to.glance is not None:
+            now = site.labels.get(label).annotation
+            _check_time(Annotation(now.video, now.duration, now.sentence, to.glance, now.span))
+        author = to.author or ANONYMOUS
+        return _answer(site.labels.change(label, to.revision, author, sentence=to.sentence, glance=to.glance))
+
+    @api.delete("/labels/{label}")
+    def delete(
+        label: LabelId,
+        revision: Annotated[int, Query(ge=1, le=1_000_000)],
+        author: Annotated[str, Query(max_length=LONGEST_AUTHOR)] = "",
+    ) -> LabelAnswer:
+        """Take a label back."""
+        return _answer(site.labels.delete(label, revision, _printable_author(author)))
+
+    @api.post("/labels/{label}/undo")
+    def undo(label: LabelId, back: TakenBack) -> LabelAnswer:
+        """Make a label what it was before a revision; a deleted one is there again, a new one is gone."""
+        return _answer(site.labels.undo(label, back.revision, back.author or ANONYMOUS))
+
+    @api.get("/labels/export", response_class=Response, responses={200: {"content": {"application/json": {}}}})
+    def export(video: Annotated[str | None, Query(max_length=500)] = None) -> Response:
+        """All labels as an annotation file: a row [video, duration, [start, end] or null, sentence, glance] each."""
+        rows = [as_row(label.annotation) for label in reversed(site.labels.all(video))]
+        text = "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n"
+        return Response(text, media_type="application/json", headers={"content-disposition": _ATTACHED})
+
+    @api.post("/labels/import")
+    def take_in(
+        rows: Annotated[list[Any], Body(max_length=MOST_ROWS, description="an annotation file")],
+        author: Annotated[str, Query(max_length=LONGEST_AUTHOR)] = "",
+    ) -> ImportAnswer:
+        """Add the rows of an annotation file, all or none; those that are labels already are left out."""
+        known = set(site.names())
+        annotations = [_row(number, row, known) for number, row in enumerate(rows, 1)]
+        added, already = site.labels.take_in(annotations, _printable_author(author))
+        return ImportAnswer(added=added, already=already)
+
+    return api
+
+
+_ATTACHED = 'attachment; filename="labels.json"'
+
+
+def _printable_author(author: str) -> str:
+    try:
+        return _printable(author) or ANONYMOUS
+    except ValueError as error:
+        raise InputError(f"author {error}") from None
+
+
+def _check_time(annotation: Annotation) -> None:
+    if annotation.glance is not None and annotation.glance > annotation.duration + 0.1:
+        raise Problem(422, f"{annotation.glance:g} s is after the end of the video, which is {annotation.duration:g} s")
+
+
+def _row(number: int, row: Any, known: set[str]) -> Annotation:
+    """Raises InputError naming the row."""
+    try:
+        annotation, _ = parse_row(row)
+        if annotation.glance is None:
+            raise ValueError("has no glance, the one second that training needs")
+        if annotation.video not in known:
+            raise ValueError(f"is of {annotation.video[:100]!r}, which is no video here")
+        _said(_printable(annotation.sentence))
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"row {number} {error}") from None
+    if len(annotation.sentence) > LONGEST_SENTENCE:
+        raise InputError(f"row {number} has a sentence of {len(annotation.sentence)} characters; say it shorter")
+    return annotation
+
+
+def _answer(label: Label) -> LabelAnswer:
+    a = label.annotation
+    return LabelAnswer(
+        id=label.id,
+        revision=label.revision,
+        video=a.video,
+        glance=a.glance,
+        sentence=a.sentence,
+        author=label.author,
+        at=label.at,
+        deleted=label.deleted,
+        held_out=label.held_out,
+    )

@@ -1,0 +1,98 @@
+"""What all requests share."""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import BaseModel, Field
+
+from cfmr.server.problems import Problem
+from cfmr.server.settings import Settings
+from cfmr.server.stores.ground_truth import KnownMoments
+from cfmr.server.stores.jobs import Jobs
+from cfmr.server.stores.labels import LabelStore
+from cfmr.server.stores.media import Media
+from cfmr.server.stores.models import Served
+from cfmr.server.stores.videos import Library
+from cfmr.video import decode as videos
+
+VideoName = Annotated[str, Query(min_length=1, max_length=500, description="name of a video")]
+Sentence = Annotated[str, Query(min_length=1, max_length=2000, description="what happens in the moment")]
+Seconds = Annotated[float, Query(ge=0, le=1e6, allow_inf_nan=False)]
+
+
+class ProblemDocument(BaseModel):
+    """An error, as RFC 9457 has it."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str = Field(description="one line that says what was wrong and what to do")
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """A video that the server knows: its length in seconds, and its file if that is in the folder."""
+
+    name: str
+    duration: float
+    path: Path | None
+
+
+@dataclass(frozen=True)
+class Site:
+    """One server: its settings, its folders, its stores, and the model that answers."""
+
+    settings: Settings
+    library: Library
+    served: Served
+    media: Media
+    labels: LabelStore
+    jobs: Jobs
+    known: KnownMoments
+    _durations: dict[tuple[Path, int], float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def features(self) -> Path:
+        """The feature file, or where it will be."""
+        return self.settings.features or self.settings.workspace / "features.hdf5"
+
+    def names(self) -> list[str]:
+        """Every video that is indexed or in the folder, in order."""
+        return sorted({*self.served.videos, *self.library.files()})
+
+    def watchable(self, name: str) -> bool:
+        """Whether a video's file was in the folder a moment ago."""
+        indexed = self.served.videos.get(name)
+        return self.library.has(name, indexed.path if indexed else None)
+
+    def path(self, name: str) -> Path | None:
+        """A video's file, if it is in the folder."""
+        indexed = self.served.videos.get(name)
+        return self.library.find(name, indexed.path if indexed else None)
+
+    def file(self, name: str) -> Path:
+        """Raises Problem if there is no such file in the folder."""
+        found = self.path(name)
+        if found is None:
+            raise Problem(404, f"{name[:200]}: there is no such video in the folder")
+        return found
+
+    def facts(self, name: str) -> VideoFacts:
+        """Raises Problem if nothing is known of such a video, InputError if its file cannot be read."""
+        path, indexed = self.path(name), self.served.videos.get(name)
+        if indexed is not None:
+            return VideoFacts(name, indexed.duration, path)
+        if path is None:
+            raise Problem(404, f"{name[:200]}: there is no such video")
+        return VideoFacts(name, self._probed(path), path)
+
+    def _probed(self, path: Path) -> float:
+        key = path, path.stat().st_mtime_ns
+        with self._lock:  # decoding the same file twice at once would help nobody
+            if key not in self._durations:
+                self._durations[key] = videos.probe(path).duration
+            return self._durations[key]

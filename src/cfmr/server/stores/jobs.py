@@ -1,0 +1,391 @@
+"""Long work in the background: commands of `cfmr` itself, one job after the other, each with a log and a way to stop.
+
+A job is a folder with `job.json` and `log.txt`, so that one can see later what was done. The server only waits for
+processes, so nothing they do, not even dying, disturbs it.
+
+Several processes may serve one workspace. The folder is then their common queue: whoever holds its lock does the jobs
+that wait, and all of them read how far it is.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from cfmr.errors import InputError
+from cfmr.files.atomic import make_directory, read_json, write_json
+from cfmr.server.problems import Problem
+
+log = logging.getLogger(__name__)
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+COMMAND = (sys.executable, "-m", "cfmr.cli")
+KEPT = 200  # jobs that are remembered
+GRACE = 5.0  # seconds between asking a process to stop and stopping it
+NICE = 10  # searching goes before
+LOG_PIECE = 256 << 10
+TOLD = 0.25  # seconds between two records of how far a job is
+LOOK = 0.2  # seconds between two looks at what other processes did
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@dataclass
+class Job:
+    """What is known of a job. Times are seconds since 1970.
+
+    Attributes:
+        kind: "add", "learn" or "switch"; says what is done.
+        title: what it does, for people.
+        arguments: of what is done.
+        message: what it is doing now, or how it ended.
+        progress: from 0 to 1; None where it is not known.
+        result: what came out, by kind.
+    """
+
+    id: str
+    kind: str
+    title: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    state: State = "queued"
+    message: str = ""
+    progress: float | None = None
+    created: float = field(default_factory=time.time)
+    started: float | None = None
+    finished: float | None = None
+    result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        return self.state not in ("queued", "running")
+
+
+class StepFailedError(Exception):
+    """A step of a job failed; the message is for people."""
+
+
+class CancelledError(Exception):
+    """Someone asked the job to stop."""
+
+
+Read = Callable[[str], tuple[str, float | None] | None]
+Body = Callable[["Work", dict[str, Any]], dict[str, Any]]
+
+
+class Work:
+    """What a running job works with: it runs commands and says how far it is.
+
+    Args:
+        folder: of the job.
+        told: called when its message or progress has changed.
+    """
+
+    def __init__(self, job: Job, folder: Path, told: Callable[[Job], None]) -> None:
+        self.job, self.folder = job, folder
+        self._told = told
+        self._process: subprocess.Popen[bytes] | None = None
+        self._cancelled = threading.Event()
+        self._lock = threading.Lock()
+
+    def say(self, message: str, progress: float | None = None) -> None:
+        """Tell people what is going on."""
+        if self._cancelled.is_set():
+            raise CancelledError
+        self._tell(message, progress)
+
+    def _tell(self, message: str, progress: float | None) -> None:
+        self.job.message, self.job.progress = message, progress
+        self._told(self.job)
+
+    def run(self, *arguments: str | Path, read: Read = lambda line: None) -> None:
+        """Run a `cfmr` command.
+
+        Args:
+            arguments: of the command line.
+            read: makes a message and a progress of a line of output, where it says something.
+
+        Raises:
+            StepFailedError: the command failed; its last line says why.
+            CancelledError: it was stopped.
+        """
+        argv = [*COMMAND, *map(str, arguments)]
+        self._log("$ cfmr " + " ".join(map(str, arguments)))
+        # PYTHONUNBUFFERED: lines come when they are written; NO_COLOR, TERM: without escapes
+        environment = os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "120"}
+        with self._lock:
+            if self._cancelled.is_set():
+                raise CancelledError
+            process = self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # a group of its own, so that all of it can be stopped
+            )
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
+        last = self._follow(process, read)
+        code = process.wait()
+        self._process = None
+        if self._cancelled.is_set():
+            raise CancelledError
+        if code != 0:
+            why = last.removeprefix("cfmr: ") or "it said nothing"
+            raise StepFailedError(why if code > 0 else f"it was ended by {signal.Signals(-code).name}")
+
+    def _follow(self, process: "subprocess.Popen[bytes]", read: Read) -> str:
+        assert process.stdout is not None
+        last = ""
+        for raw in process.stdout:
+            for piece in raw.decode("utf-8", "replace").split("\r"):
+                line = _ESCAPES.sub("", piece).rstrip()
+                if not line:
+                    continue
+                last = line
+                self._log(line)
+                found = read(line)
+                if found is not None:
+                    self._tell(*found)
+        return last
+
+    def _log(self, line: str) -> None:
+        with open(self.folder / "log.txt", "a", encoding="utf-8", errors="replace") as file:
+            file.write(line + "\n")
+
+    def cancel(self) -> None:
+        """Stop: first by asking, then by force."""
+        self._cancelled.set()
+        with self._lock:
+            process = self._process
+        if process is None:
+            return
+        _signal(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+            return
+        _signal(process.pid, signal.SIGKILL)
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+class Jobs:
+    """Jobs of one workspace, done one after the other in the order in which they came.
+
+    Args:
+        folder: of their records.
+        bodies: what is done, by kind. It gets a `Work` and the job's arguments; what it returns is the job's result.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = make_directory(folder)
+        self.bodies: dict[str, Body] = {}
+        self._jobs: dict[str, Job] = {}
+        self._seen: dict[str, int] = {}  # when the record was written that was read last
+        self._works: dict[str, Work] = {}
+        self._recorded_at = 0.0
+        self._lock = threading.RLock()
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work_off, name="jobs", daemon=True)
+
+    def begin(self) -> None:
+        """Do what is waiting, and what comes. Jobs that were running when a server died are marked so."""
+        self._wake.put(True)
+        self._thread.start()
+
+    def all(self) -> list[Job]:
+        """The newest first."""
+        self._read()
+        return sorted(self._jobs.values(), key=lambda job: -job.created)[:KEPT]
+
+    def get(self, job: str) -> Job:
+        """Raises Problem if there is no such job."""
+        self._read()
+        try:
+            return self._jobs[job]
+        except KeyError:
+            raise Problem(404, "there is no such job") from None
+
+    def log(self, job: str, offset: int = 0) -> tuple[str, int]:
+        """A piece of a job's log from a byte on, and where the next piece begins."""
+        path = self.folder / self.get(job).id / "log.txt"
+        try:
+            with open(path, "rb") as file:
+                file.seek(offset)
+                piece = file.read(LOG_PIECE)
+        except FileNotFoundError:
+            return "", 0
+        return piece.decode("utf-8", "replace"), offset + len(piece)
+
+    def start(self, kind: str, title: str, arguments: dict[str, Any] | None = None) -> Job:
+        """Put a job in the queue; if one of its kind waits there already, that is the job."""
+        with self._alone():
+            waiting = next((j for j in self._jobs.values() if j.kind == kind and j.state == "queued"), None)
+            if waiting is not None:
+                return waiting
+            job = Job(uuid.uuid4().hex[:12], kind, title, arguments or {})
+            make_directory(self.folder / job.id)
+            self._jobs[job.id] = job
+            self._record(job)
+        self._wake.put(True)
+        return job
+
+    def busy(self, kind: str) -> bool:
+        """Whether a job of a kind waits or runs."""
+        return any(job.kind == kind and not job.over for job in self.all())
+
+    def cancel(self, job_id: str) -> Job:
+        """Stop a job. Raises Problem if it is over."""
+        with self._alone():
+            job = self.get(job_id)
+            if job.state == "queued":
+                self._end(job, "cancelled", "cancelled")
+                return job
+            if job.over:
+                raise Problem(409, "this job is over")
+            work = self._works.get(job.id)
+            if work is None:  # another process runs it
+                self._wish(job).touch()
+        if work is not None:
+            work.cancel()
+        return job
+
+    def close(self) -> None:
+        """Stop what runs here and start nothing more; what waits is done by whoever serves next."""
+        self._closing.set()
+        self._wake.put(False)
+        for work in list(self._works.values()):
+            work.cancel()
+        if self._thread.ident is not None:
+            self._thread.join(2 * GRACE)
+
+    # --- doing --------------------------------------------------------------------------------------------------------
+
+    def _work_off(self) -> None:
+        while self._wake.get() and not self._closing.is_set():
+            try:
+                with self._turn() as mine:
+                    while mine and not self._closing.is_set() and (job := self._next()) is not None:
+                        self._do(job)
+            except Exception:  # a full disk, say; the next job may do better
+                log.exception("jobs")
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[bool]:
+        """Wait until no other process does jobs. False if this one is closed before."""
+        with open(self.folder / "turn.lock", "a") as file:
+            while not self._closing.is_set():
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    self._closing.wait(LOOK)
+                else:
+                    yield True
+                    return
+            yield False
+
+    def _next(self) -> Job | None:
+        """The job that waits longest. Whoever ran one that still says so is dead, since it is our turn."""
+        with self._alone():
+            for job in self._jobs.values():
+                if job.state == "running":
+                    self._end(job, "failed", "the server ended while this job ran")
+            waiting = [job for job in self._jobs.values() if job.state == "queued"]
+            if not waiting:
+                return None
+            job = min(waiting, key=lambda job: job.created)
+            self._works[job.id] = Work(job, self.folder / job.id, self._told)
+            job.state, job.started = "running", time.time()
+            self._record(job)
+            return job
+
+    def _do(self, job: Job) -> None:
+        work = self._works[job.id]
+        over = threading.Event()
+        threading.Thread(target=self._listen, args=(work, over), daemon=True).start()
+        try:
+            job.result = self.bodies[job.kind](work, job.arguments)
+            self._end(job, "done", job.message)
+        except CancelledError:
+            self._end(job, "cancelled", "cancelled")
+        except (StepFailedError, InputError, Problem) as error:
+            self._end(job, "failed", error.detail if isinstance(error, Problem) else str(error))
+        except Exception:
+            log.exception("job %s", job.id)
+            self._end(job, "failed", "something went wrong here; the server's log says what")
+        finally:
+            over.set()
+            with self._lock:
+                self._works.pop(job.id, None)
+
+    def _listen(self, work: Work, over: threading.Event) -> None:
+        """Cancel the job if another process was asked to."""
+        while not over.wait(LOOK):
+            if self._wish(work.job).exists():
+                work.cancel()
+                return
+
+    def _wish(self, job: Job) -> Path:
+        return self.folder / job.id / "cancel"
+
+    def _end(self, job: Job, state: State, message: str) -> None:
+        job.message, job.finished, job.progress = message, time.time(), 1.0 if state == "done" else None
+        self._record(replace(job, state=state))  # who sees that it is over finds it recorded
+        job.state = state
+
+    # --- records ------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else changes what waits, and what others changed is known."""
+        with self._lock, open(self.folder / "records.lock", "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self._read()
+            yield
+
+    def _told(self, job: Job) -> None:
+        """Let other processes know how far a job is, now and then."""
+        if time.monotonic() - self._recorded_at >= TOLD:
+            self._recorded_at = time.monotonic()
+            self._record(job)
+
+    def _record(self, job: Job) -> None:
+        with self._lock, contextlib.suppress(InputError):  # a full disk: the job itself will say so
+            write_json(self.folder / job.id / "job.json", asdict(job))
+
+    def _read(self) -> None:
+        """Take up what other processes recorded."""
+        with self._lock:
+            for path in self.folder.glob("*/job.json"):
+                name = path.parent.name
+                if name not in self._works:
+                    self._read_one(name, path)
+
+    def _read_one(self, name: str, path: Path) -> None:
+        try:
+            written = path.stat().st_mtime_ns
+            if self._seen.get(name) == written:
+                return
+            self._seen[name] = written
+            job = Job(**read_json(path))
+        except (OSError, InputError, TypeError):
+            return
+        if job.id != name:
+            return
+        known = self._jobs.setdefault(name, job)
+        vars(known).update(vars(job))

@@ -1,0 +1,374 @@
+"""The store of labels: who said that a sentence happens at which second of which video.
+
+Nothing is ever overwritten. Every state of a label is a row of its own, the newest is the label, and a change has to
+name the state that it changes: of two people who change the same label at once the second is told.
+"""
+
+import re
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    String,
+    Table,
+    Text,
+    and_,
+    create_engine,
+    event,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    IntegrityError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+
+from cfmr.data.annotations import Annotation
+from cfmr.errors import InputError
+from cfmr.server.problems import Problem
+
+HELD_OUT = 5  # one label in so many is never trained on, the third to begin with
+LONGEST_SENTENCE, LONGEST_AUTHOR = 500, 80
+_WRITES = "cfmr_writes"
+
+_metadata = MetaData()
+_states = Table(
+    "label_states",
+    _metadata,
+    Column("label", String(32), primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("video", Text, nullable=False),
+    Column("duration", Float, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("glance", Float, nullable=False),
+    Column("span_start", Float),
+    Column("span_end", Float),
+    Column("author", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("deleted", Boolean, nullable=False),
+    Column("held_out", Boolean, nullable=False),
+    Column("said", Text, nullable=False),  # the sentence as `normal` makes it
+    Index("label_states_by_said", "video", "said"),
+)
+_later = _states.alias()
+# the newest state of every label: the one with none after it
+_newest = (
+    ~select(_later.c.label)
+    .where(and_(_later.c.label == _states.c.label, _later.c.revision == _states.c.revision + 1))
+    .exists()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One state of a label.
+
+    Attributes:
+        id: of the label, the same in all its states.
+        revision: counts the states from 1.
+        annotation: what is said.
+        author: who said it last.
+        at: when.
+        deleted: whether it is taken back.
+        held_out: whether it only ever checks what was learned. One label in five is, as they come, and it stays so; a
+            sentence said again of a video is on the side where it was.
+    """
+
+    id: str
+    revision: int
+    annotation: Annotation
+    author: str
+    at: datetime
+    deleted: bool = False
+    held_out: bool = False
+
+
+def normal(sentence: str) -> str:
+    """A sentence without what does not change its meaning, to tell whether two are the same."""
+    return " ".join(re.findall(r"\w+", sentence.casefold()))
+
+
+class LabelStore:
+    """Labels in a database that SQLAlchemy reaches. Safe to use from several threads and processes.
+
+    Args:
+        url: `sqlite:///FILE`, `postgresql+psycopg://...`
+
+    Raises:
+        InputError: the database cannot be reached, or there is no driver for it.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._engine = _engine(url)
+            self._writing = self._engine.execution_options(**{_WRITES: True})
+            try:
+                _metadata.create_all(self._writing)
+            except (IntegrityError, ProgrammingError):  # another process made the table between the look and the making
+                _metadata.create_all(self._writing)
+            self.all(limit=1)  # a table of the same name but other columns is found out now
+        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            raise InputError(f"--database: {_first_line(error)}; for PostgreSQL install cfmr[postgres]") from error
+        except SQLAlchemyError as error:
+            raise InputError(f"--database: cannot be opened ({_first_line(error)})") from error
+
+    def close(self) -> None:
+        """Give connections back."""
+        self._engine.dispose()
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def all(self, video: str | None = None, limit: int | None = None, offset: int = 0) -> list[Label]:
+        """Present labels, the newest first."""
+        query = select(_states).where(_newest, ~_states.c.deleted)
+        if video is not None:
+            query = query.where(_states.c.video == video)
+        query = query.order_by(_states.c.at.desc(), _states.c.label).offset(offset)
+        if limit is not None:
+            query = query.limit(limit)
+        with self._engine.connect() as connection:
+            return [_label(row) for row in connection.execute(query)]
+
+    def counts(self) -> dict[str, int]:
+        """How many labels each video has."""
+        query = select(_states.c.video, func.count()).where(_newest, ~_states.c.deleted).group_by(_states.c.video)
+        with self._engine.connect() as connection:
+            return {row.video: row[1] for row in connection.execute(query)}
+
+    def get(self, label: str) -> Label:
+        """The newest state of a label, which may be deleted. Raises Problem if there is none."""
+        with self._engine.connect() as connection:
+            return _find(connection, label)
+
+    def history(self, label: str) -> list[Label]:
+        """All states of a label, the oldest first."""
+        query = select(_states).where(_states.c.label == label).order_by(_states.c.revision)
+        with self._engine.connect() as connection:
+            return [_label(row) for row in connection.execute(query)]
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def add(self, annotation: Annotation, author: str, label: str | None = None) -> Label:
+        """Write a new label down.
+
+        Args:
+            label: its id, chosen by who asks, so that asking twice after a lost answer makes one label.
+
+        Raises:
+            Problem: the id is that of another label.
+        """
+        new = Label(label or uuid.uuid4().hex, 1, annotation, author, _now())
+        try:
+            with self._writing.begin() as connection:
+                new = replace(new, held_out=_side(connection, annotation, _count(connection)))
+                _write(connection, [new])
+        except IntegrityError:
+            there = self.history(new.id)[0]
+            if there.annotation != annotation:
+                raise Problem(409, "another label has that id") from None
+            return self.get(new.id)
+        return new
+
+    def change(
+        self, label: str, revision: int, author: str, *, sentence: str | None = None, glance: float | None = None
+    ) -> Label:
+        """Change the sentence, the time or both. Raises Problem if someone else was faster."""
+
+        def changed(now: Label) -> Label:
+            annotation = now.annotation
+            return replace(
+                now,
+                annotation=replace(
+                    annotation,
+                    sentence=annotation.sentence if sentence is None else sentence,
+                    glance=annotation.glance if glance is None else glance,
+                ),
+            )
+
+        return self._next(label, revision, author, changed)
+
+    def delete(self, label: str, revision: int, author: str) -> Label:
+        """Take a label back; `undo` brings it again. Raises Problem if someone else was faster."""
+        return self._next(label, revision, author, lambda now: replace(now, deleted=True))
+
+    def undo(self, label: str, revision: int, author: str) -> Label:
+        """Make a label what it was before this revision. Raises Problem if it was changed since."""
+        states = self.history(label)
+        before = next((s for s in states if s.revision == revision - 1), None)
+
+        def undone(now: Label) -> Label:
+            if before is None:
+                return replace(now, deleted=True)
+            return replace(now, annotation=before.annotation, deleted=before.deleted)
+
+        return self._next(label, revision, author, undone, deleted_too=True)
+
+    def take_in(self, annotations: Sequence[Annotation], author: str) -> tuple[int, int]:
+        """Add all of them or none: (added, already there)."""
+        videos = {a.video for a in annotations}
+        now = _now()
+        with self._writing.begin() as connection:
+            query = select(_states).where(_newest, ~_states.c.deleted)
+            there = {_key(_label(row).annotation) for row in connection.execute(query) if row.video in videos}
+            new = {_key(a): a for a in annotations if _key(a) not in there}
+            count, sides, labels = _count(connection), dict[tuple[str, str], bool](), list[Label]()
+            for number, a in enumerate(new.values(), count):
+                side = sides.setdefault(_said(a), _side(connection, a, number))
+                labels.append(Label(uuid.uuid4().hex, 1, a, author, now, held_out=side))
+            _write(connection, labels)
+        return len(new), len(annotations) - len(new)
+
+    def _next(
+        self, label: str, revision: int, author: str, change: Callable[[Label], Label], *, deleted_too: bool = False
+    ) -> Label:
+        """Write the state after `revision`; that its number is free is what makes it the only one."""
+        try:
+            with self._writing.begin() as connection:
+                now = _find(connection, label)
+                if now.revision != revision:
+                    raise _overtaken(now)
+                if now.deleted and not deleted_too:
+                    raise Problem(404, "this label is deleted")
+                following = replace(change(now), revision=revision + 1, author=author, at=_now())
+                _write(connection, [following])
+        except IntegrityError:
+            raise _overtaken(self.get(label)) from None
+        return following
+
+
+def split(labels: Iterable[Label]) -> tuple[list[Annotation], list[Annotation]]:
+    """What to train on, and what is held out; what was changed to say the same as a held-out label is in neither."""
+    labels = list(labels)
+    held_out = [label.annotation for label in labels if label.held_out]
+    secret = set(map(_said, held_out))
+    return [a for label in labels if not label.held_out and _said(a := label.annotation) not in secret], held_out
+
+
+def _count(connection: Connection) -> int:
+    """How many labels there ever were."""
+    return connection.scalar(select(func.count()).where(_states.c.revision == 1)) or 0
+
+
+def _side(connection: Connection, annotation: Annotation, number: int) -> bool:
+    """Whether the label of this number (from 0) is held out."""
+    video, said = _said(annotation)
+    there = select(_states.c.held_out).where(_states.c.video == video, _states.c.said == said).limit(1)
+    found = connection.scalar(there)
+    return number % HELD_OUT == HELD_OUT // 2 if found is None else bool(found)
+
+
+def _overtaken(now: Label) -> Problem:
+    return Problem(409, f"{now.author or 'someone'} changed this label meanwhile; load it again", revision=now.revision)
+
+
+def _said(a: Annotation) -> tuple[str, str]:
+    return a.video, normal(a.sentence)
+
+
+def _key(a: Annotation) -> tuple[str, str, float | None]:
+    return *_said(a), a.glance
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _find(connection: Connection, label: str) -> Label:
+    row = connection.execute(select(_states).where(_states.c.label == label, _newest)).first()
+    if row is None:
+        raise Problem(404, "there is no such label")
+    return _label(row)
+
+
+def _label(row: Row[Any]) -> Label:
+    span = None if row.span_start is None else (row.span_start, row.span_end)
+    annotation = Annotation(row.video, row.duration, row.sentence, row.glance, span)
+    at = row.at if row.at.tzinfo else row.at.replace(tzinfo=UTC)  # SQLite forgets the zone, which is always UTC
+    return Label(row.label, row.revision, annotation, row.author, at, row.deleted, row.held_out)
+
+
+def _write(connection: Connection, labels: Sequence[Label]) -> None:
+    if labels:
+        connection.execute(insert(_states), list(_values(labels)))
+
+
+def _values(labels: Iterable[Label]) -> Iterator[Mapping[str, Any]]:
+    for label in labels:
+        a = label.annotation
+        start, end = a.span or (None, None)
+        yield {
+            "label": label.id,
+            "revision": label.revision,
+            "video": a.video,
+            "duration": a.duration,
+            "sentence": a.sentence,
+            "glance": a.glance,
+            "span_start": start,
+            "span_end": end,
+            "author": label.author,
+            "at": label.at,
+            "deleted": label.deleted,
+            "held_out": label.held_out,
+            "said": normal(a.sentence),
+        }
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    sqlite = parsed.get_backend_name() == "sqlite"
+    engine = create_engine(parsed, pool_pre_ping=not sqlite, connect_args={"timeout": 30} if sqlite else {})
+    if sqlite:
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """What will write takes the lock at once: after reading first it could find it taken when it is too late."""
+    writes = connection.get_execution_options().get(_WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    """Readers and one writer at once, and what was answered survives a power cut."""
+    connection.isolation_level = None  # the driver would begin transactions late; `begin` above does it
+    cursor = connection.cursor()
+    for attempt in range(1, 51):  # SQLite does not wait for its lock here, and another process may hold it
+        try:
+            if cursor.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                cursor.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError:
+            if attempt == 50:
+                raise
+            time.sleep(0.1)
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.close()
+
+
+def _first_line(error: BaseException) -> str:
+    origin = error.orig if isinstance(error, OperationalError) and error.orig else error
+    return str(origin).split("\n")[0]

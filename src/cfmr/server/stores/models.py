@@ -1,0 +1,234 @@
+"""The models that can be served, and the one that is: it changes while searches go on."""
+
+import contextlib
+import dataclasses
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfmr.errors import InputError
+from cfmr.files.atomic import make_directory, read_json, write_json, written_at
+from cfmr.index.base import Value, Video
+from cfmr.index.embedded.manifest import NAME as MANIFEST
+from cfmr.index.location import has_index
+from cfmr.search.retriever import MomentRetriever, SearchResult
+from cfmr.server.problems import Problem
+from cfmr.server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ORIGINAL = "original"
+LOOK = 0.25  # seconds between two looks at what other processes changed
+
+
+class Retriever(Protocol):
+    """What the server needs of a `MomentRetriever`."""
+
+    @property
+    def generation(self) -> int: ...
+    def videos(self) -> list[Video]: ...
+    def reload(self) -> bool: ...
+    def search(
+        self,
+        sentence: str,
+        top: int = 5,
+        videos: Sequence[str] | None = None,
+        where: Mapping[str, Value] | None = None,
+        min_score: float | None = None,
+    ) -> SearchResult: ...
+    def curve(self, sentence: str, video: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+
+
+Load = Callable[[Path], Retriever]
+
+
+def load_retriever(path: Path) -> Retriever:
+    """Open an index and make it ready for the first sentence."""
+    retriever = MomentRetriever.load(path)
+    with contextlib.suppress(InputError):  # the word may be unknown: the text encoder is loaded all the same
+        retriever.encode("a person")
+    return retriever
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model with its index.
+
+    Attributes:
+        created: seconds since 1970; 0 for the one the server was started with.
+        labels: how many labels it learned from.
+        comparison: held-out labels before and after; see `compare`.
+    """
+
+    id: str
+    index: Path
+    checkpoint: Path | None
+    created: float = 0.0
+    labels: int = 0
+    comparison: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Serving:
+    """A model and its opened index, replaced as a whole."""
+
+    model: Model
+    retriever: Retriever | None
+    videos: dict[str, Video]
+
+
+class Served:
+    """Which model answers. Other processes may change that, or add to its index; it is taken up within `LOOK` seconds.
+
+    Args:
+        settings: where the first model and the workspace are.
+        load: opens an index.
+
+    Raises:
+        InputError: the index is there but cannot be opened.
+    """
+
+    def __init__(self, settings: Settings, load: Load = load_retriever) -> None:
+        self._load = load
+        self.folder = make_directory(settings.workspace / "models")
+        self._choice = settings.workspace / "served.json"
+        self._original = Model(ORIGINAL, settings.index, settings.checkpoint)
+        self._lock = threading.Lock()
+        self._now = self._begin()
+        self._seen, self._looked = self._marks(), time.monotonic()
+
+    def _begin(self) -> _Serving:
+        """What was served last, if it is still whole; else the model the server was started with."""
+        if self._choice.exists():
+            try:
+                return self._open(self.model(str(read_json(self._choice)["model"])))
+            except (InputError, Problem, KeyError, TypeError):
+                pass
+        if not has_index(self._original.index):
+            return _Serving(self._original, None, {})
+        return self._open(self._original)
+
+    def _open(self, model: Model) -> _Serving:
+        retriever = self._load(model.index)
+        return _Serving(model, retriever, {video.id: video for video in retriever.videos()})
+
+    def _marks(self) -> tuple[int, int]:
+        """When the choice of a model and the index of the present one were written; 0 for never."""
+        return written_at(self._choice), written_at(self._now.model.index / MANIFEST)
+
+    def _follow(self) -> _Serving:
+        """What is served, after a look at what other processes did. Who comes while that is taken up gets the old."""
+        if time.monotonic() - self._looked >= LOOK and self._lock.acquire(blocking=False):
+            try:
+                self._looked = time.monotonic()
+                marks = self._marks()
+                if marks != self._seen:
+                    self._take_up(chosen=marks[0] != self._seen[0])
+            except InputError as error:
+                log.warning("what another process changed is left: %s", error)
+                self._seen = self._marks()
+            finally:
+                self._lock.release()
+        return self._now
+
+    def _take_up(self, *, chosen: bool) -> None:
+        now = self._now
+        if chosen or now.retriever is None:
+            self._now = self._begin()
+        else:
+            now.retriever.reload()
+            self._now = dataclasses.replace(now, videos={v.id: v for v in now.retriever.videos()})
+        self._seen = self._marks()
+
+    @property
+    def present(self) -> Model:
+        """The model that answers."""
+        return self._follow().model
+
+    @property
+    def ready(self) -> bool:
+        """Whether anything can be searched."""
+        return self._follow().retriever is not None
+
+    @property
+    def retriever(self) -> Retriever:
+        """The index that is searched. Raises Problem if there is none yet."""
+        retriever = self._follow().retriever
+        if retriever is None:
+            raise Problem(409, "there is no model yet: label some moments, then let it learn")
+        return retriever
+
+    @property
+    def videos(self) -> dict[str, Video]:
+        """Indexed videos by name."""
+        return self._follow().videos
+
+    def models(self) -> list[Model]:
+        """Every model that can be served, the newest first."""
+        learned = [m for path in self.folder.glob("*/model.json") if (m := self._read(path)) is not None]
+        first = [self._original] if has_index(self._original.index) else []
+        return sorted(learned, key=lambda m: -m.created) + first
+
+    def model(self, name: str) -> Model:
+        """Raises Problem if there is no such model."""
+        found = next((m for m in self.models() if m.id == name), None)
+        if found is None:
+            raise Problem(404, "there is no such model")
+        return found
+
+    def _read(self, path: Path) -> Model | None:
+        try:
+            value = read_json(path)
+            folder = path.parent
+            return Model(
+                folder.name,
+                folder / "index",
+                folder / "run" / "checkpoint",
+                float(value["created"]),
+                int(value["labels"]),
+                dict(value["comparison"]),
+            )
+        except (InputError, KeyError, TypeError, ValueError):
+            return None
+
+    def new_folder(self) -> Path:
+        """The folder of a model to be. It counts only once `keep` was called."""
+        for path in self.folder.iterdir():  # what broken-off jobs left
+            if not (path / "model.json").exists():
+                shutil.rmtree(path, ignore_errors=True)
+        number = max((int(p.name) for p in self.folder.iterdir() if p.name.isdigit()), default=0) + 1
+        return make_directory(self.folder / f"{number:04}")
+
+    def keep(self, folder: Path, labels: int, comparison: dict[str, Any]) -> Model:
+        """Make a finished model one that can be served."""
+        write_json(folder / "model.json", {"created": time.time(), "labels": labels, "comparison": comparison})
+        return self.model(folder.name)
+
+    def open(self, model: Model) -> Retriever:
+        """A model's index, beside the one that is served."""
+        return self._load(model.index)
+
+    def switch(self, name: str) -> Model:
+        """Serve another model from now on; searches under way finish on the one before.
+
+        Raises:
+            InputError, Problem: it cannot be opened; what is served stays.
+        """
+        with self._lock:
+            self._now = self._open(self.model(name))
+            write_json(self._choice, {"model": name})
+            self._seen = self._marks()
+            return self._now.model
+
+    def reload(self) -> None:
+        """Take up what was added to the index. Raises InputError if it is damaged; what is served stays."""
+        with self._lock:
+            self._take_up(chosen=False)

@@ -1,0 +1,163 @@
+"""The folder of videos: which file stands behind a name, and which files may come in."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import unicodedata
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from cfmr.errors import InputError
+from cfmr.files.atomic import written_at
+from cfmr.server.problems import Problem
+from cfmr.video.files import SUFFIXES, find_videos
+
+FRESH = 10.0  # seconds for which a listing of the folder is believed
+LONGEST_NAME = 120  # bytes, which leaves room for a number and a suffix everywhere
+CHECK_SECONDS = 60
+
+
+class Library:
+    """Files by name. A name is looked up, never joined to a path, so no name leads outside the folder.
+
+    Args:
+        folder: of the videos; links that lead out of it are not followed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self._files: dict[str, Path] = {}
+        self._paths: set[str] = set()
+        self._read, self._changed = -FRESH, 0
+        self._lock = threading.Lock()
+
+    def files(self) -> dict[str, Path]:
+        """Every video file in the folder, by name."""
+        changed = written_at(self.folder)  # by another process, say
+        with self._lock:
+            if time.monotonic() - self._read >= FRESH or changed != self._changed:
+                try:
+                    self._files = {n: path for n, path in find_videos([self.folder]).items() if self._inside(path)}
+                except InputError:  # there is none
+                    self._files = {}
+                self._paths = set(map(str, self._files.values()))
+                self._read, self._changed = time.monotonic(), changed
+            return self._files
+
+    def refresh(self) -> None:
+        """Read the folder again at the next question."""
+        self._read = -FRESH
+
+    def has(self, name: str, indexed: str | None = None) -> bool:
+        """Whether `find` found a file when the folder was read last; costs nothing."""
+        return name in self.files() or indexed in self._paths
+
+    def find(self, name: str, indexed: str | None = None) -> Path | None:
+        """The file of a video; `indexed` is where the index saw it last. None if there is none in the folder."""
+        found = self.files().get(name)
+        if found is None and indexed is not None:
+            found = Path(indexed)
+        return found if found is not None and self._inside(found) else None
+
+    def _inside(self, path: Path) -> bool:
+        try:
+            real = path.resolve(strict=True)
+        except (OSError, RuntimeError, ValueError):
+            return False
+        return real.is_file() and real.is_relative_to(self.folder)
+
+    def keep(self, file: Path, name: str) -> Path:
+        """Put a file into the folder under about this name, by link where the disk is the same and else by copy.
+
+        However many do so at once, none replaces another's.
+
+        Raises:
+            Problem: the name is no name of a video file.
+            OSError: the disk is full, or not writable.
+        """
+        beside = self.folder / f".{uuid.uuid4().hex}.partial"
+        try:
+            try:
+                os.link(file, beside)
+            except OSError:
+                shutil.copyfile(file, beside)
+            for place in self._free_places(name):
+                try:
+                    open(place, "xb").close()  # from here on the name is ours
+                except FileExistsError:
+                    continue
+                os.replace(beside, place)
+                self.refresh()
+                return place
+        finally:
+            beside.unlink(missing_ok=True)
+        raise Problem(409, f"{name[:80]}: there are too many videos of this name; rename it")
+
+    def _free_places(self, name: str) -> Iterator[Path]:
+        stem, suffix = clean_name(name)
+        taken = {known.casefold() for known in self.files()}
+        for number in range(1, 10_000):
+            candidate = stem if number == 1 else f"{stem}-{number}"
+            if candidate.casefold() not in taken:
+                yield self.folder / f"{candidate}{suffix}"
+
+
+def clean_name(name: str) -> tuple[str, str]:
+    """Stem and suffix of a file name from outside: one path component, no control characters, not too long.
+
+    Raises:
+        Problem: nothing usable remains, or the suffix is not that of a video.
+    """
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
+    last = "".join(c for c in last if unicodedata.category(c)[0] != "C").strip()
+    stem, suffix = Path(last).stem, Path(last).suffix
+    stem = stem.lstrip(".").strip().encode("utf-8", "ignore")[:LONGEST_NAME].decode("utf-8", "ignore").strip()
+    if suffix.lower() not in SUFFIXES or not stem:
+        shown = last[:80] or "the file"
+        raise Problem(415, f"{shown}: not a video file by its name; files that end in .mp4, .mov, .mkv, .webm ... are")
+    return stem, suffix.lower()
+
+
+def check_video(path: Path, shown: str) -> None:
+    """Make sure that a file from outside is a video, by decoding some of it in a process of its own.
+
+    Raises:
+        Problem: it is not; the detail names it as `shown`.
+    """
+    argv = [sys.executable, "-m", "cfmr.server.stores.upload_check", str(path)]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=CHECK_SECONDS, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        raise Problem(415, f"{shown}: reading it takes too long; it is not taken") from None
+    if done.returncode != 0:
+        reason = done.stdout.strip().split("\n")[-1] if done.returncode == 2 else "it cannot be decoded"
+        raise Problem(415, f"{shown}: {reason or 'it cannot be decoded'}")
+
+
+def videos_below(folder: str, allowed: Iterable[Path]) -> list[Path]:
+    """Video files in a folder of this machine.
+
+    Raises:
+        Problem: the folder is not one from which videos may be taken.
+        InputError: there is no video in it.
+    """
+    allowed = list(allowed)
+    if not allowed:
+        raise Problem(403, "taking in folders is switched off here; start with --folder DIR to allow it")
+    try:
+        place = Path(folder).expanduser().resolve(strict=True)
+        fits = place.is_dir() and any(place.is_relative_to(root) for root in allowed)
+    except (OSError, RuntimeError, ValueError):
+        fits = False
+    if not fits:
+        places = ", ".join(str(root) for root in allowed)
+        raise Problem(403, f"{folder[:200]}: not a folder in {places}, from where videos may be taken")
+    found = list(Library(place).files().values())
+    if not found:
+        raise InputError(f"{folder}: there are no video files in it")
+    return found

@@ -1,0 +1,320 @@
+"""The course of a training, the same for every backend: epochs, which of them is kept, resuming, the final figures.
+
+Every epoch draws its random numbers from (seed, epoch) alone, so a resumed run takes the steps of an unbroken one.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sized
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cfmr.config import CFMRConfig, Config, Optimizer
+from cfmr.data.annotations import Annotation
+from cfmr.errors import InputError
+from cfmr.files.atomic import write_json
+from cfmr.models.base import Model
+from cfmr.models.cfmr.batches import TrainingSet
+from cfmr.models.cfmr.initialization import initial_parameters
+from cfmr.models.checkpoint import Checkpoint, Tensors
+from cfmr.models.encode import Encoded, encode
+from cfmr.training.data import RunData, load_data
+from cfmr.training.evaluation import constant_answer, evaluate, evaluate_corpus, evaluate_glances
+from cfmr.training.run import RunDirectory, Select
+
+BatchType = TypeVar("BatchType", bound=Sized)
+BatchOf = TypeVar("BatchOf", bound=Sized, covariant=True)
+
+GRADIENT_NORM = 10.0
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # Adam's, in a checkpoint, as PARAMETER/MOMENT
+
+
+def learning_rate(config: Optimizer, step: int) -> float:
+    """Linear warm-up, then falling with the root of the step (Method, Losses). The first step is step 1."""
+    if step < config.warmup_updates:
+        return config.warmup_init_lr + (config.lr - config.warmup_init_lr) * step / config.warmup_updates
+    return float(config.lr * (config.warmup_updates / step) ** 0.5)
+
+
+class Rows(Protocol[BatchOf]):
+    """Rows ready for batching."""
+
+    def num_batches(self, size: int) -> int:
+        """Batches of an epoch."""
+
+    def epoch(self, size: int, rng: np.random.Generator) -> Iterator[BatchOf]:
+        """All rows once, in random order."""
+
+
+def training_set(config: Config, data: RunData, kept: NDArray[np.int64]) -> TrainingSet:
+    """The rows of a run for a model that keeps some clips of every video."""
+    sizes = config.dataset
+    return TrainingSet(
+        data.training,
+        data.features,
+        data.vocabulary,
+        max_num_frames=sizes.max_num_frames,
+        max_num_words=sizes.max_num_words,
+        kept=kept,
+    )
+
+
+class Trainer(ABC):
+    """One run. A subclass says what an epoch is, and how to get parameters in and out.
+
+    Args:
+        model: new, on its device.
+        config: what to train.
+        directory: where the run is written.
+        data: checked rows.
+        select: which epoch becomes the checkpoint.
+    """
+
+    first = True  # of several processes the one that validates and writes
+
+    def __init__(
+        self, model: Model, config: Config, directory: RunDirectory, data: RunData, *, seed: int, select: Select
+    ) -> None:
+        self._model = model
+        self.config, self.directory, self.data = config, directory, data
+        self.seed, self.select = seed, select
+        self.epoch, self.step = 0, 0
+        self.best: dict[str, Any] = {}
+        self.lines: list[dict[str, Any]] = []
+
+    # --- what a backend adds ------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def train_epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
+        """One pass over the rows. Returns a line of `metrics.jsonl`: the loss, its parts and what else there is."""
+
+    @abstractmethod
+    def stop_training(self) -> None:
+        """Evaluation mode."""
+
+    @abstractmethod
+    def parameters(self) -> Tensors:
+        """The model's parameters, by the names of the original's checkpoints."""
+
+    @abstractmethod
+    def load_parameters(self, parameters: Tensors) -> None:
+        """Raises InputError naming the first parameter that does not fit."""
+
+    def moments(self) -> Tensors:
+        """The optimiser's, if there is one; see MOMENTS."""
+        return {}
+
+    def load_moments(self, moments: Tensors) -> None:  # noqa: B027
+        """Carry on from these."""
+
+    # --- one epoch after the other ------------------------------------------------------------------------------------
+
+    def run(self, console: Console) -> dict[str, Any]:
+        """Train to the end and return the final figures."""
+        if self.first:
+            self.directory.write_config(self.config)
+        with self._progress(console) as progress:
+            for epoch in range(self.epoch + 1, self.config.train.max_num_epochs + 1):
+                began = time.monotonic()
+                figures = self.train_epoch(epoch, progress)
+                self.epoch = epoch
+                line = {"epoch": epoch, "step": self.step, **figures, "seconds": round(time.monotonic() - began, 2)}
+                line |= self._validate()
+                self._keep(line, progress)
+        return self._finish(console) if self.first else {}
+
+    def _progress(self, console: Console) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=console,
+            disable=not self.first,
+        )
+
+    # --- which epoch is kept ------------------------------------------------------------------------------------------
+
+    def measure(self, rows: list[Annotation]) -> dict[str, float]:
+        """Figures on rows with spans; where a row has none, how often the best answer contains the glance."""
+        encoded = self._encode(rows)
+        if all(row.span for row in rows):
+            return evaluate(self._model, rows, encoded)
+        return {"R@1,glance": round(evaluate_glances(self._model, rows, encoded), 2)}
+
+    def _encode(self, rows: list[Annotation]) -> Encoded:
+        self.stop_training()
+        words = self.config.dataset.max_num_words
+        return encode(self._model, rows, self.data.features, self.data.vocabulary, words)
+
+    def _validate(self) -> dict[str, Any]:
+        if not self.first or self.select == "last":
+            return {}
+        rows = self.data.test if self.select == "test" else self.data.validation
+        return {self.select: self.measure(rows)}
+
+    def _keep(self, line: dict[str, Any], progress: Progress) -> None:
+        """Write the epoch down. `last` is written at the end, so that a run killed before repeats the epoch."""
+        if not self.first:
+            return
+        self.lines.append(line)
+        figures = line.get(self.select, {})
+        value = figures.get("R@1,mIoU", figures.get("R@1,glance", float(self.epoch)))
+        if not self.best or value > self.best["value"]:
+            self.best = {"epoch": self.epoch, "value": value, "selected_on": self.select}
+            self._checkpoint(with_optimizer=False).save(self.directory.chosen)
+        self._log(line)
+        self.directory.write_epochs(self.lines)
+        self._checkpoint(with_optimizer=True).save(self.directory.last)
+        shown = "  ".join(
+            f"{name} {figures[name]:.1f}" for name in ("R@1,IoU=0.5", "R@1,mIoU", "R@1,glance") if name in figures
+        )
+        progress.console.print(f"epoch {self.epoch}: loss {line['loss']:.3f}  {shown}", highlight=False)
+
+    def _log(self, line: Mapping[str, Any]) -> None:
+        from tensorboard.summary import Writer
+
+        writer = Writer(str(self.directory.tensorboard))
+        for name, value in line.items():
+            for label, number in value.items() if isinstance(value, dict) else [("", value)]:
+                writer.add_scalar(f"{name}/{label}" if label else f"training/{name}", number, line["epoch"])
+        writer.close()
+
+    def _finish(self, console: Console) -> dict[str, Any]:
+        chosen = Checkpoint.load(self.directory.chosen)
+        self.load_parameters(chosen.parameters)
+        figures = {
+            "epoch": chosen.state["epoch"],
+            "selected_on": self.select,
+            **self._test(),
+            "features": self.data.features.attributes | {"path": self.config.dataset.feature_path},
+        }
+        if self.select == "test":
+            console.print(
+                "The epoch was chosen on the test split, as the original release does: no honest test figure."
+            )
+        write_json(self.directory.final, figures)
+        return figures
+
+    def _test(self) -> dict[str, Any]:
+        """Figures on the test split; empty where there is none, as with labels that are only glances."""
+        rows = self.data.test
+        if not rows:
+            return {"test": {}, "corpus": {}, "best_constant": {}, "sentences": 0, "videos": 0}
+        encoded = self._encode(rows)
+        return {
+            "test": evaluate(self._model, rows, encoded),
+            "corpus": evaluate_corpus(self._model, rows, encoded),
+            "best_constant": constant_answer(rows),
+            "sentences": len(rows),
+            "videos": len(encoded.videos),
+        }
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
+
+    def _checkpoint(self, *, with_optimizer: bool) -> Checkpoint:
+        state: dict[str, Any] = {"epoch": self.epoch, "seed": self.seed, "select": self.select, "best": self.best}
+        durations = np.array([row.duration for row in self.data.training])
+        state["durations"] = {"median": float(np.median(durations)), "longest": float(durations.max())}
+        if with_optimizer:
+            state |= {"step": self.step, "lines": self.lines}
+        moments = self.moments() if with_optimizer else {}
+        return Checkpoint(self.config, self.data.vocabulary, self.parameters(), state, moments)
+
+    def resume(self, checkpoint: Checkpoint, source: str) -> None:
+        """Carry on from a checkpoint with an optimiser. Raises InputError if it is of another run."""
+        state = checkpoint.state
+        if "step" not in state:
+            raise InputError(f"{source}: holds a model only; resume from the run's 'last'")
+        if checkpoint.config.model != self.config.model or checkpoint.vocabulary.words != self.data.vocabulary.words:
+            raise InputError(f"{source}: was trained with another configuration or vocabulary")
+        if (state["seed"], state["select"]) != (self.seed, self.select):
+            raise InputError(
+                f"{source}: was trained with --seed {state['seed']} --select {state['select']}; give the same"
+            )
+        self.load_parameters(checkpoint.parameters)
+        self.load_moments(checkpoint.optimizer)
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.best, self.lines = state["best"], state["lines"]
+
+
+class Stepwise(Trainer, Generic[BatchType]):
+    """A run of many small steps, from the weights of its seed. A backend says how to take one.
+
+    Args:
+        training: what is trained on.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        training: Rows[BatchType],
+        config: CFMRConfig,
+        directory: RunDirectory,
+        data: RunData,
+        *,
+        seed: int,
+        select: Select,
+    ) -> None:
+        super().__init__(model, config, directory, data, seed=seed, select=select)
+        self.training, self.steps = training, config.train
+        shapes = {name: value.shape for name, value in self.parameters().items()}
+        self.load_parameters(initial_parameters(shapes, seed))
+
+    @abstractmethod
+    def train_step(self, batch: BatchType, progress: float) -> dict[str, float]:
+        """One update; counts `step`. Returns the loss and its parts. `progress` is epoch / max_epoch."""
+
+    @abstractmethod
+    def start_epoch(self, epoch: int) -> None:
+        """Training mode; random numbers from (seed, epoch)."""
+
+    def rate(self) -> float:
+        """The learning rate of the step that `step` counts."""
+        return learning_rate(self.steps.optimizer, self.step)
+
+    def train_epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
+        size, total = self.steps.batch_size, self.steps.max_num_epochs
+        task = progress.add_task(f"epoch {epoch}/{total}", total=self.training.num_batches(size), figures="")
+        self.start_epoch(epoch)
+        sums: dict[str, float] = {}
+        rows = 0
+        for batch in self.training.epoch(size, np.random.default_rng([self.seed, epoch])):
+            parts = self.train_step(batch, epoch / total)
+            rows += len(batch)
+            for name, value in parts.items():
+                sums[name] = sums.get(name, 0.0) + value * len(batch)
+            progress.update(task, advance=1, figures=f"loss {parts['loss']:.3f}  lr {self.rate():.1e}")
+        progress.update(task, visible=False)
+        return {**{name: round(value / rows, 6) for name, value in sums.items()}, "lr": self.rate()}
+
+
+def run_training(
+    start: Callable[[RunDirectory, RunData], Trainer],
+    config: Config,
+    directory: Path,
+    *,
+    resume: Path | None,
+    seed: int,
+    select: Select,
+    console: Console | None,
+) -> dict[str, Any]:
+    """Train a model and measure it once on the test split; see a backend's `train`.
+
+    Args:
+        start: makes the backend's trainer, once the data is checked.
+    """
+    data = load_data(config, select, seed)
+    trainer = start(RunDirectory(directory), data)
+    if resume is not None:
+        source = resume / "last" if (resume / "last").is_dir() else resume
+        trainer.resume(Checkpoint.load(source), str(source))
+    return trainer.run(console or Console())

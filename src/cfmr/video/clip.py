@@ -1,0 +1,159 @@
+"""Still pictures and clips cut out of a video file."""
+
+import heapq
+import io
+import math
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+
+from cfmr.errors import InputError
+from cfmr.files.atomic import replacing
+from cfmr.video.decode import Frame, Orientation, Video
+
+_TICKS = 90_000  # time base of what `cut` writes
+
+
+def thumbnail(path: str | os.PathLike[str], time: float, width: int = 320) -> bytes:
+    """JPEG of what is on the screen at `time` seconds (the last frame, if the video is shorter).
+
+    Raises:
+        InputError: not a video, or nothing in it can be read.
+    """
+    from PIL import Image as Picture
+
+    with Video(path) as video:
+        frame = next(video.frames(fps=1.0, start=max(time, 0.0)), None)
+        if frame is None:
+            raise InputError(f"{path}: holds no frame that can be read")
+        target = io.BytesIO()
+        Picture.fromarray(frame.rgb(width=width)).save(target, "JPEG", quality=85)
+        return target.getvalue()
+
+
+def cut(path: str | os.PathLike[str], start: float, end: float, out: str | os.PathLike[str]) -> None:
+    """Write the stretch [start, end) in seconds as an MP4 (H.264, AAC where there is sound) that any browser plays.
+
+    The cut is exact: it begins with the frame on the screen at `start`, and is encoded anew, upright.
+
+    Raises:
+        InputError: not a video, end before start, start beyond the end, or `out` cannot be written.
+    """
+    if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end):
+        raise InputError(f"{path}: cannot cut from {start} s to {end} s; the start must come before the end")
+    with Video(path) as video, Video(path) as sound:
+        frames = video.frames(start=start, end=end)
+        first = next(frames, None)
+        if first is None or video.end <= start:
+            raise InputError(f"{path}: has nothing to cut at {start:.1f} s; it is {video.end:.1f} s long")
+        with replacing(out) as temporary:
+            target = av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"})
+            with target:
+                pictures = _encoded_pictures(target, video, first, frames, start, end)
+                sounds = _encoded_sound(target, sound, start, end)
+                for _, _, packet in heapq.merge(pictures, sounds, key=lambda entry: entry[:2]):
+                    target.mux(packet)
+
+
+_Packets = Iterator[tuple[float, int, Any]]  # seconds, which stream, packet
+
+
+def _encoded_pictures(
+    target: Any, video: Video, first: Frame, rest: Iterator[Frame], start: float, end: float
+) -> _Packets:
+    rate = Fraction(video._stream.average_rate or 25).limit_denominator(1001)
+    stream = target.add_stream("libx264", rate=rate if 1 <= rate <= 240 else 25)
+    width, height = (max(size // 2 * 2, 2) for size in first.size)
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    # without B-frames a packet's duration is its frame's, so the file ends exactly where the cut does
+    stream.options = {"crf": "21", "preset": "veryfast", "bf": "0"}
+    stream.codec_context.time_base = Fraction(1, _TICKS)
+    stream.codec_context.thread_count = 2
+    return _encode_pictures(stream, first, rest, start, end, width, height)
+
+
+def _encode_pictures(
+    stream: Any, first: Frame, rest: Iterator[Frame], start: float, end: float, width: int, height: int
+) -> _Packets:
+    frame: Frame | None = first
+    lengths: dict[int, int] = {}
+    while frame is not None:
+        following = next(rest, None)
+        if frame.orientation == Orientation():
+            picture = frame.picture.reformat(width=width, height=height, format="yuv420p")
+        else:
+            picture = av.VideoFrame.from_ndarray(frame.rgb(width, height)).reformat(format="yuv420p")
+        begin = round((max(frame.time, start) - start) * _TICKS)
+        stop = round(((end if following is None else following.time) - start) * _TICKS)
+        picture.pts, picture.dts, picture.time_base = begin, None, Fraction(1, _TICKS)
+        lengths[begin] = max(stop - begin, 1)
+        picture.pict_type = 0  # the encoder's choice, not the source's
+        yield from _lasting(stream.encode(picture), lengths)
+        frame = following
+    yield from _lasting(stream.encode(None), lengths)
+
+
+def _lasting(packets: list[Any], lengths: dict[int, int]) -> _Packets:
+    for packet in packets:
+        ticks = round(packet.pts * packet.time_base * _TICKS)
+        packet.duration = round(lengths.pop(ticks, 1) / _TICKS / packet.time_base)
+        yield float(packet.dts * packet.time_base), 0, packet
+
+
+def _encoded_sound(target: Any, source: Video, start: float, end: float) -> _Packets:
+    sounds = source._container.streams.audio
+    if not sounds or sounds[0].codec_context is None:
+        return iter(())
+    rate = sounds[0].codec_context.sample_rate
+    if not rate:
+        return iter(())
+    rate = rate if rate in (22_050, 24_000, 32_000, 44_100, 48_000) else 48_000
+    layout = "mono" if sounds[0].codec_context.channels == 1 else "stereo"
+    stream = target.add_stream("aac", rate=rate, layout=layout)
+    return _encode_sound(stream, source, rate, layout, start, end)
+
+
+def _encode_sound(stream: Any, source: Video, rate: int, layout: str, start: float, end: float) -> _Packets:
+    first, last = round(start * rate), round(end * rate)  # in samples since the start of the file
+    position = None
+    for frame in _sound(source, rate, layout, start):
+        begin = round(frame.pts * float(frame.time_base) * rate - source._zero * rate)
+        if position is not None and abs(begin - position) < rate // 10:
+            begin = position  # rounding of the container's clock, not a gap
+        position = begin + frame.samples
+        if begin >= last:
+            break
+        samples = frame.to_ndarray()[:, max(first - begin, 0) : last - begin]
+        if samples.shape[1] == 0:
+            continue
+        piece = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+        piece.sample_rate, piece.time_base, piece.pts = rate, Fraction(1, rate), max(begin, first) - first
+        yield from _timed(1, stream.encode(piece))
+    yield from _timed(1, stream.encode(None))
+
+
+def _sound(source: Video, rate: int, layout: str, start: float) -> Iterator[Any]:
+    """Decoded sound from shortly before `start`, as planar floats; pieces that cannot be decoded are left out."""
+    container, stream = source._container, source._container.streams.audio[0]
+    try:
+        container.seek(int((max(start - 1, 0) + source._zero) * av.time_base), backward=True)
+    except av.error.FFmpegError:
+        source._rewind()
+        container, stream = source._container, source._container.streams.audio[0]
+    resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
+    for packet in container.demux(stream):
+        try:
+            for frame in packet.decode():
+                if frame.pts is not None:
+                    yield from resampler.resample(frame)
+        except (av.error.FFmpegError, ValueError):
+            continue
+
+
+def _timed(which: int, packets: list[Any]) -> _Packets:
+    for packet in packets:
+        yield float((packet.dts or 0) * packet.time_base), which, packet

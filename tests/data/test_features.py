@@ -1,0 +1,261 @@
+import itertools
+import multiprocessing
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cfmr.data.features import FeatureStore, FeatureWriter, pool_clips, write_part
+from cfmr.errors import InputError
+
+ATTRIBUTES = {"extractor": "test", "version": 1, "clips_per_second": 2.0}
+
+
+def features(clips: int = 4, dim: int = 3, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((clips, dim)).astype(np.float32)
+
+
+def write(path: Path, **videos: np.ndarray) -> Path:
+    with h5py.File(path, "w") as file:
+        for name, values in videos.items():
+            file[name] = values
+    return path
+
+
+@given(n=st.integers(1, 300), num_clips=st.integers(1, 250), seed=st.integers(0, 9))
+@settings(deadline=None)
+def test_pooling_is_the_mean_between_rounded_boundaries(n: int, num_clips: int, seed: int) -> None:
+    rows = features(n, 3, seed)
+    pooled = pool_clips(rows, num_clips)
+    bounds = [min(int(np.round(j / num_clips * n)), n - 1) for j in range(num_clips + 1)]
+    for j, (start, end) in enumerate(itertools.pairwise(bounds)):
+        expected = rows[start] if start == end else rows[start:end].mean(axis=0)
+        np.testing.assert_allclose(pooled[j], expected, rtol=1e-5, atol=1e-6)
+    assert pooled.shape == (num_clips, 3)
+    assert pooled.dtype == np.float32
+
+
+@given(num_clips=st.integers(1, 64))
+@settings(deadline=None)
+def test_pooling_a_constant_video_changes_nothing(num_clips: int) -> None:
+    np.testing.assert_allclose(pool_clips(np.full((37, 2), 1.5), num_clips), 1.5)
+
+
+def test_features_come_back_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "f.hdf5"
+    with FeatureWriter(path, ATTRIBUTES) as writer:
+        writer.add("b", features(seed=1), duration=2.5)
+        writer.add("a", features(seed=0), duration=2.0)
+    store = FeatureStore(path)
+    assert store.videos == ["a", "b"]
+    assert store.dim == 3
+    assert "a" in store
+    assert "c" not in store
+    assert store.duration("b") == 2.5
+    assert {key: store.attributes[key] for key in ATTRIBUTES} == ATTRIBUTES
+    np.testing.assert_array_equal(store.read("b"), features(seed=1))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@given(names=st.sets(st.text(st.sampled_from("a/.% é"), min_size=1).filter(lambda name: name.strip("/")), max_size=6))
+@settings(deadline=None, max_examples=25)
+def test_any_identifier_is_kept(names: set[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("names") / "f.hdf5"
+    with FeatureWriter(path, ATTRIBUTES) as writer:
+        for number, name in enumerate(sorted(names)):
+            writer.add(name, features(seed=number))
+    store = FeatureStore(path)
+    assert store.videos == sorted(names)
+    for number, name in enumerate(sorted(names)):
+        np.testing.assert_array_equal(store.read(name), features(seed=number))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_other_float_types_are_read_as_float32(tmp_path: Path, dtype: type) -> None:
+    store = FeatureStore(write(tmp_path / "f.hdf5", v=np.ones((2, 3), dtype)))
+    assert store.read("v").dtype == np.float32
+
+
+def test_a_group_a_video_is_read_as_published_c3d_files_have_it(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f.hdf5", "w") as file:
+        file["v_1/c3d_features"] = features()
+        file["v_2/c3d_features"] = features(seed=1)
+    store = FeatureStore(tmp_path / "f.hdf5")
+    assert store.videos == ["v_1", "v_2"]
+    np.testing.assert_array_equal(store.read("v_2"), features(seed=1))
+
+
+def test_datasets_in_nested_groups_are_named_by_their_path(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f.hdf5", "w") as file:
+        file["kitchen/monday"] = features()
+        file["garden"] = features(seed=1)
+    store = FeatureStore(tmp_path / "f.hdf5")
+    assert store.videos == ["garden", "kitchen/monday"]
+    assert "kitchen" not in store
+    np.testing.assert_array_equal(store.read("kitchen/monday"), features())
+
+
+def test_missing_videos_are_listed_up_to_ten_and_counted(tmp_path: Path) -> None:
+    store = FeatureStore(write(tmp_path / "f.hdf5", v=features()))
+    names = [f"w{number:02}" for number in range(13)]
+    with pytest.raises(InputError) as error:
+        store.check(["v", *names], 3)
+    assert "13 of 14 videos" in str(error.value)
+    assert "w09, ..." in str(error.value)
+    assert "w10" not in str(error.value)
+
+
+def test_a_wrong_width_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"3 wide where the configuration says 5.*v"):
+        FeatureStore(write(tmp_path / "f.hdf5", v=features())).check(["v"], 5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_named(tmp_path: Path, value: float) -> None:
+    broken = features()
+    broken[1, 2] = value
+    store = FeatureStore(write(tmp_path / "f.hdf5", good=features(), bad=broken))
+    with pytest.raises(InputError, match=r"1 of 2 videos: bad;"):
+        store.check(["good", "bad"], 3)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.hdf5: no such feature file"):
+        FeatureStore(tmp_path / "none.hdf5")
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.hdf5", v=features(1000, 64))
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"f\.hdf5: not a complete HDF5 file"):
+        FeatureStore(path)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 4), (0, 3)])
+def test_features_of_another_shape_are_named(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"features of v have shape"):
+        FeatureStore(write(tmp_path / "f.hdf5", v=np.zeros(shape))).read("v")
+
+
+def _read_in_child(store: FeatureStore) -> float:
+    return float(store.read("v").sum())
+
+
+def test_a_store_can_be_read_by_other_processes(tmp_path: Path) -> None:
+    store = FeatureStore(write(tmp_path / "f.hdf5", v=features()))
+    expected = float(store.read("v").sum())
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(_read_in_child, (store,)) == expected
+
+
+def test_a_broken_off_writer_carries_on(tmp_path: Path) -> None:
+    path = tmp_path / "f.hdf5"
+    FeatureWriter(path, ATTRIBUTES).add("a", features(), duration=1.0)
+    assert not path.exists()
+    with FeatureWriter(path, ATTRIBUTES) as writer:
+        assert "a" in writer
+        assert writer.attributes_of("a") == {"duration": 1.0}
+        writer.add("b", features(seed=1))
+    assert FeatureStore(path).videos == ["a", "b"]
+
+
+def test_a_killed_writer_loses_nothing_finished(tmp_path: Path) -> None:
+    path = tmp_path / "f.hdf5"
+    script = (
+        "import os, signal, sys, numpy as np; from cfmr.data.features import FeatureWriter;"
+        f"w = FeatureWriter(sys.argv[1], {ATTRIBUTES!r}); w.add('a', np.ones((2, 3)));"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == -signal.SIGKILL
+    with FeatureWriter(path, ATTRIBUTES) as writer:
+        assert writer.videos == ["a"]
+    np.testing.assert_array_equal(FeatureStore(path).read("a"), np.ones((2, 3)))
+
+
+def test_parts_of_other_processes_are_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "f.hdf5"
+    with FeatureWriter(path, ATTRIBUTES) as writer, multiprocessing.get_context("spawn").Pool(1) as pool:
+        writer.take(pool.apply(write_part, (writer.parts, "a", features()), {"duration": 1.0}))
+        assert writer.attributes_of("a") == {"duration": 1.0}
+    np.testing.assert_array_equal(FeatureStore(path).read("a"), features())
+
+
+def test_a_half_written_part_is_done_again(tmp_path: Path) -> None:
+    path = tmp_path / "f.hdf5"
+    FeatureWriter(path, ATTRIBUTES).add("a", features())
+    part = next((tmp_path / "f.hdf5.parts").glob("*.npz"))
+    part.write_bytes(part.read_bytes()[:40])
+    assert "a" not in FeatureWriter(path, ATTRIBUTES)
+
+
+def test_new_videos_are_added_to_a_finished_file(tmp_path: Path) -> None:
+    path = tmp_path / "f.hdf5"
+    for number, name in enumerate("ab"):
+        with FeatureWriter(path, ATTRIBUTES) as writer:
+            writer.add(name, features(seed=number), duration=float(number))
+    store = FeatureStore(path)
+    assert store.videos == ["a", "b"]
+    assert store.duration("a") == 0.0
+    np.testing.assert_array_equal(store.read("a"), features(seed=0))
+
+
+def test_features_of_another_extractor_are_not_mixed_in(tmp_path: Path) -> None:
+    path = tmp_path / "f.hdf5"
+    with FeatureWriter(path, ATTRIBUTES) as writer:
+        writer.add("a", features())
+    with pytest.raises(InputError, match=r"extractor 'test', not 'other'"):
+        FeatureWriter(path, {**ATTRIBUTES, "extractor": "other"})
+
+
+def test_an_exception_leaves_no_file_under_the_final_name(tmp_path: Path) -> None:
+    path = tmp_path / "f.hdf5"
+
+    def broken_off() -> None:
+        with FeatureWriter(path, ATTRIBUTES) as writer:
+            writer.add("a", features())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert not path.exists()
+    assert "a" in FeatureWriter(path, ATTRIBUTES)
+
+
+def _fill_disk(path: Path, results: "multiprocessing.Queue[str]") -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    writer = FeatureWriter(path, ATTRIBUTES)
+    for number in range(4):
+        writer.add(str(number), features(1000, 20))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # as a full disk: writes fail, small ones pass
+    try:
+        writer.close()
+    except InputError as error:
+        results.put(str(error))
+    except BaseException as error:  # noqa: BLE001
+        results.put(repr(error))
+
+
+def test_a_full_disk_is_one_clear_line_and_nothing_half_written(tmp_path: Path) -> None:
+    path = tmp_path / "f.hdf5"
+    context = multiprocessing.get_context("fork")
+    results: multiprocessing.Queue[str] = context.Queue()
+    process = context.Process(target=_fill_disk, args=(path, results))
+    process.start()
+    assert "f.hdf5: cannot be written" in results.get(timeout=30)
+    process.join()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["f.hdf5.parts"]
+    with FeatureWriter(path, ATTRIBUTES) as writer:
+        assert writer.videos == ["0", "1", "2", "3"]
+
+
+def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        FeatureWriter(tmp_path / "file" / "f.hdf5", ATTRIBUTES)

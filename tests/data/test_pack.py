@@ -1,0 +1,150 @@
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from cfmr.data.features import FeatureStore
+from cfmr.data.pack import pack
+from cfmr.errors import InputError
+
+CLIPS = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "features"
+    path.mkdir()
+    return path
+
+
+def packed(folder: Path, **options: Any) -> dict[str, np.ndarray]:
+    target = folder.parent / "packed.hdf5"
+    count = pack(folder, target, **options)
+    with FeatureStore(target) as store:
+        assert count == len(store)
+        return {video: store.read(video) for video in store.videos}
+
+
+def test_a_folder_of_array_files_is_packed(folder: Path) -> None:
+    torch = pytest.importorskip("torch")
+    np.save(folder / "half.npy", CLIPS.astype(np.float16))
+    np.save(folder / "double.npy", CLIPS.astype(np.float64))
+    np.savez(folder / "zipped.npz", features=CLIPS)
+    torch.save(torch.from_numpy(CLIPS), folder / "tensor.pt")
+    torch.save({"features": torch.from_numpy(CLIPS)[None]}, folder / "dict.pth")
+    (folder / "deeper").mkdir()
+    np.save(folder / "deeper" / "s1.avi.npy", CLIPS[:, :, None, None])
+    (folder / "readme.txt").write_text("not features")
+    result = packed(folder)
+    assert sorted(result) == ["dict", "double", "half", "s1.avi", "tensor", "zipped"]
+    for features in result.values():
+        assert features.dtype == np.float32
+        np.testing.assert_array_equal(features, CLIPS)
+
+
+def test_a_single_clip_stays_a_clip(folder: Path) -> None:
+    np.save(folder / "v.npy", CLIPS[:1])
+    assert packed(folder)["v"].shape == (1, 4)
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return print, ("executed",)
+
+
+def test_an_array_that_needs_pickle_is_refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    np.save(folder / "v.npy", np.array([Evil()], object), allow_pickle=True)
+    with pytest.raises(InputError, match=r"v\.npy: no plain array.*pickles are not executed"):
+        packed(folder)
+    assert "executed" not in capfd.readouterr().out
+
+
+def test_a_tensor_file_that_asks_to_run_something_is_refused(folder: Path) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save({"features": Evil()}, folder / "v.pt")
+    with pytest.raises(InputError, match=r"v\.pt: asks to run 'builtins\.print'"):
+        packed(folder)
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (np.ones(4, np.float32), r"has shape \(4,\)"),
+        (np.ones((0, 4), np.float32), r"has shape \(0, 4\)"),
+        (np.ones((2, 3, 4), np.float32), r"has shape \(2, 3, 4\)"),
+        (np.full((2, 4), np.nan, np.float32), "holds NaN"),
+        (np.full((2, 4), 1e300), "holds NaN or infinite"),
+        (np.ones((2, 4), np.int64), "holds int64"),
+        (np.array(["a"]), "holds <U1"),
+        (np.ones((2, 5), np.float32), "5 numbers a clip, the files before have 4"),
+    ],
+)
+def test_an_array_that_is_no_features_is_named(folder: Path, array: np.ndarray, says: str) -> None:
+    np.save(folder / "a.npy", CLIPS)
+    np.save(folder / "b.npy", array)
+    with pytest.raises(InputError, match=rf"b\.npy: .*{says}"):
+        packed(folder)
+    assert not (folder.parent / "packed.hdf5").exists()
+
+
+@pytest.mark.parametrize("name", ["v.npy", "v.npz", "v.pt"])
+def test_a_truncated_file_is_named(folder: Path, name: str) -> None:
+    torch = pytest.importorskip("torch")
+    path = folder / name
+    if name == "v.pt":
+        torch.save(torch.ones(100, 4), path)
+    else:
+        (np.save if name == "v.npy" else np.savez)(path, np.ones((100, 4)))
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(InputError, match=name.replace(".", r"\.")):
+        packed(folder)
+
+
+def test_of_several_arrays_one_is_named(folder: Path) -> None:
+    np.savez(folder / "v.npz", rgb=CLIPS, flow=CLIPS + 1)
+    with pytest.raises(InputError, match=r"holds 2 arrays \(rgb, flow\); name one with --member"):
+        packed(folder)
+    with pytest.raises(InputError, match="none is 'audio'"):
+        packed(folder, member="audio")
+    np.testing.assert_array_equal(packed(folder, member="flow")["v"], CLIPS + 1)
+
+
+def test_two_files_of_one_video_are_named(folder: Path) -> None:
+    np.save(folder / "v.npy", CLIPS)
+    np.savez(folder / "v.npz", CLIPS)
+    with pytest.raises(InputError, match="a video has one file"):
+        packed(folder)
+
+
+def test_an_empty_folder_and_a_missing_one_are_named(folder: Path) -> None:
+    for path in (folder, folder / "gone"):
+        with pytest.raises(InputError, match=r"no \.npy, \.npz, \.pt, \.pth files there"):
+            pack(path, folder / "out.hdf5")
+
+
+def test_a_member_of_each_videos_group_is_taken_out_of_hdf5(tmp_path: Path) -> None:
+    source = tmp_path / "groups.hdf5"
+    with h5py.File(source, "w") as file:
+        for video in ("v1", "v2"):
+            file[f"{video}/c3d"], file[f"{video}/i3d"] = CLIPS, CLIPS + 1
+    assert pack(source, tmp_path / "out.hdf5", "i3d") == 2
+    with FeatureStore(tmp_path / "out.hdf5") as store:
+        assert store.videos == ["v1", "v2"]
+        np.testing.assert_array_equal(store.read("v1"), CLIPS + 1)
+    with pytest.raises(InputError, match="no video has a data set 'audio'"):
+        pack(source, tmp_path / "other.hdf5", "audio")
+
+
+def test_of_groups_that_hold_one_or_several_data_sets_the_one_named_is_taken(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "one.hdf5", "w") as one, h5py.File(tmp_path / "two.hdf5", "w") as two:
+        for video in ("a", "b"):
+            one.create_group(video)["c3d_features"] = CLIPS
+            two.create_group(video)["rgb"] = CLIPS
+            two[video]["flow"] = CLIPS + 1
+    assert pack(tmp_path / "one.hdf5", tmp_path / "f.hdf5", "c3d_features") == 2
+    with pytest.raises(
+        InputError, match=r"two\.hdf5: each video has 2 data sets \(flow, rgb\); name one with --member"
+    ):
+        pack(tmp_path / "two.hdf5", tmp_path / "g.hdf5")

@@ -1,0 +1,184 @@
+import pickle
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cfmr.data.vocabulary
+from cfmr.data.annotations import Annotation
+from cfmr.data.vocabulary import Vocabulary, nearest_known, tokenize
+from cfmr.data.word_vectors import WordVectors, load_word_vectors
+from cfmr.errors import InputError
+from cfmr.models.cfmr.masking import masking_weights
+
+TEXT = "the 0.5 -1 2e-1\nball 1 2 3\n. . . 9 9 9\ncafé 0 0 1\n"
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder, and nothing remembered from earlier tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cfmr.data.word_vectors._packaged_vectors.cache_clear()
+    yield tmp_path
+    cfmr.data.word_vectors._packaged_vectors.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("sentence", "tokens"),
+    [
+        ("A person is putting a book on a shelf.", ["a", "person", "is", "putting", "a", "book", "on", "a", "shelf"]),
+        (
+            "the person's dog doesn't bark, they're out",
+            ["the", "person", "'s", "dog", "does", "n't", "bark", "they", "'re", "out"],
+        ),
+        ("It’s 2 t-shirts!", ["it", "'s", "2", "t", "shirts"]),
+        ("CAFÉ naïve", ["café", "naïve"]),
+        (" ...!? ", []),
+        ("", []),
+    ],
+)
+def test_a_sentence_becomes_words(sentence: str, tokens: list[str]) -> None:
+    assert tokenize(sentence) == tokens
+
+
+@given(st.text())
+def test_tokens_are_stable(sentence: str) -> None:
+    tokens = tokenize(sentence)
+    assert all(token and token == token.strip() for token in tokens)
+    assert tokenize(" ".join(tokens)) == tokens
+
+
+def test_a_text_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "glove.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    vectors = load_word_vectors(path)
+    assert vectors.words == ["the", "ball", ". . .", "café"]
+    assert vectors["ball"].tolist() == [1, 2, 3]
+    assert vectors["the"].dtype == np.float32
+    assert (vectors.dim, len(vectors), "café" in vectors, "cafe" in vectors) == (3, 4, True, False)
+
+
+def test_of_a_text_file_only_wanted_words_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "glove.txt"
+    path.write_text("4 3\n" + TEXT, encoding="utf-8")  # word2vec's first line
+    vectors = load_word_vectors(path, wanted={"ball", ".", "missing", "café"})
+    assert vectors.words == ["ball", "café"]
+    assert vectors.of(["café", "ball"]).tolist() == [[0, 0, 1], [1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("the 1 2 3\nball 1 2\n", "line 2 "),
+        ("the 1 2 3\nball 1 x 3\n", "line 2 is not a word and its vector"),
+        ("just text\nmore text here\n", "line 2"),
+        ("", "no word vector"),
+    ],
+)
+def test_a_broken_text_file_is_named_with_its_line(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "glove.txt"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=says) as error:
+        load_word_vectors(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_source_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'glove-6b-50d', a GloVe text file or a"):
+        load_word_vectors(tmp_path / "none.txt")
+
+
+def original(tmp_path: Path) -> Path:
+    path = tmp_path / "glove.pkl"
+    words = {"<PAD>": 0, "ball": 1, "the": 2, "red": 3}
+    vectors = [np.full(2, number, np.float32) for number in range(4)]
+    path.write_bytes(pickle.dumps({"w2id": words, "id2vec": vectors, "counter": Counter(the=9, red=2, ball=2)}))
+    return path
+
+
+def test_the_vocabulary_of_the_original_is_made_from_its_counts(tmp_path: Path) -> None:
+    vectors = load_word_vectors(original(tmp_path))
+    vocabulary = Vocabulary.original(vectors, 2)
+    assert vocabulary.words == ["the", "red"]
+    assert vocabulary.vectors.tolist() == [[0, 0], [2, 2], [3, 3]]
+    with pytest.raises(InputError, match="without counts"):
+        Vocabulary.original(WordVectors(["a"], np.ones((1, 2), np.float32)), 1)
+
+
+@pytest.mark.parametrize(
+    "content", [[1], {"w2id": {}}, {"w2id": {"a": 5}, "id2vec": [[1.0, 2.0]]}, {"w2id": 1, "id2vec": [[1]]}]
+)
+def test_a_pickle_of_something_else_is_named(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "glove.pkl"
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(InputError, match=r"glove\.pkl"):
+        load_word_vectors(path)
+
+
+def test_a_vocabulary_holds_the_most_frequent_words_with_a_vector() -> None:
+    vectors = WordVectors(["red", "ball", "a", "blue"], np.arange(8, dtype=np.float32).reshape(4, 2))
+    vocabulary = Vocabulary.build(["A red ball.", "a blue ball", "a xyzzy xyzzy"], vectors, 3)
+    assert vocabulary.words == ["a", "ball", "red"]
+    assert vocabulary.vectors.tolist() == [[0, 0], [4, 5], [2, 3], [0, 1]]
+    assert vocabulary.ids("The red xyzzy, a RED ball", 20) == [3, 1, 3, 2]
+    assert vocabulary.ids("a a a a", 2) == [1, 1]
+    assert (len(vocabulary), "red" in vocabulary, "blue" in vocabulary) == (3, True, False)
+
+
+def test_a_sentence_without_a_known_word_is_named_by_row() -> None:
+    vocabulary = Vocabulary(["ball"], np.zeros((2, 2), np.float32))
+    rows = [Annotation("v1", 9.0, sentence, 1.0, None) for sentence in ("a ball", "xyzzy !")]
+    vocabulary.check(rows[:1], "train.json")
+    with pytest.raises(InputError, match=r"train\.json: row 2 \(v1\) has no known word in 'xyzzy !'"):
+        vocabulary.check(rows, "train.json")
+
+
+def test_nouns_verbs_adjectives_and_adverbs_weigh_more() -> None:
+    pytest.importorskip("textblob")
+    tokens = tokenize("a person quickly puts the red book on a shelf")
+    weights = masking_weights(tokens)
+    assert weights.dtype == np.float32
+    assert weights.sum() == pytest.approx(1)
+    heavy = {token for token, weight in zip(tokens, weights, strict=True) if weight > weights.min()}
+    assert heavy == {"person", "quickly", "puts", "red", "book", "shelf"}
+    assert weights.max() / weights.min() == pytest.approx(np.e, rel=1e-5)
+    assert masking_weights([]).shape == (0,)
+
+
+def test_the_installed_vectors_know_english(fresh: Path) -> None:
+    vectors = load_word_vectors("glove-6b-50d")
+    assert (len(vectors), vectors.dim) == (400_000, 50)
+    assert vectors["the"][:3].tolist() == pytest.approx([0.418, 0.24968, -0.41242])
+    assert "zzzzqq" not in vectors
+    assert vectors.words[:3] == ["the", ",", "."]
+    assert (fresh / "cfmr").is_dir()
+
+
+def test_the_cache_gives_the_same_words_and_a_damaged_one_is_made_again(fresh: Path) -> None:
+    words = ["the", "sandberger", "naïve", "dog", "'s"]
+    rows = [load_word_vectors().row[word] for word in words]
+    for damage in (False, True):
+        if damage:
+            (next((fresh / "cfmr").iterdir()) / "text.npy").write_bytes(b"\x93NUMPY")
+        cfmr.data.word_vectors._packaged_vectors.cache_clear()
+        assert [load_word_vectors().row[word] for word in words] == rows
+
+
+def test_a_home_that_cannot_be_written_is_no_obstacle(
+    tmp_path: Path, fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert "dog" in load_word_vectors()
+
+
+def test_for_an_unknown_word_near_ones_are_offered() -> None:
+    known = ["person", "table", "sofa", "car", "opens", "open", "door", "a", "dog", "bicycle"]
+    assert nearest_known("automobile", known, count=1) == ["car"]
+    assert nearest_known("puppy", known, count=1) == ["dog"]
+    assert nearest_known("Tabel", known)[0] == "table"
+    assert nearest_known("bycicle", known)[0] == "bicycle"
+    assert nearest_known("xqzzt", known) == []

@@ -1,0 +1,255 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cfmr.errors import InputError
+from cfmr.index.base import best
+from cfmr.index.codec import Codec
+from cfmr.index.embedded import reader as store
+from cfmr.index.embedded.reader import EmbeddedIndex
+from cfmr.index.embedded.writer import IndexWriter, Limits
+from tests.support.collections_of_rows import CARD, WIDTH, concept_codec, fill, made_video, queries
+
+LARGE = Limits(exact_rows=200, tail_rows=100)
+
+
+def brute_force(path: Path, vector, names=None) -> list[tuple[str, float]]:
+    """Best rows by the vectors that the rows stand for, written out."""
+    index = EmbeddedIndex.open(path)
+    found = []
+    for segment in index.segments:
+        for video in segment.live():
+            if names is None or video.id in names:
+                at = slice(video.first, video.first + video.rows)
+                vectors = index.codec.expand(segment.rows[at], None if segment.scales is None else segment.scales[at])
+                found += [(video.id, float(score)) for score in vectors @ vector]
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+def found(hits) -> list[tuple[str, float]]:
+    return [(h.video.id, h.score) for h in hits]
+
+
+def assert_same(answers, expected, count: int) -> None:
+    assert [a for a, _ in answers] == [a for a, _ in expected[:count]]
+    np.testing.assert_allclose([s for _, s in answers], [s for _, s in expected[:count]], atol=2e-5)
+
+
+@pytest.mark.parametrize("codec", [concept_codec(), Codec(WIDTH)], ids=["concepts", "plain"])
+def test_exact_search_is_the_inner_product_with_what_the_rows_stand_for(tmp_path: Path, codec: Codec) -> None:
+    fill(tmp_path / "i", [made_video(f"v{i}") for i in range(20)], codec=codec)
+    index = EmbeddedIndex.open(tmp_path / "i")
+    for vector in queries(5, codec.dim):
+        assert_same(found(index.top(vector, 7)), brute_force(tmp_path / "i", vector), 7)
+
+
+def test_a_moment_keeps_its_seconds_and_its_video(tmp_path: Path) -> None:
+    fill(tmp_path / "i", [made_video("a", 4), made_video("b", 5)])
+    index = EmbeddedIndex.open(tmp_path / "i")
+    vector = queries(1)[0]
+    spans, scores = index.curve(vector, "b")
+    top = next(h for h in index.top(vector, 9) if h.video.id == "b")
+    assert (top.start, top.end) == tuple(spans[scores.argmax()])
+    assert top.score == pytest.approx(float(scores.max()), abs=1e-6)
+    assert top.video.duration == 6.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.integers(1, 45))
+def test_best_is_a_stable_sort_cut_off(values: list[int], count: int) -> None:
+    scores = np.array(values, np.float32)
+    assert best(scores, count).tolist() == np.argsort(-scores, kind="stable")[:count].tolist()
+
+
+def test_the_filter_is_inside_the_search(tmp_path: Path) -> None:
+    videos = [made_video(f"v{i}", metadata={"camera": i % 3, "day": "monday"}) for i in range(30)]
+    fill(tmp_path / "i", videos)
+    index = EmbeddedIndex.open(tmp_path / "i")
+    vector = queries(1)[0]
+    wanted = {f"v{i}" for i in range(2, 30, 3)}
+    hits = index.top(vector, 12, index.select(where={"camera": "2"}))
+    assert_same(found(hits), brute_force(tmp_path / "i", vector, wanted), 12)
+    hits = index.top(vector, 3, index.select(["v4", "v9"]))
+    assert_same(found(hits), brute_force(tmp_path / "i", vector, {"v4", "v9"}), 3)
+    both = index.select(["v2", "v3"], {"camera": 2})
+    assert {h.video.id for h in index.top(vector, 99, both)} == {"v2"}
+
+
+def test_many_scattered_videos_are_gathered(tmp_path: Path) -> None:
+    fill(tmp_path / "i", [made_video(f"v{i}", 2) for i in range(300)])
+    index = EmbeddedIndex.open(tmp_path / "i")
+    wanted = [f"v{i}" for i in range(0, 300, 2)]
+    assert len(index.select(wanted).ranges) > store.MANY_RANGES
+    vector = queries(1)[0]
+    assert_same(found(index.top(vector, 9, index.select(wanted))), brute_force(tmp_path / "i", vector, {*wanted}), 9)
+
+
+def test_an_unknown_video_is_named_and_the_nearest_offered(tmp_path: Path) -> None:
+    fill(tmp_path / "i", [made_video("kitchen")])
+    with pytest.raises(InputError, match=r"no video 'kitchn' .* did you mean 'kitchen'"):
+        EmbeddedIndex.open(tmp_path / "i").select(["kitchn"])
+
+
+def test_a_filter_that_nothing_meets_names_the_keys_there_are(tmp_path: Path) -> None:
+    fill(tmp_path / "i", [made_video("a", metadata={"camera": 1})])
+    with pytest.raises(InputError, match=r"no video has camera=2; keys it knows: camera"):
+        EmbeddedIndex.open(tmp_path / "i").select(where={"camera": 2})
+
+
+def large(path: Path, videos: int = 60) -> None:
+    with IndexWriter.open(path, LARGE) as writer:
+        writer.set_model(CARD, concept_codec(), lambda _: [])
+        writer.queries = lambda: queries(20)
+        writer.add(made_video(f"v{i}", 10, metadata={"half": i % 2}) for i in range(videos))
+        writer.commit()
+
+
+def recall(index: EmbeddedIndex, selection=None) -> float:
+    kept = 0
+    for vector in queries(20):
+        exact = {h.score for h in index.top(vector, 10, selection, exact=True)}
+        kept += sum(min(abs(h.score - e) for e in exact) < 1e-5 for h in index.top(vector, 10, selection))
+    return kept / 200
+
+
+def test_a_large_collection_is_searched_approximately_with_exact_scores(tmp_path: Path) -> None:
+    large(tmp_path / "i")
+    index = EmbeddedIndex.open(tmp_path / "i")
+    assert index.engine == "ivf"
+    assert recall(index) >= 0.98
+
+
+def test_approximate_search_filters_inside_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "FEW_ROWS", 10)
+    large(tmp_path / "i")
+    index = EmbeddedIndex.open(tmp_path / "i")
+    selection = index.select(where={"half": 1})
+    for vector in queries(5):
+        hits = index.top(vector, 10, selection)
+        assert len(hits) == 10
+        assert all(h.video.metadata["half"] == 1 for h in hits)
+    assert recall(index, selection) >= 0.95
+
+
+def test_videos_added_removed_and_replaced_show_in_approximate_search(tmp_path: Path) -> None:
+    large(tmp_path / "i")
+    with IndexWriter.open(tmp_path / "i", LARGE) as writer:
+        writer.remove(["v0", "v1"])
+        writer.add([made_video("new", 10), made_video("v2", 10, seed=99)])
+        writer.commit()
+    index = EmbeddedIndex.open(tmp_path / "i")
+    assert index.manifest.ann is not None
+    assert index.manifest.ann.covered < index.manifest.next_row, "the new rows wait in the tail"
+    assert len(index) == 60 * 10 - 10
+    assert recall(index) >= 0.98
+    assert not {"v0", "v1"} & {h.video.id for h in index.top(queries(1)[0], 600)}
+    fill(tmp_path / "i", [made_video(f"w{i}", 10) for i in range(15)], LARGE)
+    index = EmbeddedIndex.open(tmp_path / "i")
+    assert index.manifest.ann is not None
+    assert index.manifest.ann.covered == index.manifest.next_row, "now they are in"
+    assert recall(index) >= 0.98
+
+
+def test_most_videos_removed_leaves_no_trace(tmp_path: Path) -> None:
+    large(tmp_path / "i")
+    with IndexWriter.open(tmp_path / "i", LARGE) as writer:
+        writer.remove([f"v{i}" for i in range(5, 60, 2)])
+        writer.commit()
+    index = EmbeddedIndex.open(tmp_path / "i")
+    assert sum(s.entry.rows for s in index.segments) == len(index) == 320
+    assert recall(index) >= 0.98
+
+
+def test_the_engine_can_be_chosen(tmp_path: Path) -> None:
+    large(tmp_path / "i")
+    for engine in ("exact", "ivf", "exact", "auto"):
+        with IndexWriter.open(tmp_path / "i", LARGE) as writer:
+            writer.set_engine(engine)
+            writer.commit()
+        expected = "ivf" if engine == "auto" else engine
+        assert EmbeddedIndex.open(tmp_path / "i").engine == expected
+
+
+def test_an_exact_index_opens_without_faiss(tmp_path: Path) -> None:
+    fill(tmp_path / "i", [made_video("a")])
+    code = (
+        "import sys; from cfmr.index.embedded.reader import EmbeddedIndex; import numpy as np;"
+        f"EmbeddedIndex.open({str(tmp_path / 'i')!r}).top(np.zeros(24, np.float32), 3);"
+        "assert not {'faiss', 'torch', 'pydantic', 'h5py', 'typer'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_no_index_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no index here"):
+        EmbeddedIndex.open(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["rows.npy", "scales.npy", "spans.npy", "videos.json", "card.json", "codec.npy"])
+@pytest.mark.parametrize("harm", ["flip", "cut", "delete"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str, harm: str) -> None:
+    fill(tmp_path / "i", [made_video("a")])
+    (path,) = (tmp_path / "i").rglob(name)
+    data = bytearray(path.read_bytes())
+    if harm == "flip":
+        data[-3] ^= 1
+        path.write_bytes(data)
+    elif harm == "cut":
+        path.write_bytes(data[:-1])
+    else:
+        path.unlink()
+    with pytest.raises(InputError, match=rf"{path}: the index is damaged here"):
+        EmbeddedIndex.open(tmp_path / "i")
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY\x01\x00\x04\x00{   1234"])
+def test_a_file_that_is_no_array_is_named_without_checksums_too(tmp_path: Path, content: bytes) -> None:
+    fill(tmp_path / "i", [made_video("a")])
+    (path,) = (tmp_path / "i").rglob("rows.npy")
+    path.write_bytes(content.ljust(path.stat().st_size, b" "))
+    with pytest.raises(InputError, match=rf"{path}: the index is damaged here"):
+        EmbeddedIndex.open(tmp_path / "i", verify=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_damaged_manifest_is_named_wherever_it_is_hit(tmp_path_factory: pytest.TempPathFactory, data) -> None:
+    root = tmp_path_factory.mktemp("index") / "i"
+    fill(root, [made_video("a")])
+    path = root / "manifest.json"
+    text = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(text) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda b: b != text[place]))
+    spaces = b" \t\r\n"
+    if byte in spaces and text[place] in spaces:
+        return  # JSON does not mind
+    text[place] = byte
+    path.write_bytes(text)
+    with pytest.raises(InputError, match=r"manifest\.json|newer"):
+        EmbeddedIndex.open(root)
+
+
+def test_a_newer_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cfmr.index.embedded.manifest.VERSION", 2)
+    fill(tmp_path / "i", [made_video("a")])
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="newer cfmr"):
+        EmbeddedIndex.open(tmp_path / "i")
+
+
+@pytest.mark.parametrize("rows", [1, 2, 15, 100])
+def test_the_approximate_engine_works_on_few_rows_too(tmp_path: Path, rows: int) -> None:
+    with IndexWriter.open(tmp_path / "i") as writer:
+        writer.set_engine("ivf")
+        writer.set_model(CARD, concept_codec(), lambda _: [])
+        writer.add([made_video("a", rows)])
+        writer.commit()
+    index = EmbeddedIndex.open(tmp_path / "i")
+    assert index.engine == "ivf"
+    assert len(index.top(queries(1)[0], 10)) == min(rows, 10)

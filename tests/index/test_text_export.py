@@ -1,0 +1,125 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cfmr.config import CFMRSizes, DenseSizes
+from cfmr.index.text_export import quantise, same_first
+from cfmr.index.word_encoder import open_graph
+from cfmr.models.cfmr.pytorch.model import CFMR
+from cfmr.models.cfmr.text_onnx import cfmr_text
+from cfmr.models.dense.model import Dense
+from cfmr.models.dense.text_onnx import dense_text
+
+SIZES = CFMRSizes.model_validate(
+    {
+        "frames_input_size": 6,
+        "words_input_size": 10,
+        "hidden_size": 32,
+        "sigma": 9,
+        "gamma": 0.5,
+        "dropout": 0.1,
+        "Transformers": {
+            "d_model": 32,
+            "num_heads": 4,
+            "num_decoder_layers1": 3,
+            "num_decoder_layers2": 3,
+            "dropout": 0.1,
+        },
+        "num_concept": 5,
+        "guass_width_num_training": 3,
+        "width_thresh_training": 0.5,
+        "guass_center_num": 4,
+        "guass_width_num": 2,
+        "width_thresh": 0.5,
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> CFMR:
+    torch.manual_seed(3)
+    model = CFMR(SIZES, 20, 40).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return model
+
+
+@pytest.fixture(scope="module")
+def graph(model: CFMR, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "text.onnx"
+    onnx.save(cfmr_text({k: v.numpy() for k, v in model.state_dict().items()}, SIZES), path)
+    return path
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**20), count=st.integers(1, 25))
+def test_the_graph_is_the_model(model: CFMR, graph: Path, seed: int, count: int) -> None:
+    words = np.random.default_rng(seed).standard_normal((1, count, 10)).astype(np.float32)
+    (found,) = open_graph(graph).run(None, {"words": words})
+    np.testing.assert_allclose(found, model.text_vectors(words, np.array([count]))[0], atol=1e-5)
+
+
+def test_padding_never_mattered(model: CFMR, graph: Path) -> None:
+    words = np.random.default_rng(0).standard_normal((1, 4, 10)).astype(np.float32)
+    padded = np.concatenate([words, np.zeros((1, 5, 10), np.float32)], axis=1)
+    long = np.random.default_rng(1).standard_normal((1, 9, 10)).astype(np.float32)
+    batch = model.text_vectors(np.concatenate([padded, long]), np.array([4, 9]))
+    (found,) = open_graph(graph).run(None, {"words": words})
+    np.testing.assert_allclose(found, batch[0], atol=1e-5)
+
+
+def test_the_last_layer_computes_one_position(graph: Path) -> None:
+    session = open_graph(graph)
+    shapes = {o.name: o.shape for o in session.get_outputs()}
+    assert shapes == {"query": [SIZES.num_concept * SIZES.hidden_size]}
+    kinds = [node.op_type for node in onnx.load(graph).graph.node]
+    assert kinds.count("Attention") == 2
+    assert kinds.count("MultiHeadAttention") == 1
+
+
+def test_one_layer_is_enough(tmp_path: Path) -> None:
+    sizes = SIZES.model_copy(update={"Transformers": SIZES.Transformers.model_copy(update={"num_decoder_layers1": 1})})
+    model = CFMR(sizes, 20, 40).eval()
+    onnx.save(cfmr_text({k: v.numpy() for k, v in model.state_dict().items()}, sizes), tmp_path / "t.onnx")
+    words = np.random.default_rng(0).standard_normal((1, 4, 10)).astype(np.float32)
+    (found,) = open_graph(tmp_path / "t.onnx").run(None, {"words": words})
+    np.testing.assert_allclose(found, model.text_vectors(words, np.array([4]))[0], atol=1e-5)
+
+
+def test_eight_bits_point_about_the_same_way(graph: Path, tmp_path: Path) -> None:
+    quantise(graph, tmp_path / "small.onnx")
+    words = np.random.default_rng(0).standard_normal((1, 6, 10)).astype(np.float32)
+    (exact,), (small,) = (open_graph(p).run(None, {"words": words}) for p in (graph, tmp_path / "small.onnx"))
+    assert exact @ small / (np.linalg.norm(exact) * np.linalg.norm(small)) > 0.99
+
+
+def test_same_first_counts_sentences() -> None:
+    moments = np.eye(3, dtype=np.float32)
+    other = np.eye(3, dtype=np.float32)[[0, 1, 1]]
+    assert same_first(moments, other, moments) == pytest.approx(2 / 3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**20), count=st.integers(1, 25))
+def test_the_graph_of_the_dense_model_is_that_model(tmp_path_factory, seed: int, count: int) -> None:
+    torch.manual_seed(seed)
+    own = {"own_words": 7, "seen_words": 5}
+    model = Dense(
+        DenseSizes(frames_input_size=6, words_input_size=10, hidden_size=8, smoothing=1, floor=0.2, **own), 40
+    )
+    model.eval()
+    for parameter in model.parameters():
+        parameter.data += 0.5 * torch.randn_like(parameter)
+    model.named_scale.fill_(1.7)
+    model.words += torch.nn.functional.normalize(torch.randn_like(model.words), dim=1)
+    path = tmp_path_factory.mktemp("dense") / "text.onnx"
+    onnx.save(dense_text({k: v.numpy() for k, v in model.state_dict().items()}), path)
+    words = np.random.default_rng(seed).standard_normal((1, count, 10)).astype(np.float32)
+    words[0, 0] *= seed % 2  # a word whose vector is all zeros
+    (found,) = open_graph(path).run(None, {"words": words})
+    np.testing.assert_allclose(found, model.text_vectors(words, np.array([count]))[0], atol=1e-5)

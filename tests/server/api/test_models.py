@@ -1,0 +1,250 @@
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from cfmr.data.annotations import Annotation, load_annotations
+from cfmr.data.features import FeatureWriter
+from cfmr.demo.run import configuration
+from cfmr.server.api.models import compare
+from cfmr.server.app import create_app, open_site
+from cfmr.server.context import Site
+from cfmr.server.settings import Settings, gather
+from cfmr.server.stores import jobs as jobs_module
+from tests.server.sites import CLIPS, SECONDS, WordRetriever, make_settings
+
+CONFIG = {
+    "dataset": {
+        "train_data": "annotations/train.json",
+        "val_data": "nowhere.json",
+        "test_data": "annotations/test.json",
+    },
+    "train": {"max_num_epochs": 3},
+    "model": {"name": "CFMR-Dense", "config": {}},
+}
+
+
+def write_features(path: Path, videos: list[str]) -> None:
+    with FeatureWriter(path, {"extractor": "made-up", "version": 1}) as writer:
+        for name in videos:
+            writer.add(name, np.ones((4, 2), np.float32), duration=SECONDS)
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """With features, a checkpoint and what it was trained on; `cfmr` is a stand-in."""
+    fake = Path(__file__).parents[1] / "fake_cfmr.py"
+    monkeypatch.setattr(jobs_module, "COMMAND", (sys.executable, str(fake)))
+    write_features(tmp_path / "features.hdf5", list(CLIPS))
+    for name in ("checkpoint", "annotations"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "checkpoint" / "config.json").write_text(json.dumps(CONFIG))
+    rows = [["kitchen", SECONDS, [1.0, 3.0], sentence, 2.0] for sentence in ("an old sentence", "held one")]
+    for name in ("train", "test"):
+        (tmp_path / "annotations" / f"{name}.json").write_text(json.dumps(rows))
+    return make_settings(tmp_path)
+
+
+class Learned(WordRetriever):
+    """What the stand-in learned: it finds what it was trained on."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(bonus=1.0)
+        rows = json.loads((path.parent / "run" / "checkpoint" / "rows.json").read_text())
+        for video, _, _, sentence, glance in rows:
+            self.clips[video] = [*self.clips[video], (sentence, glance - 1, glance + 1)]
+
+
+@pytest.fixture
+def both(settings: Settings) -> Iterator[tuple[Site, TestClient]]:
+    def load(path: Path) -> WordRetriever:
+        return WordRetriever() if path == settings.index else Learned(path)
+
+    site = open_site(settings, load)
+    with TestClient(create_app(site), base_url="http://127.0.0.1:8000") as client:
+        yield site, client
+
+
+def label(client: TestClient, count: int, said: str = "the square does thing") -> tuple[list[str], list[str]]:
+    """Sentences to learn from, and held-out ones."""
+    sides: tuple[list[str], list[str]] = ([], [])
+    for number in range(count):
+        label = {"video": "kitchen", "glance": 4.0, "sentence": f"{said} {number}"}
+        answer = client.post("/api/labels", json=label)
+        assert answer.status_code == 201
+        sides[answer.json()["held_out"]].append(label["sentence"])
+    return sides
+
+
+def ended(client: TestClient, job: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 30
+    while (found := client.get(f"/api/jobs/{job}").json())["state"] in ("queued", "running"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return dict(found)
+
+
+def learn(client: TestClient, **how: object) -> dict[str, Any]:
+    answer = client.post("/api/learn", json=how)
+    assert answer.status_code == 202, answer.text
+    return ended(client, answer.json()["id"])
+
+
+def test_learning_makes_a_model_that_is_served_when_one_says_so(client: TestClient) -> None:
+    said, _ = label(client, 5)
+    job = learn(client)
+    assert (job["state"], job["result"]) == ("done", {"model": "0001"}), job
+    new, old = client.get("/api/models").json()
+    assert (new["id"], new["labels"], new["served"], old["served"]) == ("0001", 4, False, True)
+    assert client.get("/api/search", params={"q": said[0]}).json()["moments"][0]["score"] < 1
+    assert client.post("/api/models/0001/serve").json() == {"served": "0001", "job": None}
+    assert client.get("/api/search", params={"q": said[0]}).json()["moments"][0]["score"] > 1
+    assert client.post("/api/models/original/serve").json()["served"] == "original"
+
+
+def test_before_and_after_are_told_of_held_out_labels(client: TestClient) -> None:
+    _, held = label(client, 8)
+    learn(client)
+    comparison = client.get("/api/models").json()[0]["comparison"]
+    assert comparison["before"]["of"] == comparison["after"]["of"] == 2
+    assert comparison["before"]["first"] <= comparison["after"]["first"] == 2
+    assert {one["sentence"] for one in comparison["labels"]} == set(held)
+
+
+def test_held_out_labels_are_never_trained_on_even_if_others_said_the_same(
+    client: TestClient, site: Site, tmp_path: Path
+) -> None:
+    said, held = label(client, 13)
+    rows = [["kitchen", SECONDS, None, s.upper() + "!", 2.0] for s in held] + [["street", SECONDS, None, "old", 1.0]]
+    (tmp_path / "annotations" / "train.json").write_text(json.dumps(rows))
+    learn(client)
+    folder = site.served.folder / "0001"
+    trained = {row.sentence for row in load_annotations(folder / "train.json")}
+    assert trained == {*said, "old"}
+    assert {row.sentence for row in load_annotations(folder / "held-out.json")} == set(held)
+
+
+def test_the_configuration_names_what_is_there(client: TestClient, site: Site) -> None:
+    label(client, 1)
+    learn(client, epochs=1)
+    config = json.loads((site.served.folder / "0001" / "config.json").read_text())
+    data = config["dataset"]
+    assert data["test_data"] == str(site.settings.index.parent / "annotations" / "test.json")
+    assert data["val_data"] is None
+    assert data["feature_path"] == str(site.features)
+    assert config["train"]["max_num_epochs"] == 1
+
+
+def test_where_the_published_model_is_served_the_better_one_learns(
+    client: TestClient, site: Site, tmp_path: Path
+) -> None:
+    published = CONFIG | {"model": {"name": "CFMR"}}
+    (tmp_path / "checkpoint" / "config.json").write_text(json.dumps(published))
+    label(client, 2)
+    learn(client)
+    config = json.loads((site.served.folder / "0001" / "config.json").read_text())
+    shipped = configuration("dense", tmp_path).model_dump()
+    assert config["model"]["name"] == "CFMR-Dense"
+    assert config["model"]["config"] == shipped["model"]["config"] | {"frames_input_size": 2}
+    assert (config["loss"], config["train"]) == (shipped["loss"], shipped["train"])
+    assert len(load_annotations(site.served.folder / "0001" / "train.json")) == 4  # and the original rows
+
+
+def test_only_the_labels_are_learned_from_if_one_wants_that(client: TestClient, site: Site) -> None:
+    label(client, 2)
+    learn(client, with_original=False)
+    assert len(load_annotations(site.served.folder / "0001" / "train.json")) == 2
+
+
+def test_if_training_dies_the_old_model_stays_and_nothing_is_left(client: TestClient, site: Site) -> None:
+    label(client, 2, "it dies at")
+    job = learn(client)
+    assert (job["state"], job["message"]) == ("failed", "there is no room left")
+    assert [m["id"] for m in client.get("/api/models").json()] == ["original"]
+    assert client.get("/api/search", params={"q": "red"}).status_code == 200
+    assert list(site.served.folder.iterdir()) == []
+    assert "no room left" in client.get(f"/api/jobs/{job['id']}/log").json()["text"]
+
+
+def test_training_can_be_cancelled(client: TestClient, site: Site) -> None:
+    label(client, 2, "a slow thing")
+    job = client.post("/api/learn", json={}).json()["id"]
+    while "epoch 1 of 3" not in client.get(f"/api/jobs/{job}").json()["message"]:
+        time.sleep(0.02)
+    assert client.get(f"/api/jobs/{job}").json()["progress"] == pytest.approx(1 / 3)
+    assert client.post("/api/learn", json={}).status_code == 409
+    client.post(f"/api/jobs/{job}/cancel")
+    assert ended(client, job)["state"] == "cancelled"
+    assert list(site.served.folder.iterdir()) == []
+    assert client.post("/api/jobs/none/cancel").status_code == 404
+
+
+def test_without_labels_there_is_nothing_to_learn_from(client: TestClient) -> None:
+    assert client.post("/api/learn", json={}).status_code == 409
+
+
+def test_the_choice_survives_a_restart(client: TestClient, settings: Settings) -> None:
+    label(client, 2)
+    learn(client)
+    client.post("/api/models/0001/serve")
+    again = open_site(settings, lambda path: WordRetriever())
+    assert again.served.present.id == "0001"
+    again.jobs.close()
+
+
+def test_a_model_that_was_deleted_by_hand_is_not_served_after_a_restart(client: TestClient, settings: Settings) -> None:
+    label(client, 2)
+    learn(client)
+    client.post("/api/models/0001/serve")
+    (settings.workspace / "models" / "0001" / "model.json").unlink()
+    again = open_site(settings, lambda path: WordRetriever())
+    assert again.served.present.id == "original"
+    again.jobs.close()
+
+
+def test_a_model_behind_the_videos_is_indexed_before_it_is_served(
+    client: TestClient, settings: Settings, site: Site
+) -> None:
+    label(client, 2)
+    learn(client)
+    assert settings.features is not None
+    settings.features.unlink()
+    write_features(settings.features, [*CLIPS, "new"])
+    answer = client.post("/api/models/0001/serve").json()
+    assert answer["served"] == "original"
+    assert ended(client, answer["job"])["state"] == "done"
+    assert site.served.present.id == "0001"
+
+
+def test_the_first_model_needs_nothing_but_videos_and_labels(settings: Settings, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "checkpoint")
+    settings.index.rmdir()
+    assert settings.features is not None
+    settings.features.unlink()
+    fresh = gather(settings.index, settings.videos)
+    site = open_site(fresh, Learned)
+    with TestClient(create_app(site), base_url="http://127.0.0.1:8000") as client:
+        said, _ = label(client, 4)
+        job = learn(client)
+        assert job["state"] == "done", job
+        config = json.loads((site.served.folder / "0001" / "config.json").read_text())
+        assert (config["dataset"]["frame_dim"], config["dataset"]["test_data"]) == (3, "")
+        assert client.get("/api/models").json()[0]["comparison"]["before"] is None
+        assert not client.get("/api/status").json()["ready"]
+        client.post("/api/models/0001/serve")
+        assert client.get("/api/search", params={"q": said[0]}).json()["moments"]
+
+
+def test_comparing_counts_what_cannot_be_searched_as_missed() -> None:
+    rows = [Annotation("kitchen", SECONDS, "red square moves", 2.0, None), Annotation("gone", 9.0, "", 2.0, None)]
+    answer = compare(None, WordRetriever(), rows)
+    assert answer["before"] is None
+    assert (answer["after"]["of"], answer["after"]["first"], answer["after"]["length"]) == (2, 1, 2.0)
+    assert compare(None, WordRetriever(), []) == {}

@@ -1,0 +1,224 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from cfmr.data.annotations import Annotation, save_annotations
+from cfmr.server.context import Site
+from cfmr.server.settings import Settings
+from cfmr.video import clip, decode
+from tests.server.sites import SECONDS, opened
+
+
+def test_a_sentence_finds_its_moment(client: TestClient) -> None:
+    answer = client.get("/api/search", params={"q": "a green square", "top": 2}).json()
+    first = answer["moments"][0]
+    assert (first["video"], first["start"], first["end"]) == ("garden/dog <b>", 2.0, 4.0)
+    assert first["watchable"]
+    assert len(answer["moments"]) == 2
+    assert answer["videos"] == 3
+    assert answer["convincing"]
+    assert answer["encode_ms"] == 0.4
+
+
+def test_only_the_video_asked_for_is_searched(client: TestClient) -> None:
+    answer = client.get("/api/search", params={"q": "a green square", "video": "street"}).json()
+    assert {m["video"] for m in answer["moments"]} == {"street"}
+    assert answer["videos"] == 1
+
+
+def test_what_is_not_known_or_fits_badly_is_said(client: TestClient) -> None:
+    answer = client.get("/api/search", params={"q": "red zeppelins landing soon"}).json()
+    assert [u["word"] for u in answer["unknown"]] == ["landing", "soon", "zeppelins"]
+    assert not answer["convincing"]
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "status"),
+    [
+        ("/api/search", {}, 422),
+        ("/api/search", {"q": ""}, 422),
+        ("/api/search", {"q": "   "}, 422),
+        ("/api/search", {"q": "x" * 3000}, 422),
+        ("/api/search", {"q": "dog", "top": "0"}, 422),
+        ("/api/search", {"q": "dog", "min_score": "nan"}, 422),
+        ("/api/search", {"q": "dog", "video": "nowhere"}, 404),
+        ("/api/curve", {"q": "dog", "video": "nowhere"}, 404),
+        ("/api/stream", {"video": "nowhere"}, 404),
+        ("/api/thumbnail", {"video": "kitchen", "t": "-1"}, 422),
+        ("/api/thumbnail", {"video": "kitchen", "t": "inf"}, 422),
+        ("/api/clip", {"video": "kitchen", "start": "3", "end": "2"}, 422),
+        ("/api/clip", {"video": "kitchen", "start": "0", "end": "9999"}, 422),
+        ("/api/clip", {"video": "kitchen", "start": "100", "end": "101"}, 422),
+        ("/api/nothing", {}, 404),
+        ("/static/../app.py", {}, 404),
+    ],
+)
+def test_mistakes_are_problem_documents(client: TestClient, path: str, params: dict[str, str], status: int) -> None:
+    answer = client.get(path, params=params)
+    document = answer.json()
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+    assert len(answer.content) < 2000
+
+
+def test_the_curve_comes_with_what_is_known(settings: Settings, tmp_path: Path) -> None:
+    save_annotations(
+        tmp_path / "known.json", [Annotation("kitchen", SECONDS, "A red square moves right.", 2.0, (1.0, 3.0))]
+    )
+    from dataclasses import replace
+
+    with opened(replace(settings, annotations=(tmp_path / "known.json",))) as (_, client):
+        client.post("/api/labels", json={"video": "kitchen", "glance": 4.0, "sentence": "it stops", "author": "Ada"})
+        answer = client.get("/api/curve", params={"q": "a red square moves right", "video": "kitchen"}).json()
+        assert answer["known"] == [[1.0, 3.0]]
+        assert [one["sentence"] for one in answer["labels"]] == ["it stops"]
+        assert len(answer["times"]) == len(answer["scores"]) == 50
+        assert client.get("/api/status").json()["examples"] == ["A red square moves right."]
+
+
+@pytest.mark.parametrize(
+    ("range_", "status", "content_range", "length"),
+    [
+        ("bytes=0-99", 206, "bytes 0-99/{size}", 100),
+        ("bytes=100-", 206, "bytes 100-{last}/{size}", None),
+        ("bytes=-50", 206, "bytes {tail}-{last}/{size}", 50),
+        ("bytes=0-99999999", 206, "bytes 0-{last}/{size}", None),
+        ("bytes=99999999-", 416, "bytes */{size}", None),
+        ("bytes=-0", 416, "bytes */{size}", None),
+        ("bytes=5-2", 200, None, None),
+        ("bytes=a-b", 200, None, None),
+        ("lines=1-2", 200, None, None),
+        ("bytes=0-1,5-6", 200, None, None),
+        ("bytes=" + "0-1," * 5000 + "0-1", 200, None, None),
+        ("bytes=" + "9" * 500 + "-", 200, None, None),
+    ],
+)
+def test_ranges(
+    client: TestClient, site: Site, range_: str, status: int, content_range: str | None, length: int | None
+) -> None:
+    whole = site.file("kitchen").read_bytes()
+    answer = client.get("/api/stream", params={"video": "kitchen"}, headers={"range": range_})
+    assert answer.status_code == status
+    if content_range is not None:
+        size = len(whole)
+        expected = content_range.format(size=size, last=size - 1, tail=size - 50)
+        assert answer.headers["content-range"] == expected
+    if status == 200:
+        assert answer.content == whole
+        assert answer.headers["accept-ranges"] == "bytes"
+    if length is not None:
+        assert len(answer.content) == length
+    if status == 206:
+        first = int(answer.headers["content-range"].split()[1].split("-")[0])
+        assert answer.content == whole[first : first + len(answer.content)]
+
+
+def test_the_head_of_a_stream_has_no_body(client: TestClient, site: Site) -> None:
+    answer = client.head("/api/stream", params={"video": "kitchen"})
+    assert answer.status_code == 200
+    assert int(answer.headers["content-length"]) == site.file("kitchen").stat().st_size
+
+
+def test_a_thumbnail_is_made_once(client: TestClient, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = {"video": "kitchen", "t": "2.04"}
+    first = client.get("/api/thumbnail", params=params)
+    assert first.headers["content-type"] == "image/jpeg"
+    assert first.content[:2] == b"\xff\xd8"
+    monkeypatch.setattr(clip, "thumbnail", None)
+    assert client.get("/api/thumbnail", params=params | {"t": "2.0"}).content == first.content
+
+
+def test_a_clip_is_exactly_the_moment(client: TestClient, tmp_path: Path) -> None:
+    answer = client.get("/api/clip", params={"video": "garden/dog <b>", "start": "1.5", "end": "3.25"})
+    assert answer.headers["content-disposition"].startswith("attachment;")
+    (tmp_path / "clip.mp4").write_bytes(answer.content)
+    assert decode.probe(tmp_path / "clip.mp4").duration == pytest.approx(1.75, abs=0.01)
+
+
+SECRETS = [
+    "../secret",
+    "..%2fsecret",
+    "/etc/passwd",
+    "....//secret",
+    "..\\secret",
+    "kitchen\x00",
+    "link",
+    "linked/secret",
+]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("path", ["/api/stream", "/api/thumbnail"])
+def test_no_name_leads_outside_the_folder(client: TestClient, site: Site, name: str, path: str) -> None:
+    outside = site.library.folder.parent / "secret.mp4"
+    outside.write_bytes(site.file("kitchen").read_bytes())
+    for link, target in (("link.mp4", outside), ("linked", outside.parent)):
+        if not (site.library.folder / link).is_symlink():
+            (site.library.folder / link).symlink_to(target)
+    site.library.refresh()
+    assert client.get(path, params={"video": name}).status_code == 404
+
+
+def test_an_index_that_names_a_file_outside_the_folder_is_not_followed(site: Site, tmp_path: Path) -> None:
+    assert site.library.find("x", "/etc/passwd") is None
+    assert site.library.find("x", str(tmp_path / "labels.sqlite")) is None
+
+
+def test_videos_are_listed_with_what_is_known_of_them(client: TestClient) -> None:
+    client.post("/api/labels", json={"video": "street", "glance": 1.0, "sentence": "it moves"})
+    answer = client.get("/api/videos").json()
+    assert answer["total"] == 3
+    assert [v["video"] for v in answer["videos"]] == ["garden/dog <b>", "kitchen", "street"]
+    assert answer["videos"][2]["labels"] == 1
+    assert client.get("/api/videos", params={"contains": "DOG"}).json()["total"] == 1
+
+
+def test_the_next_video_is_the_one_with_the_fewest_labels(client: TestClient) -> None:
+    handed = []
+    for _ in range(4):
+        handed.append(client.get("/api/videos/next", params={"after": handed[-1] if handed else ""}).json()["video"])
+        client.post("/api/labels", json={"video": handed[-1], "glance": 1.0, "sentence": f"label {len(handed)}"})
+    assert sorted(handed[:3]) == ["garden/dog <b>", "kitchen", "street"]
+    assert handed[3] == handed[0]
+
+
+def test_a_hundred_searches_at_once_are_all_answered(client: TestClient) -> None:
+    def ask(number: int) -> int:
+        return client.get("/api/search", params={"q": f"red square {number}"}).status_code
+
+    with ThreadPoolExecutor(32) as pool:
+        assert list(pool.map(ask, range(100))) == [200] * 100
+
+
+def test_without_an_index_one_is_told_to_label_first(settings: Settings) -> None:
+    settings.index.rmdir()
+    with opened(settings) as (_, client):
+        assert not client.get("/api/status").json()["ready"]
+        answer = client.get("/api/search", params={"q": "a dog"})
+        assert answer.status_code == 409
+        assert "label" in answer.json()["detail"]
+        assert client.get("/api/videos").json()["total"] == 3
+        label = {"video": "kitchen", "glance": 1.0, "sentence": "a square moves"}
+        assert client.post("/api/labels", json=label).status_code == 201
+
+
+def test_pages_are_there_and_are_asked_for_anew(client: TestClient) -> None:
+    for path in ("/", "/label", "/learn", "/add", "/docs", "/sign-in"):
+        answer = client.get(path)
+        assert answer.headers["content-type"].startswith("text/html")
+        assert answer.headers["cache-control"] == "no-cache"
+    etag = client.get("/static/style.css").headers["etag"]
+    assert client.get("/static/style.css", headers={"if-none-match": etag}).status_code == 304
+
+
+def test_what_a_stranger_sends_comes_back_as_data_only(client: TestClient) -> None:
+    answer = client.get("/api/search", params={"q": "<script>alert(1)</script> square"})
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert json.loads(answer.text)["sentence"].startswith("<script>")

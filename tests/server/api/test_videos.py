@@ -1,0 +1,153 @@
+import sys
+import time
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from cfmr.server.context import Site
+from cfmr.server.problems import Problem
+from cfmr.server.settings import Settings
+from cfmr.server.stores import jobs as jobs_module
+from cfmr.server.stores.videos import clean_name
+from tests.server.sites import opened, render
+
+
+@pytest.fixture(autouse=True)
+def _no_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Path(__file__).parents[1] / "fake_cfmr.py"
+    monkeypatch.setattr(jobs_module, "COMMAND", (sys.executable, str(fake)))
+
+
+@pytest.fixture
+def clip(rendered: Path) -> bytes:
+    return (rendered / "videos" / "kitchen.mp4").read_bytes()
+
+
+def upload(client: TestClient, name: str, body: bytes) -> tuple[int, dict[str, object]]:
+    answer = client.post("/api/videos", params={"name": name}, content=body)
+    return answer.status_code, answer.json()
+
+
+def ended(site: Site) -> None:
+    while any(not job.over for job in site.jobs.all()):
+        time.sleep(0.02)
+
+
+def test_an_uploaded_video_is_there_and_is_made_searchable(client: TestClient, site: Site, clip: bytes) -> None:
+    status, answer = upload(client, "Holiday é.mp4", clip)
+    assert (status, answer["video"]) == (201, "Holiday é")
+    assert client.get("/api/stream", params={"video": "Holiday é"}).content == clip
+    ended(site)
+    text = client.get(f"/api/jobs/{site.jobs.all()[0].id}/log").json()["text"]
+    assert "$ cfmr extract" in text
+    assert list((site.settings.workspace / "arriving").iterdir()) == []
+
+
+def test_a_second_video_of_a_name_does_not_replace_the_first(client: TestClient, site: Site, clip: bytes) -> None:
+    before = site.file("kitchen").read_bytes()
+    assert upload(client, "Kitchen.mov", clip)[1]["video"] == "Kitchen-2"
+    assert site.file("kitchen").read_bytes() == before
+
+
+def zip_bomb(path: Path) -> bytes:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("zeros", b"\0" * (64 << 20))
+    return path.read_bytes()
+
+
+def test_what_is_no_video_is_refused_by_name_and_not_kept(client: TestClient, site: Site, tmp_path: Path) -> None:
+    secret = site.file("kitchen")
+    hostile = {
+        "setup.mp4": Path(sys.executable).resolve().read_bytes()[: 1 << 20],
+        "bomb.mp4": zip_bomb(tmp_path / "bomb.zip"),
+        "playlist.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{secret}\n#EXT-X-ENDLIST\n".encode(),
+        "list.mkv": f"ffconcat version 1.0\nfile '{secret}'\n".encode(),
+        "empty.mp4": b"",
+        "page.webm": b"<html><script>alert(1)</script></html>",
+        "picture.mp4": b"\x89PNG\r\n\x1a\n" + b"\0" * 100,
+    }
+    before = site.library.files()
+    for name, body in hostile.items():
+        status, answer = upload(client, name, body)
+        assert (status, str(answer["detail"]).startswith(f"{name}: ")) == (415, True), answer
+    site.library.refresh()
+    assert site.library.files() == before
+    assert list((site.settings.workspace / "arriving").iterdir()) == []
+    assert site.jobs.all() == []
+
+
+@pytest.mark.parametrize("name", ["script.sh", "video.mp4.exe", ".mp4", "", "noending", "../../.mp4"])
+def test_a_name_that_is_no_videos_is_refused_before_anything_is_read(client: TestClient, name: str) -> None:
+    status, _ = upload(client, name, b"x" * 100)
+    assert status in (415, 422)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("../../etc/cron.mp4", ("cron", ".mp4")),
+        ("C:\\Users\\me\\clip.MOV", ("clip", ".mov")),
+        ("..hidden.mp4", ("hidden", ".mp4")),
+        ("a\x00b\nc.mp4", ("abc", ".mp4")),
+        ("x" * 500 + ".mp4", ("x" * 120, ".mp4")),
+        ("é" * 300 + ".mp4", ("é" * 60, ".mp4")),
+        ("<img src=x onerror=alert(1)>.mp4", ("<img src=x onerror=alert(1)>", ".mp4")),
+        ("\u202egpm.mp4", ("gpm", ".mp4")),
+    ],
+)
+def test_a_name_from_outside_is_one_harmless_component(name: str, kept: tuple[str, str]) -> None:
+    assert clean_name(name) == kept
+
+
+def test_a_name_of_nothing_is_refused() -> None:
+    with pytest.raises(Problem):
+        clean_name("\x00\x01.mp4")
+
+
+def test_an_upload_beyond_the_limit_is_refused_while_it_comes(settings: Settings, clip: bytes) -> None:
+    with opened(replace(settings, max_upload=1000)) as (site, client):
+        assert upload(client, "a.mp4", clip)[0] == 413
+        pieces = (clip[at : at + 500] for at in range(0, len(clip), 500))
+        assert client.post("/api/videos", params={"name": "a.mp4"}, content=pieces).status_code == 413
+        assert list((site.settings.workspace / "arriving").iterdir()) == []
+
+
+def test_a_folder_is_taken_in_without_what_is_no_video(settings: Settings, tmp_path: Path) -> None:
+    camera = tmp_path / "camera"
+    render(camera / "day" / "one.mp4", seconds=1.0)
+    (camera / "two.mp4").write_bytes(b"no video")
+    (camera / "note.txt").write_text("x")
+    with opened(replace(settings, folders=(tmp_path,))) as (site, client):
+        answer = client.post("/api/videos/folder", json={"folder": str(camera)})
+        assert answer.status_code == 202
+        assert answer.json()["added"] == ["one"]
+        assert answer.json()["refused"] == {"two.mp4": "two.mp4: it is not a video"}
+        assert site.path("one") is not None
+        ended(site)
+
+
+@pytest.mark.parametrize("folder", ["/etc", "/", "..", "\x00", "/no/such/folder", "~nobody", "camera/../.."])
+def test_a_folder_elsewhere_is_refused(settings: Settings, tmp_path: Path, folder: str) -> None:
+    (tmp_path / "camera").mkdir()
+    with opened(replace(settings, folders=(tmp_path / "camera",))) as (_, client):
+        answer = client.post("/api/videos/folder", json={"folder": folder})
+        assert answer.status_code == 403
+
+
+def test_a_link_in_a_folder_that_leads_out_of_it_is_left(settings: Settings, tmp_path: Path) -> None:
+    camera = tmp_path / "camera"
+    camera.mkdir()
+    outside = render(tmp_path / "outside.mp4", seconds=1.0)
+    (camera / "link.mp4").symlink_to(outside)
+    with opened(replace(settings, folders=(camera,))) as (_, client):
+        answer = client.post("/api/videos/folder", json={"folder": str(camera)})
+        assert answer.status_code == 422
+        assert "no video files" in answer.json()["detail"]
+
+
+def test_folders_can_be_switched_off(settings: Settings) -> None:
+    with opened(replace(settings, folders=())) as (_, client):
+        assert client.post("/api/videos/folder", json={"folder": "/tmp"}).status_code == 403

@@ -1,0 +1,176 @@
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cfmr.errors import InputError
+from cfmr.files.atomic import read_json, write_json
+from cfmr.server.problems import Problem
+from cfmr.server.stores import jobs as module
+from cfmr.server.stores.jobs import Job, Jobs, Work
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
+    monkeypatch.setattr(module, "COMMAND", (sys.executable, "-c"))
+    monkeypatch.setattr(module, "GRACE", 0.3)
+    jobs = Jobs(tmp_path / "jobs")
+    jobs.begin()
+    yield jobs
+    jobs.close()
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def run(jobs: Jobs, code: str, kind: str = "learn") -> Job:
+    jobs.bodies[kind] = runs
+    return jobs.start(kind, "a title", {"code": code})
+
+
+def runs(work: Work, arguments: dict[str, Any]) -> dict[str, object]:
+    work.run(arguments["code"], read=lambda line: (line, 0.5) if line.startswith("epoch") else None)
+    return {"model": "0001"}
+
+
+def test_a_job_runs_a_command_and_keeps_what_it_printed(jobs: Jobs) -> None:
+    job = run(jobs, "print('epoch 1'); print('caf\\u00e9\\x1b[1m\\rlast')")
+    until(lambda: job.over)
+    assert (job.state, job.progress, job.result) == ("done", 1.0, {"model": "0001"})
+    assert job.message == "epoch 1"
+    text, offset = jobs.log(job.id)
+    assert text.split("\n")[1:] == ["epoch 1", "café", "last", ""]
+    assert jobs.log(job.id, offset) == ("", offset)
+    assert read_json(jobs.folder / job.id / "job.json")["state"] == "done"
+
+
+def test_the_last_line_of_a_command_that_fails_says_why(jobs: Jobs) -> None:
+    job = run(jobs, "import sys; print('cfmr: no such file', file=sys.stderr); sys.exit(2)")
+    until(lambda: job.over)
+    assert (job.state, job.message) == ("failed", "no such file")
+
+
+def test_a_command_that_is_killed_is_said_to_be(jobs: Jobs) -> None:
+    job = run(jobs, "import os; os.kill(os.getpid(), 9)")
+    until(lambda: job.over)
+    assert (job.state, job.message) == ("failed", "it was ended by SIGKILL")
+
+
+def test_a_job_that_goes_wrong_inside_does_not_stop_the_next(jobs: Jobs) -> None:
+    def broken(work: Work, _: dict[str, Any]) -> dict[str, object]:
+        raise ZeroDivisionError
+
+    def refused(work: Work, _: dict[str, Any]) -> dict[str, object]:
+        raise InputError("labels.json: no such file")
+
+    jobs.bodies |= {"add": broken, "learn": refused}
+    first, second = jobs.start("add", "a"), jobs.start("learn", "b")
+    third = run(jobs, "pass", "switch")
+    until(lambda: third.over)
+    assert (first.state, second.state, third.state) == ("failed", "failed", "done")
+    assert second.message == "labels.json: no such file"
+    assert "log" in first.message
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_cancelling_ends_the_process_and_its_children(jobs: Jobs, tmp_path: Path, stubborn: bool) -> None:
+    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)" if stubborn else "pass"
+    child = f"import signal,time; {ignore}; open({str(tmp_path / 'child')!r}, 'w'); time.sleep(60)"
+    job = run(jobs, f"import subprocess,sys,signal; {ignore}; subprocess.run([sys.executable, '-c', {child!r}])")
+    until(lambda: (tmp_path / "child").exists())
+    began = time.monotonic()
+    jobs.cancel(job.id)
+    until(lambda: job.over)
+    assert job.state == "cancelled"
+    assert time.monotonic() - began < 10
+    with pytest.raises(Problem, match="over"):
+        jobs.cancel(job.id)
+
+
+def test_one_of_a_kind_waits_at_a_time_and_a_waiting_one_can_be_cancelled(jobs: Jobs) -> None:
+    running = run(jobs, "import time; print('epoch 1', flush=True); time.sleep(60)")
+    until(lambda: running.message)
+    first, second = run(jobs, "pass", "add"), run(jobs, "pass", "add")
+    assert first is second
+    assert jobs.busy("add")
+    assert jobs.cancel(first.id).state == "cancelled"
+    jobs.cancel(running.id)
+    until(lambda: running.over)
+    assert not jobs.busy("add")
+
+
+def test_closing_ends_what_runs(jobs: Jobs) -> None:
+    job = run(jobs, "import time; print('epoch 1', flush=True); time.sleep(60)")
+    until(lambda: job.message)
+    jobs.close()
+    assert job.state == "cancelled"
+
+
+def test_jobs_are_remembered_those_left_running_marked_and_those_left_waiting_done(tmp_path: Path) -> None:
+    from dataclasses import asdict
+
+    for number, state in enumerate(("done", "running", "queued")):
+        write_json(tmp_path / str(number) / "job.json", asdict(Job(str(number), "learn", "x", state=state)))  # type: ignore[arg-type]
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "job.json").write_text('{"id": 5')
+    jobs = Jobs(tmp_path)
+    jobs.bodies["learn"] = lambda work, arguments: {}
+    jobs.begin()
+    until(lambda: all(job.over for job in jobs.all()))
+    assert [(j.id, j.state) for j in reversed(jobs.all())] == [("0", "done"), ("1", "failed"), ("2", "done")]
+    assert "server ended" in jobs.get("1").message
+    jobs.close()
+
+
+@pytest.fixture
+def other(jobs: Jobs) -> Iterator[Jobs]:
+    """What another process has, over the same folder."""
+    other = Jobs(jobs.folder)
+    other.bodies["learn"] = runs
+    yield other
+    other.close()
+
+
+def test_processes_see_each_others_jobs_and_do_one_at_a_time(jobs: Jobs, other: Jobs) -> None:
+    first = run(jobs, "import time; print('epoch 1', flush=True); time.sleep(60)")
+    until(lambda: first.message == "epoch 1")
+    other.begin()
+    until(lambda: (seen := other.get(first.id)).state == "running" and seen.message == "epoch 1")
+    assert other.busy("learn")
+    second = other.start("learn", "b", {"code": "pass"})
+    assert jobs.start("learn", "c", {"code": "pass"}).id == second.id  # it waits there already
+    assert "epoch 1" in other.log(first.id)[0]
+    other.cancel(first.id)
+    until(lambda: first.over)
+    assert first.state == "cancelled"
+    until(lambda: other.get(second.id).over)
+    assert jobs.get(second.id).state == "done"
+    assert other.get(first.id).state == "cancelled"
+
+
+def test_a_job_that_waits_in_another_process_can_be_cancelled(jobs: Jobs, other: Jobs) -> None:
+    first = run(jobs, "import time; print('epoch 1', flush=True); time.sleep(60)")
+    until(lambda: first.message == "epoch 1")
+    second = run(jobs, "pass")
+    assert other.cancel(second.id).state == "cancelled"
+    jobs.cancel(first.id)
+    until(lambda: first.over)
+    assert jobs.get(second.id).state == "cancelled"
+    assert other.log(second.id) == ("", 0)
+
+
+def test_the_work_of_a_process_that_closes_is_taken_over(jobs: Jobs, other: Jobs) -> None:
+    first = run(jobs, "import time; print('epoch 1', flush=True); time.sleep(60)")
+    until(lambda: first.message == "epoch 1")
+    other.begin()
+    second = other.start("learn", "b", {"code": "pass"})
+    jobs.close()
+    until(lambda: other.get(second.id).over)
+    assert (other.get(first.id).state, other.get(second.id).state) == ("cancelled", "done")
