@@ -405,11 +405,15 @@ class CFMR(nn.Cell):  # type: ignore[misc]
         concepts = normalize(self.encode_video(Tensor(clips))[0])
         return concepts.reshape(len(concepts), -1).asnumpy(), spans(*retrieval_anchors(self.sizes))
 
-    def video_rows(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+    def encode_rows(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
         """The same as `video_vectors` in a seventh of the space: rows (A, d) of which `row_map` makes the concepts."""
         clips = Tensor(pool_clips(features, self.max_num_frames)[None, self.kept_clips])
         last = self.vid_encoder.last_positions(self.project_clips(clips), self._retrieval_weights(1))[0]
         return self.vid_encoder.vid_necks[0](last).asnumpy(), spans(*retrieval_anchors(self.sizes))
+
+    def finish_rows(self, rows: Array, features: NDArray[np.floating[Any]]) -> Array:
+        """Anchors do not depend on other windows, see `RowModel.finish_rows`."""
+        return rows
 
     def row_map(self) -> tuple[Array, Array]:
         """Weight (K, d, d) and bias (K, d): concept k of a row h, before normalisation, is weight[k] @ h + bias[k]."""

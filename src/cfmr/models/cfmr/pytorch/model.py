@@ -370,13 +370,17 @@ class CFMR(nn.Module):
         return concepts.flatten(-2).cpu().numpy(), spans(*retrieval_anchors(self.sizes))
 
     @torch.inference_mode()
-    def video_rows(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+    def encode_rows(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
         """The same as `video_vectors` in a seventh of the space: rows (A, d) of which `row_map` makes the concepts."""
         clips = self.tensor(pool_clips(features, self.max_num_frames)[None, self.kept_clips])
         centres, widths = retrieval_anchors(self.sizes)
         weights = self.tensor(anchor_weights(centres, widths, self.sizes.sigma, self.positions))
         last = self.vid_encoder.last_positions(self.project_clips(clips), weights[None])[0]
         return self.vid_encoder.vid_necks[0](last).cpu().numpy(), spans(centres, widths)
+
+    def finish_rows(self, rows: Array, features: NDArray[np.floating[Any]]) -> Array:
+        """Anchors do not depend on other windows, see `RowModel.finish_rows`."""
+        return rows
 
     @torch.inference_mode()
     def row_map(self) -> tuple[Array, Array]:
