@@ -52,7 +52,7 @@ def train(
 
     config = load_config(config_path)
     directory = (log or Path(config.train.model_saved_path)) / tag
-    figures = find_training(backend).train(
+    figures = find_training(backend, config).train(
         config, directory, resume=resume, seed=seed, select=check_select(select), device=device
     )
     if figures:

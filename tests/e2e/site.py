@@ -80,8 +80,6 @@ def _config(root: Path) -> dict[str, Any]:
     value: dict[str, Any] = json.loads((Path(__file__).parents[2] / "config" / "demo" / "dense.json").read_text())
     value["dataset"] |= {"feature_path": str(root / "features.hdf5"), "frame_dim": width}
     value["dataset"] |= {f"{s}_data": str(root / "annotations" / f"{s}.json") for s in ("train", "val", "test")}
-    value["model"]["config"]["frames_input_size"] = width
-    value["train"]["max_num_epochs"] = 4
     return value
 
 

@@ -16,7 +16,8 @@ from cfmr.errors import InputError
 from cfmr.models.base import load_model
 from cfmr.models.checkpoint import Checkpoint
 from cfmr.models.encode import encode, encode_sentences, rank_moments
-from cfmr.moments.curve import MOMENTS, moments_of_curve, overlap
+from cfmr.moments.nms import overlap
+from cfmr.moments.span_reader import MAX_MOMENTS
 from cfmr.search.retriever import MomentRetriever
 from tests.support.searchable import Searchable, make_searchable
 
@@ -176,11 +177,12 @@ def read_everything(made: Searchable, sentence: str) -> list[tuple[float, str, f
     store, found = FeatureStore(made.world.features), []
     index = MomentRetriever.load(made.index).index
     for video in index.videos():
-        vectors, fractions = model.video_vectors(store.read(video.id))
+        vectors, fractions = model.video_vectors(store.read(video.id), video.duration)
         spans, _ = index.curve(vector, video.id)
         np.testing.assert_allclose(spans, fractions * video.duration, rtol=1e-5, atol=1e-5)
-        answers, scores = moments_of_curve(vectors @ vector, spans, 0.3)
-        found += [(float(v), video.id, float(s), float(e)) for (s, e), v in zip(answers, scores, strict=True)]
+        answers, scores = rank_moments(model.readout, vectors @ vector, fractions, video.duration)
+        seconds = answers * video.duration
+        found += [(float(v), video.id, float(s), float(e)) for (s, e), v in zip(seconds, scores, strict=True)]
     return sorted(found, reverse=True)
 
 
@@ -199,7 +201,7 @@ def test_one_video_gives_its_share_of_what_all_give(dense: Searchable) -> None:
     retriever = MomentRetriever.load(dense.index)
     everything = retriever.search("the dog runs", top=300)
     for video in ("v00", "v07"):
-        alone = retriever.search("the dog runs", top=MOMENTS, videos=[video])
+        alone = retriever.search("the dog runs", top=MAX_MOMENTS, videos=[video])
         among = [m for m in everything if m.video == video]
         assert [(m.start, m.end) for m in alone] == [(m.start, m.end) for m in among]
         np.testing.assert_allclose([m.score for m in alone], [m.score for m in among], rtol=1e-6)

@@ -6,7 +6,6 @@ for moment in retriever.search("a red ball bounces twice", top=5):
     print(moment.video, moment.start, moment.end, moment.score)
 """
 
-import math
 import os
 import threading
 import time
@@ -24,9 +23,16 @@ from cfmr.index.embedded.reader import EmbeddedIndex
 from cfmr.index.location import MilvusAddress, Place, parse_place
 from cfmr.index.token_encoder import TokenEncoder
 from cfmr.index.word_encoder import Query, SentenceEncoder, UnknownWord
-from cfmr.moments import curve as curves
-from cfmr.moments.curve import MOMENTS, floor_of, moments_of_curve
 from cfmr.moments.nms import anchor_relevance, distinct
+from cfmr.moments.span_reader import (
+    MAX_MOMENTS,
+    RIGHT_IOU,
+    Readout,
+    SpanReader,
+    moment_scores,
+    read_moments,
+    readout_from_json,
+)
 
 Times = NDArray[np.float64]
 Answer = TypeVar("Answer")
@@ -96,6 +102,7 @@ class _Opened:
 
     index: SearchedIndex
     encoder: SentenceEncoder | TokenEncoder
+    readout: Readout
 
 
 class MomentRetriever:
@@ -205,7 +212,7 @@ class MomentRetriever:
             query = opened.encoder.encode(sentence)
             encoded = time.perf_counter()
             selection = opened.index.select(videos, where)
-            return query, _moments(opened.index, query, top, selection, videos, duplicate), encoded
+            return query, _moments(opened, query, top, selection, videos, duplicate), encoded
 
         query, hits, encoded = self._on_present(ask)
         done = time.perf_counter()
@@ -229,14 +236,14 @@ class MomentRetriever:
             InputError: as `search`.
         """
 
-        def ask(opened: _Opened) -> tuple[float, Times, NDArray[np.float32], str]:
+        def ask(opened: _Opened) -> tuple[float, Times, NDArray[np.float32], Readout]:
             duration = opened.index.video(video).duration
             spans, scores = opened.index.curve(opened.encoder.encode(sentence).vector, video)
-            return duration, spans, scores, _readout(opened.index)
+            return duration, spans, scores, opened.readout
 
         duration, spans, scores, readout = self._on_present(ask)
         times = (np.arange(points) + 0.5) / points * duration
-        if floor_of(readout) is not None:
+        if readout != "anchors":
             return times, np.interp(times, spans.mean(1), scores)
         return times, anchor_relevance(spans, scores, times)
 
@@ -252,11 +259,7 @@ def _open(place: Place, verify: bool) -> _Opened:
     reader = TokenEncoder if index.card.get("reads") == "tokens" else SentenceEncoder
     encoder = reader(index.model_path, int(index.card["max_words"]))
     encoder.warm_up()
-    return _Opened(index, encoder)
-
-
-def _readout(index: SearchedIndex) -> str:
-    return str(index.card["readout"])
+    return _Opened(index, encoder, readout_from_json(index.card["readout"], str(place)))
 
 
 def _moment(hit: Hit) -> Moment:
@@ -274,16 +277,20 @@ class _Reader:
 
     index: SearchedIndex
     query: Query
-    floor: float
+    reader: SpanReader
     top: int
     duplicate: float | None
 
-    def moments(self, video: Video, above: float = -math.inf) -> list[Hit]:
-        """Best first; those after the first that score no more than `above` may be missing."""
+    def moments(self, video: Video, most: int) -> list[Hit]:
+        """At most `most`, best first."""
         spans, scores = self.index.curve(self.query.vector, video.id)
-        closer = self.duplicate is not None and self.duplicate < curves.DUPLICATE
-        count = MOMENTS if closer else min(self.top, MOMENTS)
-        found, values = moments_of_curve(scores, spans, self.floor, count, above)
+        closer = self.duplicate is not None and self.duplicate < RIGHT_IOU
+        count = most if closer else min(self.top, most)
+        fractions, chances = read_moments(scores, video.duration, self.reader, count)
+        # moments start and end where clips do
+        edges = np.append(spans[:, 0], spans[-1, 1])
+        found = edges[np.round(fractions * len(scores)).astype(np.intp)]
+        values = moment_scores(float(scores.max()), chances)
         hits = [Hit(video, s, e, v) for (s, e), v in zip(found.tolist(), values.tolist(), strict=True)]
         return distinct(hits, _span, self.duplicate, self.top) if closer and self.duplicate is not None else hits
 
@@ -303,7 +310,7 @@ def _of_many_curves(reader: _Reader, selection: Selection) -> list[Hit]:
             if row.video.id in read:
                 continue
             read.add(row.video.id)
-            hits += reader.moments(row.video, hits[top - 1].score if len(hits) >= top else -math.inf)
+            hits += reader.moments(row.video, MAX_MOMENTS)
             hits.sort(key=lambda hit: -hit.score)
         if len(rows) < asked or asked >= selection.rows:
             return hits[:top]
@@ -311,7 +318,7 @@ def _of_many_curves(reader: _Reader, selection: Selection) -> list[Hit]:
 
 
 def _moments(
-    index: SearchedIndex,
+    opened: _Opened,
     query: Query,
     top: int,
     selection: Selection,
@@ -322,11 +329,11 @@ def _moments(
 
     `videos` are those that `selection` was made of, if any were named.
     """
-    floor = floor_of(_readout(index))
-    if floor is not None:
-        reader = _Reader(index, query, floor, top, duplicate)
+    index = opened.index
+    if opened.readout != "anchors":
+        reader = _Reader(index, query, opened.readout, top, duplicate)
         if videos is not None and len(videos) == 1:  # then which video is best is no question
-            return reader.moments(index.video(videos[0]))
+            return reader.moments(index.video(videos[0]), max(top, MAX_MOMENTS))
         return _of_many_curves(reader, selection)
     most = DUPLICATE if duplicate is None else duplicate
     asked = 8 * top

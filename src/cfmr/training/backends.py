@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from cfmr.config import Config
-from cfmr.models.base import import_backend
+from cfmr.config import Config, DenseConfig
+from cfmr.models.base import check_backend, import_backend
+from cfmr.training import dense
 
 
 class Training(Protocol):
@@ -16,6 +17,13 @@ class Training(Protocol):
         """Train and return the final figures."""
 
 
-def find_training(backend: str) -> Training:
-    """The training module of a backend. Raises InputError naming the extra to install if its framework is missing."""
+def find_training(backend: str, config: Config | None = None) -> Training:
+    """The training module for a configuration on a backend; CFMR-Dense needs none.
+
+    Raises:
+        InputError: names the extra to install if the backend's framework is missing.
+    """
+    if isinstance(config, DenseConfig):
+        check_backend(backend)
+        return cast(Training, dense)
     return cast(Training, import_backend("training", backend))

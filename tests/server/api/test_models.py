@@ -152,8 +152,8 @@ def test_where_the_published_model_is_served_the_better_one_learns(
     config = json.loads((site.served.folder / "0001" / "config.json").read_text())
     shipped = configuration("dense", tmp_path).model_dump()
     assert config["model"]["name"] == "CFMR-Dense"
-    assert config["model"]["config"] == shipped["model"]["config"] | {"frames_input_size": 2}
-    assert (config["loss"], config["train"]) == (shipped["loss"], shipped["train"])
+    assert config["dataset"]["frame_dim"] == 2
+    assert (config["model"], config["train"]) == (shipped["model"], shipped["train"])
     assert len(load_annotations(site.served.folder / "0001" / "train.json")) == 4  # and the original rows
 
 

@@ -362,7 +362,7 @@ def _first_config(site: Site) -> dict[str, Any]:
     value = configuration("dense", site.settings.workspace).model_dump()
     with FeatureStore(site.features) as features:
         width = features.read(features.videos[0]).shape[1]
-    value["dataset"]["frame_dim"] = value["model"]["config"]["frames_input_size"] = width
+    value["dataset"]["frame_dim"] = width
     value["dataset"]["dataset"] = "labels"
     return value
 
