@@ -1,11 +1,12 @@
 import copy
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cfmr.config import load_config, parse_config
+from cfmr.config import PRESETS, load_config, parse_config, preset
 from cfmr.errors import InputError
 
 CONFIGS = Path(__file__).parents[1] / "config"
@@ -19,6 +20,24 @@ def published() -> dict[str, Any]:
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.json")), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_shipped_configuration_loads(path: Path) -> None:
     assert load_config(path).dataset.max_num_words > 0
+
+
+@pytest.mark.parametrize(("name", "model"), [("dense", "CFMR-Dense"), ("cfmr", "CFMR")])
+def test_a_preset_reads_below_the_directory_of_its_run(name: str, model: str, tmp_path: Path) -> None:
+    config = preset(name, tmp_path)
+    assert config.model.name == model
+    assert config.dataset.feature_path == str(tmp_path / "features.hdf5")
+    assert config.dataset.val_data == str(tmp_path / "annotations" / "val.json")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_a_configuration_file_as_it_lies_in_the_package(name: str) -> None:
+    assert preset(name) == load_config(str(files("cfmr") / "presets" / f"{name}.json"))
+
+
+def test_an_unknown_preset_is_told_the_known_ones() -> None:
+    with pytest.raises(InputError, match="preset 'tiny': known are dense, cfmr"):
+        preset("tiny")
 
 
 @pytest.mark.parametrize(

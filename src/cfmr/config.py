@@ -1,6 +1,9 @@
 """One typed description of a run; reads the original release's JSON files unchanged."""
 
+import json
 import os
+from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -148,10 +151,6 @@ class CFMRConfig(Section):
         return self
 
 
-SHARPNESS = 30.0  # of a word's own look in CFMR-Dense: how fast it fades for words with other vectors
-OWN_SHARE = 0.3  # of it, beside the look that a word has for its vector
-
-
 class DenseSizes(Section):
     """Sizes of CFMR-Dense (Method, CFMR-Dense)."""
 
@@ -246,3 +245,29 @@ def parse_config(value: Any, source: str) -> Config:
 def load_config(path: str | os.PathLike[str]) -> Config:
     """Read a configuration file (the original's JSON, see Method, Published configurations). Raises InputError."""
     return parse_config(read_json(path), str(path))
+
+
+PRESETS = ("dense", "cfmr")
+
+
+def preset(name: str, root: str | os.PathLike[str] = "runs/demo") -> Config:
+    """A configuration that comes with the package: "dense", CFMR-Dense; "cfmr", the published model.
+
+    Both are sized for a few hundred videos with features of efficientnet-lite0.
+
+    Args:
+        name: one of `PRESETS`.
+        root: directory of the run; the feature file and the annotations are looked for below it.
+
+    Raises:
+        InputError: no preset has that name.
+    """
+    if name not in PRESETS:
+        raise InputError(f"preset {name!r}: known are {', '.join(PRESETS)}")
+    value = json.loads(files("cfmr").joinpath("presets", f"{name}.json").read_text(encoding="utf-8"))
+    root = Path(root)
+    value["dataset"] |= {
+        "feature_path": str(root / "features.hdf5"),
+        **{f"{split}_data": str(root / "annotations" / f"{split}.json") for split in ("train", "val", "test")},
+    }
+    return parse_config(value, f"presets/{name}.json")

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 
-from cfmr.config import OWN_SHARE, SHARPNESS
+from cfmr.models.dense.constants import OWN_SHARE, SHARPNESS
 from cfmr.models.onnx_graph import INPUT, Graph, Parameters, finished
 
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from cfmr.config import preset
 from cfmr.data.annotations import Annotation, load_annotations, save_annotations
 from cfmr.data.features import FeatureStore
-from cfmr.demo.run import configuration
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json, write_json
 from cfmr.index.embedded.reader import read_card
@@ -359,7 +359,7 @@ def _is_configuration(value: Any) -> bool:
 
 def _first_config(site: Site) -> dict[str, Any]:
     """The demo's configuration of CFMR-Dense, as wide as the features are."""
-    value = configuration("dense", site.settings.workspace).model_dump()
+    value = preset("dense", site.settings.workspace).model_dump()
     with FeatureStore(site.features) as features:
         width = features.read(features.videos[0]).shape[1]
     value["dataset"]["frame_dim"] = value["model"]["config"]["frames_input_size"] = width
