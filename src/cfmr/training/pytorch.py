@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from cfmr.config import CFMRConfig, Config, DenseConfig
 from cfmr.models.cfmr.batches import Batch
-from cfmr.models.cfmr.pytorch.losses import Criterion, Losses
+from cfmr.models.cfmr.losses import Losses
+from cfmr.models.cfmr.pytorch.losses import Criterion
 from cfmr.models.cfmr.pytorch.model import CFMR
 from cfmr.models.checkpoint import Tensors
 from cfmr.models.dense.clips import ClipSet
@@ -117,7 +118,7 @@ class CFMRTrainer(_OnTorch, trainer.Stepwise[Batch]):
         self.processes.sum([values])
         return dict(zip(parts, values.tolist(), strict=True))
 
-    def _losses(self, batch: Batch, progress: float) -> tuple[Losses, float]:
+    def _losses(self, batch: Batch, progress: float) -> tuple[Losses[Tensor], float]:
         """The losses of this process's share of a batch, and which part of the whole it is."""
         share = batch.share(self.processes.rank, self.processes.number)
         weight = len(share) / len(batch)
