@@ -59,7 +59,7 @@ class Lead(training.CFMRTrainer):
         data = load_data(config, "test", seed)
         options = training.RunOptions(seed, "test", "cpu")
         with patched(training, "CFMR", self.model_class):
-            super().__init__(config, RunDirectory(directory), data, options, training.Processes())
+            super().__init__(config, RunDirectory(directory), data, options, training.ProcessGroup())
         self.criterion = self.criterion_class(config.loss)
         if self.directory.last.exists():
             self.resume(Checkpoint.load(self.directory.last), str(self.directory.last))
@@ -247,10 +247,10 @@ class Again(Lead):
         torch._foreach_lerp_(list(self.average.values()), [state[name] for name in self.average], 1 - self.DECAY)
         return parts
 
-    def _keep(self, line: dict[str, Any], progress: Progress) -> None:
+    def _save_epoch(self, line: dict[str, Any], progress: Progress) -> None:
         save_file(self.parameters(), self.weights(self.directory.path, self.epoch))
         save_file({n: v.numpy() for n, v in self.average.items()}, self.moving(self.directory.path, self.epoch))
-        super()._keep(line, progress)
+        super()._save_epoch(line, progress)
         if self.epoch == SelfTraining.AFTER:
             beside = self.directory.path / "half"
             shutil.rmtree(beside, ignore_errors=True)

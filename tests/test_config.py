@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from cfmr.config import PRESETS, load_config, parse_config, preset
+from cfmr.config import MODELS, PRESETS, load_config, parse_config, preset
 from cfmr.errors import InputError
+from cfmr.models.base import FOLDERS, model_module
 
 CONFIGS = Path(__file__).parents[1] / "config"
 PUBLISHED = CONFIGS / "charades/i3d.json"
@@ -119,3 +120,9 @@ def test_truncated_json_names_the_file(tmp_path: Path) -> None:
     path.write_text(PUBLISHED.read_text()[:300])
     with pytest.raises(InputError, match=r"half\.json: not valid JSON \(line"):
         load_config(path)
+
+
+def test_every_model_of_a_configuration_has_its_folder_and_its_text_encoder() -> None:
+    assert FOLDERS.keys() == MODELS.keys()
+    for name in PRESETS:
+        assert callable(model_module(preset(name), "text_onnx").text_graph)
