@@ -134,7 +134,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "f.hdf5", v=features(1000, 64))
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(InputError, match=r"f\.hdf5: not a complete HDF5 file"):
+    with pytest.raises(InputError, match=r"f\.hdf5: not an HDF5 file, or not complete"):
         FeatureStore(path)
 
 
