@@ -221,8 +221,13 @@ def _explain(source: str, error: ValidationError) -> InputError:
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     where = f"key '{key}': " if key else ""
-    got = f" (found {first['input']!r})" if not isinstance(first["input"], dict) else ""
+    got = f" (found {_shown(first['input'])})" if not isinstance(first["input"], dict) else ""
     return InputError(f"{source}: {where}{message}{got}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def parse_config(value: Any, source: str) -> Config:
@@ -235,8 +240,8 @@ def parse_config(value: Any, source: str) -> Config:
         raise InputError(f"{source}: a configuration is a JSON object with dataset, train, model and loss")
     model = value.get("model")
     name = model.get("name") if isinstance(model, dict) else None
-    if isinstance(model, dict) and name not in MODELS:
-        raise InputError(f"{source}: key 'model.name' is {name!r}; known are {', '.join(MODELS)}")
+    if isinstance(model, dict) and not (isinstance(name, str) and name in MODELS):
+        raise InputError(f"{source}: key 'model.name' is {_shown(name)}; known are {', '.join(MODELS)}")
     try:
         return MODELS.get(str(name), CFMRConfig).model_validate(value)
     except ValidationError as error:

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import shutil
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ from cfmr.files.reading import limit_unpacked, reading
 
 FORMAT = "cfmr-features-1"
 MAX_DEPTH = 8  # of groups in each other
+PIECE = 1 << 20  # bytes of a dataset that are stored together
 Features = npt.NDArray[np.float32]
 
 
@@ -139,7 +139,10 @@ class FeatureStore:
         """Features of one video, (clips, dim) float32. Raises InputError if it is missing, empty or unreadable."""
         dataset = self._dataset(video)
         with self._reading(video):
-            limit_unpacked(self.path, dataset.size * 4, _stored(dataset), f"the data set of {video}")
+            stored = _stored(dataset)
+            if stored == 0:
+                raise ValueError("they were never written, or not all of them")
+            limit_unpacked(self.path, dataset.nbytes, stored, f"the data set of {video}")
             return np.asarray(dataset[()], dtype=np.float32)
 
     def _reading(self, video: str) -> contextlib.AbstractContextManager[None]:
@@ -275,12 +278,13 @@ class FeatureWriter:
     def take(self, part: Path) -> None:
         """Count a part that `write_part` has finished; one that a power cut left unreadable is to be done again."""
         try:
-            with np.load(part, allow_pickle=False) as content:
+            with reading(part), np.load(part, allow_pickle=False) as content:
                 meta = json.loads(str(content["meta"]))
-                self._done[meta["video"]] = meta["attributes"]
-                self._in_parts[meta["video"]] = part
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                video, attributes = str(meta["video"]), dict(meta["attributes"])
+        except InputError:
             part.unlink(missing_ok=True)
+        else:
+            self._done[video], self._in_parts[video] = attributes, part
 
     @property
     def videos(self) -> list[str]:
@@ -308,7 +312,8 @@ class FeatureWriter:
 
     def _assemble(self, target: Path) -> None:
         old = FeatureStore(self.path) if self.path.exists() else contextlib.nullcontext()
-        with _disk_errors(), old as store, h5py.File(target, "w", libver="latest") as file:
+        # rdcc_nbytes: pieces go to the disk at once, since HDF5 crashes where the last of them find it full at closing
+        with _disk_errors(), old as store, h5py.File(target, "w", libver="latest", rdcc_nbytes=0) as file:
             file.attrs.update({"format": FORMAT, **self.attributes})
             for video in self.videos:
                 with contextlib.ExitStack() as stack:
@@ -318,7 +323,8 @@ class FeatureWriter:
                     else:
                         assert store is not None
                         features = store.read(video)
-                dataset = file.create_dataset(_key(video), data=features)
+                # fletcher32: a checksum of every piece, which HDF5 itself compares when it reads
+                dataset = file.create_dataset(_key(video), data=features, chunks=_piece(features), fletcher32=True)
                 dataset.attrs.update(self._done[video])
 
     def __enter__(self) -> Self:
@@ -338,6 +344,12 @@ def _disk_errors() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise OSError(str(error)) from error
+
+
+def _piece(features: Features) -> tuple[int, int]:
+    """Shape of the pieces in which a dataset is stored: whole rows, about a megabyte."""
+    rows, dim = features.shape
+    return max(1, min(rows, PIECE // (4 * dim))), dim
 
 
 def _key(video: str) -> str:
