@@ -100,3 +100,9 @@ def test_truncated_json_names_the_file(tmp_path: Path) -> None:
     path.write_text(PUBLISHED.read_text()[:300])
     with pytest.raises(InputError, match=r"half\.json: not valid JSON \(line"):
         load_config(path)
+
+
+def test_a_model_name_that_is_no_name_is_named() -> None:
+    for name in (["CFMR"], {"a": 1}, None, 1):
+        with pytest.raises(InputError, match=r"key 'model\.name' is "):
+            parse_config({"model": {"name": name}}, "c.json")
