@@ -90,5 +90,5 @@ def test_a_configuration_that_asks_for_more_than_there_is_does_not_fit(saved: Pa
     value["dataset"]["frame_dim"] = value["model"]["config"]["frames_input_size"] = 1 << 16
     value["model"]["config"]["hidden_size"] = value["model"]["config"]["Transformers"]["d_model"] = 1 << 16
     checkpoint.config = parse_config(value, "config.json")
-    with pytest.raises(InputError, match="the configuration asks for|is missing"):
+    with pytest.raises(InputError, match=r"the configuration asks for|is missing"):
         torch_models.restore(checkpoint)
