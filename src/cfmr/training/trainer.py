@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cfmr.config import CFMRConfig, Config, Optimizer
 from cfmr.data.annotations import Annotation
 from cfmr.errors import InputError
-from cfmr.files.atomic import write_json
+from cfmr.files.atomic import present_directory, write_json
 from cfmr.models.base import Model
 from cfmr.models.cfmr.batches import TrainingSet
 from cfmr.models.cfmr.initialization import initial_parameters
@@ -315,6 +315,8 @@ def run_training(
     data = load_data(config, select, seed)
     trainer = start(RunDirectory(directory), data)
     if resume is not None:
-        source = resume / "last" if (resume / "last").is_dir() else resume
-        trainer.resume(Checkpoint.load(source), str(source))
+        source = resume / "last" if present_directory(resume / "last").is_dir() else resume
+        # a run that was killed in its first epoch has nothing to carry on from but its configuration
+        if source != resume or not (resume / "config.json").is_file() or (resume / "state.json").exists():
+            trainer.resume(Checkpoint.load(source), str(source))
     return trainer.run(console or Console())
