@@ -6,19 +6,18 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Any
 
 import uvicorn
 from fastapi import APIRouter, Body, FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.responses import FileResponse, RedirectResponse, Response
-from starlette.staticfiles import StaticFiles
+from starlette.responses import Response
 from uvicorn.supervisors import Multiprocess
 
 from cfmr.errors import InputError
 from cfmr.server.api import jobs, labels, models, search, videos
-from cfmr.server.context import AppState, ProblemDocument
+from cfmr.server.context import AppState, ProblemDocument, State
+from cfmr.server.pages import Static, page_routes
 from cfmr.server.problems import MEDIA_TYPE, Problem, install
 from cfmr.server.security import Guard, TimeoutProtocol, same_secret, set_session
 from cfmr.server.settings import Settings
@@ -29,10 +28,6 @@ from cfmr.server.stores.media import Media
 from cfmr.server.stores.models import Load, ModelRegistry, load_retriever
 from cfmr.server.stores.videos import Library
 from cfmr.server.work import HANDLERS
-
-STATIC = Path(__file__).parent / "static"
-PAGES = {"/": "search", "/label": "label", "/learn": "learn", "/add": "add", "/docs": "docs", "/sign-in": "sign-in"}
-FRESH = {"cache-control": "no-cache"}  # asked for again each time, and answered "not modified"
 
 
 def open_state(settings: Settings, load: Load = load_retriever) -> AppState:
@@ -77,8 +72,9 @@ def create_app(state: AppState) -> FastAPI:
         state.jobs.handlers[kind] = functools.partial(handler, state)
     for api in (search, labels, videos, jobs, models):
         app.include_router(api.router, prefix="/api")
-    app.include_router(_pages(state.settings.token))
-    app.mount("/static", _Static(directory=STATIC))
+    app.include_router(session)
+    app.include_router(page_routes())
+    app.mount("/static", Static())
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     app.add_middleware(Guard, token=state.settings.token, max_upload=state.settings.max_upload)
     return app
@@ -107,33 +103,16 @@ def _described(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-class _Static(StaticFiles):
-    def file_response(self, *args: object, **kwargs: object) -> Response:
-        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
-        response.headers.update(FRESH)
-        return response
+session = APIRouter(include_in_schema=False)
 
 
-def _pages(token: str | None) -> APIRouter:
-    pages = APIRouter(include_in_schema=False)
-
-    def page(name: str) -> object:
-        return lambda: FileResponse(STATIC / f"{name}.html", headers=FRESH)
-
-    for path, name in PAGES.items():
-        pages.add_api_route(path, page(name), methods=["GET"], response_class=FileResponse)  # type: ignore[arg-type]
-
-    @pages.get("/favicon.ico")
-    def icon() -> Response:
-        return RedirectResponse("/static/icon.svg")
-
-    @pages.post("/api/session")
-    def sign_in(given: Annotated[str, Body(embed=True, alias="token", max_length=1000)]) -> Response:
-        if token is None or not same_secret(given, token):
-            raise Problem(401, "that is not the token of this server")
-        return set_session(Response(status_code=204), token)
-
-    return pages
+@session.post("/api/session")
+def sign_in(given: Annotated[str, Body(embed=True, alias="token", max_length=1000)], state: State) -> Response:
+    """Sign a browser in that sends the token."""
+    token = state.settings.token
+    if token is None or not same_secret(given, token):
+        raise Problem(401, "that is not the token of this server")
+    return set_session(Response(status_code=204), token)
 
 
 def serve(settings: Settings) -> None:

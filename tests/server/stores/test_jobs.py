@@ -204,8 +204,8 @@ def test_a_line_of_progress_says_how_far_a_command_is() -> None:
         "[1, 2]",
         '{"label": "x", "done": "many", "total": 3}',
         '{"label": "x", "done": 1}',
-    ]
-    + ['{"label": "x", "done": 1, "total": 2, "metrics": 7}'],
+        '{"label": "x", "done": 1, "total": 2, "metrics": 7}',
+    ],
 )
 def test_any_other_line_is_output(line: str) -> None:
     assert parse_progress(line) is None
