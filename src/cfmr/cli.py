@@ -352,10 +352,10 @@ def serve(
 ) -> None:
     """Serve the web page: search, watch, label, learn."""
     from cfmr.server.app import serve as run
-    from cfmr.server.settings import gather
+    from cfmr.server.settings import resolve_settings
 
     run(
-        gather(
+        resolve_settings(
             index,
             videos,
             host=host,
