@@ -5,13 +5,22 @@ from typing import Any, Protocol, cast
 
 from cfmr.config import Config
 from cfmr.models.base import import_backend
+from cfmr.progress import TrainingProgress, silent
 
 
 class Training(Protocol):
     """A backend's training module."""
 
     def train(
-        self, config: Config, directory: Path, *, resume: Path | None, seed: int, select: str, device: str
+        self,
+        config: Config,
+        directory: Path,
+        *,
+        resume: Path | None,
+        seed: int,
+        select: str,
+        device: str,
+        progress: TrainingProgress = silent,
     ) -> dict[str, Any]:
         """Train and return the final figures."""
 

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor, nn
 
 from cfmr.config import CFMRConfig, Config, DenseConfig
@@ -23,6 +21,7 @@ from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.fit import Fit
 from cfmr.models.dense.model import Dense
 from cfmr.models.pytorch import find_device, load_parameters
+from cfmr.progress import TrainingProgress, silent
 from cfmr.training import trainer
 from cfmr.training.data import RunData
 from cfmr.training.run import RunDirectory, Select
@@ -177,11 +176,10 @@ class DenseTrainer(_OnTorch):
         )
         self.fit = Fit(self.dense, rows, config.loss, run.seed)
 
-    def train_epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
-        task = progress.add_task(f"fitting {epoch}/{self.config.train.max_num_epochs}", total=None, figures="")
+    def train_epoch(self, epoch: int, progress: TrainingProgress) -> dict[str, Any]:
+        progress(f"epoch {epoch}/{self.config.train.max_num_epochs}", epoch - 1, self.config.train.max_num_epochs)
         explained = self.fit.run(self.fit.bells() if epoch == 1 else self.fit.readings())
         self.step += 1
-        progress.update(task, visible=False)
         return {"loss": round(1 - explained, 6)}
 
 
@@ -202,13 +200,14 @@ def train(
     seed: int = 8,
     select: Select = "validation",
     device: str = "cpu",
-    console: Console | None = None,
+    progress: TrainingProgress = silent,
 ) -> dict[str, Any]:
     """Train a model and measure it once on the test split.
 
     Args:
         directory: where the run is written.
         resume: the `last` of an interrupted run, or the run's directory.
+        progress: told of every step, and of the figures of every epoch.
 
     Returns:
         the final figures, as written to `metrics.json`.
@@ -221,4 +220,4 @@ def train(
                 return CFMRTrainer(config, run, data, options, processes)
             return DenseTrainer(config, run, data, options, processes)
 
-        return run_training(start, config, directory, resume=resume, seed=seed, select=select, console=console)
+        return run_training(start, config, directory, resume=resume, seed=seed, select=select, progress=progress)
