@@ -3,12 +3,11 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
 from cfmr.config import Config, DenseConfig
 from cfmr.errors import InputError
@@ -17,6 +16,7 @@ from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.fit import DenseFit
 from cfmr.models.dense.model import Dense, Projections
 from cfmr.models.dense.selection import choose_reader, first_reader
+from cfmr.progress import TrainingProgress, silent
 from cfmr.training.data import RunData
 from cfmr.training.run import RunDirectory, Select
 from cfmr.training.trainer import Trainer, run_training
@@ -44,24 +44,17 @@ class DenseTrainer(Trainer):
     def _current(self) -> Dense:
         return self.fit.model(self.fits, self._max_num_frames)
 
-    def train_epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
-        label = f"fit {epoch}/{self.config.train.num_fits}"
-        task = progress.add_task(label, total=None, figures="")
-
-        def show(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
+    def train_epoch(self, epoch: int, progress: TrainingProgress) -> dict[str, Any]:
         if not self.chosen:
-            progress.update(task, description="choosing how moments are read")
             given = {name: value for name, value in self.config.model.config if value is not None}
-            self.chosen = {**choose_reader(self.fit, given, show), "rows": len(self.rows)}
-            progress.update(task, description=label)
+            choosing = partial(progress, "choosing how moments are read")
+            self.chosen = {**choose_reader(self.fit, given, choosing), "rows": len(self.rows)}
         start = self.fit.imported(self.earlier[epoch - 1]) if epoch <= len(self.earlier) else None
-        maps, loss = self.fit.run(np.arange(len(self.rows)), epoch, start, show)
+        label = f"fit {epoch}/{self.config.train.num_fits}"
+        maps, loss = self.fit.run(np.arange(len(self.rows)), epoch, start, partial(progress, label))
         self.fits.append(self.fit.exported(maps))
         self._model = self._current()
         self.step += 1
-        progress.update(task, visible=False)
         return {"loss": round(loss, 6)}
 
     def stop_training(self) -> None:
@@ -132,12 +125,12 @@ def train(
     seed: int = 8,
     select: Select = "validation",
     device: str = "cpu",
-    console: Console | None = None,
+    progress: TrainingProgress = silent,
 ) -> dict[str, Any]:
-    """Train CFMR-Dense; see `Training.train`. It runs on the processor, whatever the device."""
+    """Train CFMR-Dense; see `TrainingBackend.train`. It runs on the processor, whatever the device."""
 
     def start(run: RunDirectory, data: RunData) -> DenseTrainer:
         assert isinstance(config, DenseConfig)
         return DenseTrainer(config, run, data, seed, select)
 
-    return run_training(start, config, directory, resume=resume, seed=seed, select=select, console=console)
+    return run_training(start, config, directory, resume=resume, seed=seed, select=select, progress=progress)

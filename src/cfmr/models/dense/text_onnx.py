@@ -3,7 +3,13 @@
 import numpy as np
 import onnx
 
+from cfmr.config import DenseConfig
 from cfmr.models.onnx_graph import INPUT, Graph, Parameters, finished
+
+
+def text_graph(parameters: Parameters, config: DenseConfig) -> onnx.ModelProto:
+    """See `cfmr.models.text_graph`."""
+    return dense_text(parameters)
 
 
 def dense_text(parameters: Parameters) -> onnx.ModelProto:
