@@ -26,7 +26,6 @@ from cfmr.index.word_encoder import Query, SentenceEncoder, UnknownWord
 from cfmr.moments.nms import anchor_relevance, distinct
 from cfmr.moments.span_reader import (
     MAX_MOMENTS,
-    RIGHT_IOU,
     Readout,
     SpanReader,
     moment_scores,
@@ -37,7 +36,8 @@ from cfmr.moments.span_reader import (
 Times = NDArray[np.float64]
 Answer = TypeVar("Answer")
 
-DUPLICATE = 0.5  # anchors of one video that overlap so much are one moment; curves are read with their own bound
+DUPLICATE = 0.5  # anchors of one video that overlap so much are one moment
+CURVE_DUPLICATE = 0.6  # the same of moments that are read off a curve
 CURVE_POINTS = 200
 MOST = 1000  # answers to one query
 TRUSTED = 0.65  # a threshold has to be right for such a share of the sentences it was chosen on; guessing is for 0.5
@@ -197,8 +197,8 @@ class MomentRetriever:
             where: search only in videos whose metadata has these values.
             min_score: leave out moments below it.
             duplicate: leave out moments whose intersection over union with a better one of the same video is as large.
-                None: 0.5 of the published model's anchors, 0.6 of what is read off curves, never closer;
-                1 keeps every anchor, as the published model's evaluation does.
+                None: 0.5 of the published model's anchors, 0.6 of what is read off curves; 1 keeps all, as evaluation
+                does.
 
         Raises:
             InputError: the sentence is empty, too long or made of unknown words; a video is not in the index; no video
@@ -212,7 +212,7 @@ class MomentRetriever:
             query = opened.encoder.encode(sentence)
             encoded = time.perf_counter()
             selection = opened.index.select(videos, where)
-            return query, _moments(opened, query, top, selection, videos, duplicate), encoded
+            return query, _moments(opened.index, opened.readout, query, top, selection, videos, duplicate), encoded
 
         query, hits, encoded = self._on_present(ask)
         done = time.perf_counter()
@@ -279,20 +279,18 @@ class _Reader:
     query: Query
     reader: SpanReader
     top: int
-    duplicate: float | None
+    duplicate: float
 
     def moments(self, video: Video, most: int) -> list[Hit]:
         """At most `most`, best first."""
         spans, scores = self.index.curve(self.query.vector, video.id)
-        closer = self.duplicate is not None and self.duplicate < RIGHT_IOU
-        count = most if closer else min(self.top, most)
-        fractions, chances = read_moments(scores, video.duration, self.reader, count)
+        fractions, chances = read_moments(scores, video.duration, self.reader, 2 * most)
         # moments start and end where clips do
         edges = np.append(spans[:, 0], spans[-1, 1])
         found = edges[np.round(fractions * len(scores)).astype(np.intp)]
         values = moment_scores(float(scores.max()), chances)
         hits = [Hit(video, s, e, v) for (s, e), v in zip(found.tolist(), values.tolist(), strict=True)]
-        return distinct(hits, _span, self.duplicate, self.top) if closer and self.duplicate is not None else hits
+        return distinct(hits, _span, self.duplicate, most)
 
 
 def _of_many_curves(reader: _Reader, selection: Selection) -> list[Hit]:
@@ -318,7 +316,8 @@ def _of_many_curves(reader: _Reader, selection: Selection) -> list[Hit]:
 
 
 def _moments(
-    opened: _Opened,
+    index: SearchedIndex,
+    readout: Readout,
     query: Query,
     top: int,
     selection: Selection,
@@ -329,9 +328,8 @@ def _moments(
 
     `videos` are those that `selection` was made of, if any were named.
     """
-    index = opened.index
-    if opened.readout != "anchors":
-        reader = _Reader(index, query, opened.readout, top, duplicate)
+    if readout != "anchors":
+        reader = _Reader(index, query, readout, top, CURVE_DUPLICATE if duplicate is None else duplicate)
         if videos is not None and len(videos) == 1:  # then which video is best is no question
             return reader.moments(index.video(videos[0]), max(top, MAX_MOMENTS))
         return _of_many_curves(reader, selection)
