@@ -126,3 +126,9 @@ def test_every_model_of_a_configuration_has_its_folder_and_its_text_encoder() ->
     assert FOLDERS.keys() == MODELS.keys()
     for name in PRESETS:
         assert callable(model_module(preset(name), "text_onnx").text_graph)
+
+
+def test_a_model_name_that_is_no_name_is_named() -> None:
+    for name in (["CFMR"], {"a": 1}, None, 1):
+        with pytest.raises(InputError, match=r"key 'model\.name' is "):
+            parse_config({"model": {"name": name}}, "c.json")

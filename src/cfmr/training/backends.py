@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from rich.console import Console
-
 from cfmr.config import Config
 from cfmr.models.base import import_backend
+from cfmr.progress import TrainingProgress, silent
 from cfmr.training.run import Select
 
 
@@ -22,7 +21,7 @@ class TrainingBackend(Protocol):
         seed: int = 8,
         select: Select = "validation",
         device: str = "cpu",
-        console: Console | None = None,
+        progress: TrainingProgress = silent,
     ) -> dict[str, Any]:
         """Train a model and measure it once on the test split.
 
@@ -33,7 +32,7 @@ class TrainingBackend(Protocol):
             seed: of the first weights, the order of rows, masked words and dropout.
             select: which epoch becomes the checkpoint.
             device: "cpu", "cuda", "cuda:1", "Ascend", ...
-            console: where progress and figures of epochs go; standard output by default.
+            progress: told of every step, and of the figures of every epoch.
 
         Returns:
             the final figures, as written to `metrics.json`.

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor, nn
 
 from cfmr.config import CFMRConfig, Config, DenseConfig
@@ -24,6 +22,7 @@ from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.fit import Fit
 from cfmr.models.dense.model import Dense
 from cfmr.models.pytorch import find_device, load_parameters
+from cfmr.progress import TrainingProgress, silent
 from cfmr.training import trainer
 from cfmr.training.data import RunData
 from cfmr.training.run import RunDirectory, Select
@@ -178,11 +177,10 @@ class DenseTrainer(TorchTrainer):
         )
         self.fit = Fit(self.dense, rows, config.loss, run.seed)
 
-    def train_epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
-        task = progress.add_task(f"fitting {epoch}/{self.config.train.max_num_epochs}", total=None, figures="")
+    def train_epoch(self, epoch: int, progress: TrainingProgress) -> dict[str, Any]:
+        progress(f"epoch {epoch}/{self.config.train.max_num_epochs}", epoch - 1, self.config.train.max_num_epochs)
         explained = self.fit.run(self.fit.bells() if epoch == 1 else self.fit.readings())
         self.step += 1
-        progress.update(task, visible=False)
         return {"loss": round(1 - explained, 6)}
 
 
@@ -203,7 +201,7 @@ def train(
     seed: int = 8,
     select: Select = "validation",
     device: str = "cpu",
-    console: Console | None = None,
+    progress: TrainingProgress = silent,
 ) -> dict[str, Any]:
     """See `TrainingBackend.train`."""
     with ProcessGroup.from_torchrun(device) as processes:
@@ -214,4 +212,4 @@ def train(
                 return CFMRTrainer(config, run, data, options, processes)
             return DenseTrainer(config, run, data, options, processes)
 
-        return run_training(start, config, directory, resume=resume, seed=seed, select=select, console=console)
+        return run_training(start, config, directory, resume=resume, seed=seed, select=select, progress=progress)
