@@ -99,6 +99,8 @@ def import_backend(room: str, backend: str) -> ModuleType:
     """
     name = check_backend(backend)
     framework, extra = {"pytorch": ("torch", "train"), "mindspore": ("mindspore", "mindspore")}[name]
+    if name == "mindspore":
+        import_module("cfmr.models.cfmr.mindspore.environment").prepare()  # before MindSpore is imported
     try:
         return import_module(f"cfmr.{room}.{name}")
     except ModuleNotFoundError as error:
