@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,7 @@ from cfmr.models.base import load_model
 from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 from cfmr.models.encode import encode_sentences
 from cfmr.models.text_graph import text_graph
-
-Progress = Callable[[str, int, int], None]  # what, done, of how many
+from cfmr.progress import Progress, silent
 
 SENTENCES = 1000  # the quantised text encoder is judged on at most so many
 CHECKED_VIDEOS = 32  # whose moments it ranks for that
@@ -63,10 +62,11 @@ class IndexBuild:
         device: str = "cpu",
         limits: Limits | None = None,
         ray: str | None = None,
-        progress: Progress = lambda what, done, total: None,
+        progress: Progress = silent,
     ) -> None:
         self.window, self.backend, self.device, self.ray = window, backend, device, ray
         self.checkpoint, self.sources, self.progress, self.limits = checkpoint, sources, progress, limits
+        progress("loading the model", 0, None)
         self.model = load_model(checkpoint, backend, device)
         self.encoder = RowEncoder(self.model, Windowing.of(checkpoint, window))
         self.name: str = checkpoint.config.model.name
@@ -104,20 +104,25 @@ class IndexBuild:
             added = replaced = unchanged = 0
             failed: dict[str, str] = {}
             saved = time.monotonic()
-            for number, (name, item) in enumerate(self._videos(names, known)):
-                self.progress("encoding videos", number, len(names))
-                if isinstance(item, InputError):
-                    failed[name] = str(item)
-                    continue
-                if item is None:
-                    unchanged += 1
-                    continue
-                writer.add([item])
-                replaced, added = replaced + (name in known), added + (name not in known)
-                if not (fresh and rebuild) and time.monotonic() - saved > SAVE_SECONDS:
+            try:
+                for number, (name, item) in enumerate(self._videos(names, known)):
+                    self.progress(f"encoding: {number:,} of {len(names):,} videos", number, len(names))
+                    if isinstance(item, InputError):
+                        failed[name] = str(item)
+                        continue
+                    if item is None:
+                        unchanged += 1
+                        continue
+                    writer.add([item])
+                    replaced, added = replaced + (name in known), added + (name not in known)
+                    if not rebuild and time.monotonic() - saved > SAVE_SECONDS:
+                        writer.commit(tidy=False)
+                        saved = time.monotonic()
+            except KeyboardInterrupt:
+                if not rebuild:
                     writer.commit(tidy=False)
-                    saved = time.monotonic()
-            self.progress("writing the index", len(names), len(names))
+                raise
+            self.progress("writing the index", len(names), None)
             if names and len(failed) == len(names):
                 raise InputError(f"no video could be encoded: {next(iter(failed.values()))}")
             changed = fresh or added or replaced or remove or engine is not None
@@ -312,7 +317,7 @@ def build_index(
     device: str = "cpu",
     ray: str | None = None,
     zero_shot: bool = False,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> Report:
     """Index videos, or add them to an index; see `cfmr index --help` for the arguments.
 

@@ -19,13 +19,14 @@ from cfmr.data.features import FeatureStore
 from cfmr.data.word_vectors import load_word_vectors
 from cfmr.errors import InputError
 from cfmr.extractors.clip import Clip
-from cfmr.index.build import SENTENCES, IndexBuild, Progress, made_up_sentences
+from cfmr.index.build import SENTENCES, IndexBuild, made_up_sentences
 from cfmr.index.codec import Floats
 from cfmr.index.encode import LONGER, RowEncoder, Sources, Windowing
 from cfmr.index.token_encoder import INPUT, OUTPUT, TOKENIZER, TokenEncoder
 from cfmr.index.word_encoder import GRAPH
 from cfmr.models.base import PlainRows
 from cfmr.moments.anchors import anchor_grid, anchor_stds, bells, spans
+from cfmr.progress import Progress, silent
 
 VERSION = 1  # raised whenever the same features would give other rows
 CENTRES, WIDTHS, WIDEST, SIGMA = 8, 3, 0.45, 9.0
@@ -78,7 +79,7 @@ class ZeroShotBuild(IndexBuild):
         *,
         sentences: Sequence[str] = (),
         window: float | None = None,
-        progress: Progress = lambda what, done, total: None,
+        progress: Progress = silent,
     ) -> None:
         self.clip = open_clip_of(weights, sources.features)
         self.sources, self.progress, self.limits, self.ray = sources, progress, None, None

@@ -1,5 +1,4 @@
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,6 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
 from cfmr.config import DenseConfig, load_config
 from cfmr.data.annotations import load_annotations
@@ -28,7 +26,6 @@ from cfmr.models.dense import fit  # noqa: E402
 from cfmr.models.dense import model as dense  # noqa: E402
 from cfmr.training import pytorch as training  # noqa: E402
 
-QUIET = Console(file=open(os.devnull, "w"))  # noqa: SIM115
 SIZES = {"hidden_size": 9, "own_words": 12, "seen_words": 10, "smoothing": 1.0, "floor": 0.2}
 
 
@@ -47,7 +44,7 @@ def dense_world(tmp_path: Path) -> World:
 def run(world: World, name: str, **options: Any) -> dict[str, Any]:
     torch.set_num_threads(1)
     config = load_config(world.config)
-    return training.train(config, world.root / name, console=QUIET, **({"select": "last"} | options))
+    return training.train(config, world.root / name, **({"select": "last"} | options))
 
 
 def clip_set(world: World) -> ClipSet:

@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 import time
@@ -8,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from cfmr.cli import app
@@ -27,12 +25,11 @@ from cfmr.training import mindspore as training  # noqa: E402
 from cfmr.training.backends import find_training  # noqa: E402
 
 ROOT = Path(__file__).parents[4]
-QUIET = Console(file=open(os.devnull, "w"))  # noqa: SIM115
 
 
 def run(world: World, name: str, backend: Any = training, **options: Any) -> dict[str, Any]:
     options.setdefault("select", "last")
-    return backend.train(load_config(world.config), world.root / name, console=QUIET, **options)
+    return backend.train(load_config(world.config), world.root / name, **options)
 
 
 def weights(world: World, name: str) -> dict[str, np.ndarray]:
