@@ -12,7 +12,7 @@ from cfmr.errors import InputError
 from cfmr.index.build import build_index, edit_index
 from cfmr.index.embedded.reader import EmbeddedIndex
 from cfmr.index.encode import RowEncoder, Windowing, windows
-from cfmr.models.base import load_model
+from cfmr.models.base import PlainRows, load_model
 from cfmr.models.checkpoint import Checkpoint
 from cfmr.search.retriever import MomentRetriever
 from tests.support.searchable import Searchable, make_searchable, save_checkpoint
@@ -163,7 +163,7 @@ def test_a_window_of_a_long_video_is_encoded_as_a_short_video_would_be(made: Sea
     model = load_model(Checkpoint.load(made.checkpoint))
     features = np.random.default_rng(0).standard_normal((120, 12)).astype(np.float32)
     rows, spans = RowEncoder(model, Windowing(30.0, 30.0)).rows(features, 120.0)
-    alone, fractions = model.video_rows(features[15:45])
+    alone, fractions = model.encode_rows(features[15:45])
     count = len(alone)
     np.testing.assert_allclose(rows[count : 2 * count], alone, atol=1e-5)
     np.testing.assert_allclose(spans[count : 2 * count], 15 + 30 * fractions, rtol=1e-6)
@@ -197,7 +197,7 @@ def test_the_approximate_engine_can_be_asked_for(made: Searchable) -> None:
     assert any("% of the exact ten best" in line for line in report.lines(made.index))
 
 
-class ClipModel:
+class ClipModel(PlainRows):
     """A model read by curve whose rows are its clips, relative to the window's mean."""
 
     readout = "curve"

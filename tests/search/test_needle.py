@@ -20,6 +20,7 @@ from cfmr.index.embedded.reader import EmbeddedIndex
 from cfmr.index.embedded.writer import IndexWriter
 from cfmr.index.encode import RowEncoder, Windowing
 from cfmr.index.word_encoder import Query
+from cfmr.models.base import PlainRows
 from cfmr.moments.anchors import spans
 from cfmr.moments.nms import overlap
 from cfmr.search.retriever import DUPLICATE, MomentRetriever, _moments
@@ -31,7 +32,7 @@ DIM, RATE, NEEDLES = 64, 2, 50
 EVENT, SHORT, LONG = 6.0, 30.0, 7200.0
 
 
-class MeanModel:
+class MeanModel(PlainRows):
     """Anchors of the published grid for Charades-STA, each the mean of the clips it spans."""
 
     readout = "anchors"

@@ -24,6 +24,7 @@ from cfmr.index.codec import Floats
 from cfmr.index.encode import LONGER, RowEncoder, Sources, Windowing
 from cfmr.index.token_encoder import INPUT, OUTPUT, TOKENIZER, TokenEncoder
 from cfmr.index.word_encoder import GRAPH
+from cfmr.models.base import PlainRows
 from cfmr.moments.anchors import anchor_grid, anchor_stds, bells, spans
 
 VERSION = 1  # raised whenever the same features would give other rows
@@ -34,7 +35,7 @@ OPSET = 17
 COMMON_WORDS = 5000  # of which sentences to check with are made where none are given
 
 
-class ClipAnchors:
+class ClipAnchors(PlainRows):
     """CLIP's frames as a model that is searched by anchors."""
 
     readout = "anchors"

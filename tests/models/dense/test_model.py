@@ -158,8 +158,8 @@ def test_a_video_in_which_nothing_happens_scores_low_for_every_sentence(dense_wo
 def test_windows_of_a_video_are_joined_on_one_scale(dense_world: World) -> None:
     model = fitted(dense_world)
     features = FeatureStore(dense_world.features).read("v00")
-    halves = np.concatenate([model.clip_vectors(half)[0] for half in np.split(features, 2)])
-    joined = model.joined(halves, features)
+    halves = np.concatenate([model.encode_rows(half)[0] for half in np.split(features, 2)])
+    joined = model.finish_rows(halves, features)
     np.testing.assert_allclose(joined[:, -1], joined[0, -1])
     apart = halves - halves[0]
     scale = (joined[1, 0] - joined[0, 0]) / apart[1, 0]

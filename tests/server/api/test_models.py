@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from cfmr.config import preset
 from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.data.features import FeatureWriter
-from cfmr.demo.run import configuration
 from cfmr.server.app import create_app, open_state
 from cfmr.server.context import AppState
 from cfmr.server.settings import Settings, resolve_settings
@@ -150,7 +150,7 @@ def test_where_the_published_model_is_served_the_better_one_learns(
     label(client, 2)
     learn(client)
     config = json.loads((site.models.folder / "0001" / "config.json").read_text())
-    shipped = configuration("dense", tmp_path).model_dump()
+    shipped = preset("dense", tmp_path).model_dump()
     assert config["model"]["name"] == "CFMR-Dense"
     assert config["model"]["config"] == shipped["model"]["config"] | {"frames_input_size": 2}
     assert (config["loss"], config["train"]) == (shipped["loss"], shipped["train"])

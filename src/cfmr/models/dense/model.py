@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cfmr.config import OWN_SHARE, SHARPNESS, DenseConfig, DenseSizes
+from cfmr.config import DenseConfig, DenseSizes
 from cfmr.data.features import pool_clips
+from cfmr.models.dense.constants import OWN_SHARE, SHARPNESS
 from cfmr.moments.curve import curve_readout
 
 Array = NDArray[np.float32]
@@ -133,7 +134,7 @@ class Dense(nn.Module):
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.centre.device)
 
     @torch.inference_mode()
-    def clip_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+    def encode_rows(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
         """Of a whole video, or of a window of a long one, what sets its clips apart.
 
         Args:
@@ -150,23 +151,27 @@ class Dense(nn.Module):
         return vectors.cpu().numpy(), np.stack([edges[:-1], edges[1:]], axis=1)
 
     @torch.inference_mode()
-    def joined(self, vectors: Array, features: NDArray[np.floating[Any]]) -> Array:
+    def finish_rows(self, rows: Array, features: NDArray[np.floating[Any]]) -> Array:
         """What is indexed of a video.
 
         Args:
-            vectors: (n, D), those of all its windows.
+            rows: (n, D), those of all its windows.
             features: of the whole video, (m, frame_dim).
 
         Returns:
             (n, D + 1).
         """
         whole = self.encode_whole(self.tensor(features.mean(0, dtype=np.float64).astype(np.float32)))
-        return self.on_one_scale(self.tensor(vectors) + whole).cpu().numpy()
+        return self.on_one_scale(self.tensor(rows) + whole).cpu().numpy()
+
+    def row_map(self) -> None:
+        """Rows are vectors, see `RowModel.row_map`."""
+        return
 
     def video_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
-        """Features (n, frame_dim) of a video -> vectors (m, D + 1) and spans (m, 2), as `clip_vectors`."""
-        vectors, spans = self.clip_vectors(features)
-        return self.joined(vectors, features), spans
+        """Features (n, frame_dim) of a video -> vectors (m, D + 1) and spans (m, 2), as `encode_rows`."""
+        vectors, spans = self.encode_rows(features)
+        return self.finish_rows(vectors, features), spans
 
     @torch.inference_mode()
     def text_vectors(self, words: Array, lengths: NDArray[np.int64]) -> Array:

@@ -7,6 +7,7 @@ name the state that it changes: of two people who change the same label at once 
 import re
 import sqlite3
 import time
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,12 +46,14 @@ from sqlalchemy.exc import (
 )
 
 from cfmr.data.annotations import Annotation
+from cfmr.data.vocabulary import find_words
 from cfmr.errors import InputError
 from cfmr.server.problems import Problem
 
 HELD_OUT = 5  # one label in so many is never trained on, the third to begin with
 LONGEST_SENTENCE, LONGEST_AUTHOR = 500, 80
 _WRITES = "cfmr_writes"
+_WORD = re.compile(r"\w+")
 
 _metadata = MetaData()
 _states = Table(
@@ -106,7 +109,7 @@ class Label:
 
 def normalized_sentence(sentence: str) -> str:
     """A sentence without what does not change its meaning, to tell whether two are the same."""
-    return " ".join(re.findall(r"\w+", sentence.casefold()))
+    return " ".join(find_words(_WORD, unicodedata.normalize("NFC", sentence.casefold())))
 
 
 class LabelStore:

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from cfmr.config import preset
 from cfmr.data.annotations import Annotation, load_annotations, save_annotations
 from cfmr.data.features import FeatureStore
-from cfmr.demo.run import configuration
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json, write_json
 from cfmr.server.context import AppState
@@ -149,8 +149,8 @@ def _is_configuration(value: Any) -> bool:
 
 
 def _first_config(state: AppState) -> dict[str, Any]:
-    """The demo's configuration of CFMR-Dense, as wide as the features are."""
-    value = configuration("dense", state.settings.workspace).model_dump()
+    """The preset of CFMR-Dense, as wide as the features are."""
+    value = preset("dense", state.settings.workspace).model_dump()
     with FeatureStore(state.features) as features:
         width = features.read(features.videos[0]).shape[1]
     value["dataset"]["frame_dim"] = value["model"]["config"]["frames_input_size"] = width

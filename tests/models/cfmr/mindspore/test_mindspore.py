@@ -109,7 +109,7 @@ def vectors(world: World, checkpoint: Checkpoint, backend: str) -> tuple[np.ndar
     return (
         model.video_vectors(features)[0],
         model.text_vectors(sentences, np.array([3, 2])),
-        rows.video_rows(features)[0],
+        rows.encode_rows(features)[0],
     )
 
 
