@@ -150,7 +150,7 @@ def test_an_answer_is_a_sequence_of_moments(retriever: MomentRetriever) -> None:
     assert len(list(result)) == len(result) == 3
     assert result[0] in result
     assert result[:2] == result.moments[:2]
-    assert result.convincing, "without a threshold there is no doubt to voice"
+    assert result.has_match, "without a threshold there is no doubt to voice"
 
 
 def test_the_package_offers_the_retriever_by_name() -> None:

@@ -12,22 +12,22 @@ Item = TypeVar("Item")
 Times = NDArray[np.float64]
 
 
-def distinct(
-    ranked: Iterable[Item], key: Callable[[Item], tuple[str, float, float]], most: float, count: int
+def nms(
+    ranked: Iterable[Item], key: Callable[[Item], tuple[str, float, float]], max_iou: float, count: int
 ) -> list[Item]:
     """Temporal non-maximum suppression: the first `count` items that overlap no better one of their video.
 
     Args:
         ranked: best first.
         key: video, start and end of an item.
-        most: greatest intersection over union with a better item; 1 keeps all but exact copies.
+        max_iou: greatest intersection over union with a better item; 1 keeps all but exact copies.
     """
     kept: list[Item] = []
     spans: dict[str, list[tuple[float, float]]] = {}
     for item in ranked:
         video, start, end = key(item)
         others = spans.setdefault(video, [])
-        if all(overlap((start, end), other) < most for other in others):
+        if all(overlap((start, end), other) < max_iou for other in others):
             others.append((start, end))
             kept.append(item)
             if len(kept) == count:

@@ -219,7 +219,7 @@ def _search(site: Site, q: str, top: int, video: list[str] | None, min_score: fl
         sentence=result.sentence,
         moments=[_found(moment, site) for moment in result],
         unknown=[UnknownWordAnswer(word=word.word, used=word.used) for word in result.unknown],
-        convincing=result.convincing,
+        convincing=result.has_match,
         threshold=result.threshold,
         videos=len(set(video)) if video else len(site.served.videos),
         encode_ms=round(result.encode_seconds * 1e3, 3),
