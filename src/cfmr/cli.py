@@ -149,7 +149,13 @@ def pack_features(
 def _pack(source: Path, out: Path, member: str | None) -> None:
     from cfmr.data.pack import pack
 
-    typer.echo(f"{out}: features of {pack(source, out, member)} videos")
+    packed = pack(source, out, member)
+    typer.echo(f"{out}: features of {packed.videos} videos")
+    for title, named in (("not packed", packed.failed.values()), ("passed over", packed.skipped.items())):
+        if named:
+            typer.echo(f"{title} ({len(named)}):", err=True)
+        for one in list(named)[:20]:
+            typer.echo(f"  {one}" if isinstance(one, str) else f"  {one[0]}: {one[1]}", err=True)
 
 
 @app.command()
@@ -457,9 +463,9 @@ def serve(
 ) -> None:
     """Serve the web page: search, watch, label, learn."""
     from cfmr.server.app import serve as run
-    from cfmr.server.settings import gather
+    from cfmr.server.settings import resolve_settings
 
-    settings = gather(
+    settings = resolve_settings(
         index,
         videos,
         host=host,

@@ -1,6 +1,9 @@
 """One typed description of a run; reads the original release's JSON files unchanged."""
 
+import json
 import os
+from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -8,7 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json
 
-Positive = Annotated[int, Field(gt=0)]
+# Sizes are bounded far above any use, so that a damaged file asks for no memory that no machine has.
+Positive = Annotated[int, Field(gt=0, le=10_000_000)]
+Width = Annotated[int, Field(gt=0, le=1 << 16)]
+Layers = Annotated[int, Field(gt=0, le=128)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -29,10 +35,10 @@ class Dataset(Section):
     dataset: str
     feature_path: str
     vocab_size: Positive
-    word_dim: Positive
-    frame_dim: Positive
-    max_num_words: Positive
-    max_num_frames: Annotated[int, Field(ge=8)]
+    word_dim: Width
+    frame_dim: Width
+    max_num_words: Width
+    max_num_frames: Annotated[int, Field(ge=8, le=1 << 20)]
     target_stride: Positive = 1
     train_data: str
     test_data: str
@@ -53,7 +59,7 @@ class Training(Section):
     """How long to train, and where checkpoints go."""
 
     optimizer: Optimizer
-    batch_size: Positive
+    batch_size: Width
     max_num_epochs: Positive
     train_txt_decoder_epoch: int = 0  # in the original's files; nothing reads it
     model_saved_path: str
@@ -62,10 +68,10 @@ class Training(Section):
 class Transformers(Section):
     """Sizes of the encoders (`num_decoder_layers1`) and of the reconstructor (`num_decoder_layers2`)."""
 
-    d_model: Positive
-    num_heads: Positive
-    num_decoder_layers1: Positive
-    num_decoder_layers2: Positive
+    d_model: Width
+    num_heads: Width
+    num_decoder_layers1: Layers
+    num_decoder_layers2: Layers
     dropout: Probability
 
     @model_validator(mode="after")
@@ -78,19 +84,19 @@ class Transformers(Section):
 class CFMRSizes(Section):
     """The published model's sizes; the spelling `guass_*` is that of the original's files."""
 
-    frames_input_size: Positive
-    words_input_size: Positive
-    hidden_size: Positive
+    frames_input_size: Width
+    words_input_size: Width
+    hidden_size: Width
     use_negative: bool = True
     sigma: Annotated[float, Field(gt=0)]
     gamma: NotNegative
     dropout: Probability
     Transformers: Transformers
-    num_concept: Positive
-    guass_width_num_training: Positive
+    num_concept: Width
+    guass_width_num_training: Width
     width_thresh_training: Fraction
-    guass_center_num: Positive
-    guass_width_num: Positive
+    guass_center_num: Width
+    guass_width_num: Width
     width_thresh: Fraction
 
     @model_validator(mode="after")
@@ -148,18 +154,16 @@ class CFMRConfig(Section):
         return self
 
 
-SHARPNESS = 30.0  # of a word's own look in CFMR-Dense: how fast it fades for words with other vectors
-OWN_SHARE = 0.3  # of it, beside the look that a word has for its vector
-
-
 class DenseSizes(Section):
     """Sizes of CFMR-Dense (Method, CFMR-Dense)."""
 
-    frames_input_size: Positive
-    words_input_size: Positive
-    hidden_size: Annotated[int, Field(gt=1)]  # numbers of a vector, without those of the seen words
+    frames_input_size: Width
+    words_input_size: Width
+    hidden_size: Annotated[int, Field(gt=1, le=1 << 16)]  # numbers of a vector, without those of the seen words
     own_words: Positive  # the commonest words, which have a look of their own
-    seen_words: Annotated[int, Field(ge=0)]  # those of them that are looked for one by one, a number each
+    seen_words: Annotated[
+        int, Field(ge=0, le=10_000_000)
+    ]  # those of them that are looked for one by one, a number each
     smoothing: NotNegative  # standard deviation in clips
     floor: Annotated[float, Field(ge=0, le=1)]  # quantile of a relevance curve that counts as nothing
 
@@ -221,8 +225,13 @@ def _explain(source: str, error: ValidationError) -> InputError:
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     where = f"key '{key}': " if key else ""
-    got = f" (found {first['input']!r})" if not isinstance(first["input"], dict) else ""
+    got = f" (found {_shown(first['input'])})" if not isinstance(first["input"], dict) else ""
     return InputError(f"{source}: {where}{message}{got}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def parse_config(value: Any, source: str) -> Config:
@@ -235,8 +244,8 @@ def parse_config(value: Any, source: str) -> Config:
         raise InputError(f"{source}: a configuration is a JSON object with dataset, train, model and loss")
     model = value.get("model")
     name = model.get("name") if isinstance(model, dict) else None
-    if isinstance(model, dict) and name not in MODELS:
-        raise InputError(f"{source}: key 'model.name' is {name!r}; known are {', '.join(MODELS)}")
+    if isinstance(model, dict) and not (isinstance(name, str) and name in MODELS):
+        raise InputError(f"{source}: key 'model.name' is {_shown(name)}; known are {', '.join(MODELS)}")
     try:
         return MODELS.get(str(name), CFMRConfig).model_validate(value)
     except ValidationError as error:
@@ -246,3 +255,29 @@ def parse_config(value: Any, source: str) -> Config:
 def load_config(path: str | os.PathLike[str]) -> Config:
     """Read a configuration file (the original's JSON, see Method, Published configurations). Raises InputError."""
     return parse_config(read_json(path), str(path))
+
+
+PRESETS = ("dense", "cfmr")
+
+
+def preset(name: str, root: str | os.PathLike[str] = "runs/demo") -> Config:
+    """A configuration that comes with the package: "dense", CFMR-Dense; "cfmr", the published model.
+
+    Both are sized for a few hundred videos with features of efficientnet-lite0.
+
+    Args:
+        name: one of `PRESETS`.
+        root: directory of the run; the feature file and the annotations are looked for below it.
+
+    Raises:
+        InputError: no preset has that name.
+    """
+    if name not in PRESETS:
+        raise InputError(f"preset {name!r}: known are {', '.join(PRESETS)}")
+    value = json.loads(files("cfmr").joinpath("presets", f"{name}.json").read_text(encoding="utf-8"))
+    root = Path(root)
+    value["dataset"] |= {
+        "feature_path": str(root / "features.hdf5"),
+        **{f"{split}_data": str(root / "annotations" / f"{split}.json") for split in ("train", "val", "test")},
+    }
+    return parse_config(value, f"presets/{name}.json")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -134,7 +135,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "f.hdf5", v=features(1000, 64))
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(InputError, match=r"f\.hdf5: not a complete HDF5 file"):
+    with pytest.raises(InputError, match=r"f\.hdf5: not an HDF5 file, or not complete"):
         FeatureStore(path)
 
 
@@ -259,3 +260,95 @@ def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         FeatureWriter(tmp_path / "file" / "f.hdf5", ATTRIBUTES)
+
+
+def test_links_are_never_followed_and_named(tmp_path: Path) -> None:
+    write(tmp_path / "other.hdf5", secret=features())
+    path = write(tmp_path / "f.hdf5", v=features())
+    with h5py.File(path, "a") as file:
+        file["dangling"] = h5py.SoftLink("/nowhere")
+        file["outside"] = h5py.ExternalLink("other.hdf5", "/secret")
+        file["all"] = h5py.ExternalLink("other.hdf5", "/")
+    with FeatureStore(path) as store:
+        assert store.videos == ["v"]
+        assert sorted(store.skipped) == ["all", "dangling", "outside"]
+        for name in ("outside", "all/secret", "dangling"):
+            assert name not in store
+            with pytest.raises(InputError, match=f"no features for {name}"):
+                store.read(name)
+
+
+def test_numbers_that_lie_in_another_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"SECRET-PASSWORD!" * 3)
+    write(tmp_path / "other.hdf5", secret=features())
+    with h5py.File(tmp_path / "f.hdf5", "w") as file:
+        file.create_dataset("stored", (4, 3), "f4", external=[(str(tmp_path / "secret"), 0, 48)])
+        layout = h5py.VirtualLayout((4, 3), "f4")
+        layout[:] = h5py.VirtualSource(tmp_path / "other.hdf5", "secret", (4, 3))
+        file.create_virtual_dataset("virtual", layout)
+    with FeatureStore(tmp_path / "f.hdf5") as store:
+        for name in ("stored", "virtual"):
+            with pytest.raises(InputError, match=f"the features of {name} lie in other files"):
+                store.read(name)
+
+
+@pytest.mark.parametrize("layout", [{}, {"chunks": (10, 3)}, {"chunks": (10, 3), "compression": "gzip"}])
+def test_features_that_were_never_written_are_named(tmp_path: Path, layout: dict[str, Any]) -> None:
+    with h5py.File(tmp_path / "f.hdf5", "w") as file:
+        file.create_dataset("v", (100, 3), "f4", **layout)
+        if layout:
+            file["v"][:10] = 1
+    with pytest.raises(InputError, match=r"features of v, or damaged \(they were never written"):
+        FeatureStore(tmp_path / "f.hdf5").read("v")
+
+
+def test_a_little_that_unpacks_to_a_lot_is_refused_before_there_is_room_for_it(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f.hdf5", "w") as file:
+        data = file.create_dataset("v", (200_000, 100), "f4", chunks=(10_000, 100), compression="gzip")
+        for at in range(0, 200_000, 10_000):
+            data[at : at + 10_000] = 0
+    with pytest.raises(InputError, match="the data set of v is said to hold 80 MB"):
+        FeatureStore(tmp_path / "f.hdf5").read("v")
+
+
+def test_values_that_are_no_features_are_passed_over(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.hdf5", a=features(), b=features(), fps=np.float32(25), ids=np.arange(3))
+    with h5py.File(path, "a") as file:
+        file["names"] = ["a", "b"]
+        file["words"] = [["a", "b"]]
+    with FeatureStore(path) as store:
+        assert store.videos == ["a", "b"]
+        assert sorted(store.skipped) == ["fps", "ids", "names", "words"]
+
+
+def test_a_file_that_is_being_written_is_said_to_be_locked(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.hdf5", v=features())
+    code = "import h5py, sys; f = h5py.File(sys.argv[1], 'r+'); print('open', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(InputError, match=r"f\.hdf5: locked, another program is writing it"):
+            FeatureStore(path)
+        holder.communicate()
+
+
+def test_a_flipped_bit_is_found_when_its_video_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "f.hdf5"
+    with FeatureWriter(path, ATTRIBUTES) as writer:
+        writer.add("v", features(1000, 8), duration=1.0)
+        writer.add("w", features(1000, 8, seed=1), duration=1.0)
+    content = bytearray(path.read_bytes())
+    content[content.find(features(1000, 8)[500].tobytes())] ^= 1
+    path.write_bytes(content)
+    with FeatureStore(path) as store:
+        np.testing.assert_array_equal(store.read("w"), features(1000, 8, seed=1))
+        with pytest.raises(InputError, match="features of v"):
+            store.read("v")
+
+
+def test_a_duration_that_is_no_number_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.hdf5", v=features())
+    with h5py.File(path, "a") as file:
+        file["v"].attrs["duration"] = "long"
+    with pytest.raises(InputError, match="the duration of v is no number"):
+        FeatureStore(path).duration("v")

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 def packed(folder: Path, **options: Any) -> dict[str, np.ndarray]:
     target = folder.parent / "packed.hdf5"
-    count = pack(folder, target, **options)
+    count = pack(folder, target, **options).videos
     with FeatureStore(target) as store:
         assert count == len(store)
         return {video: store.read(video) for video in store.videos}
@@ -81,12 +82,53 @@ def test_a_tensor_file_that_asks_to_run_something_is_refused(folder: Path) -> No
         (np.ones((2, 5), np.float32), "5 numbers a clip, the files before have 4"),
     ],
 )
-def test_an_array_that_is_no_features_is_named(folder: Path, array: np.ndarray, says: str) -> None:
+def test_an_array_that_is_no_features_is_named_and_the_others_are_packed(
+    folder: Path, array: np.ndarray, says: str
+) -> None:
     np.save(folder / "a.npy", CLIPS)
     np.save(folder / "b.npy", array)
-    with pytest.raises(InputError, match=rf"b\.npy: .*{says}"):
+    done = pack(folder, folder.parent / "packed.hdf5")
+    assert done.videos == 1
+    assert re.search(rf"b\.npy: .*{says}", done.failed["b"])
+
+
+def test_where_nothing_can_be_packed_the_first_reason_is_said_and_nothing_written(folder: Path) -> None:
+    np.save(folder / "b.npy", np.ones(4, np.float32))
+    with pytest.raises(InputError, match=r"b\.npy: has shape \(4,\)"):
         packed(folder)
-    assert not (folder.parent / "packed.hdf5").exists()
+    assert [path.name for path in folder.parent.iterdir()] == ["features"]
+
+
+def test_what_has_changed_is_packed_again(folder: Path) -> None:
+    np.save(folder / "a.npy", CLIPS)
+    np.save(folder / "b.npy", CLIPS)
+    packed(folder)
+    np.save(folder / "a.npy", CLIPS + 1)
+    result = packed(folder)
+    np.testing.assert_array_equal(result["a"], CLIPS + 1)
+    np.testing.assert_array_equal(result["b"], CLIPS)
+
+
+def test_what_an_hdf5_file_has_besides_features_is_named(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f.hdf5", "w") as file:
+        file["a"], file["fps"], file["gone"] = CLIPS, 25.0, h5py.SoftLink("/nowhere")
+    done = pack(tmp_path / "f.hdf5", tmp_path / "out.hdf5")
+    assert done.videos == 1
+    assert done.skipped == {"fps": "no features (clips, dim)", "gone": "a link, and links are not followed"}
+
+
+def test_an_array_larger_than_its_file_is_refused(folder: Path) -> None:
+    np.save(folder / "v.npy", CLIPS)
+    content = (folder / "v.npy").read_bytes()
+    (folder / "v.npy").write_bytes(content.replace(b"(3, 4), }        ", b"(30000000, 4), } "))
+    with pytest.raises(InputError, match=r"v\.npy: not a complete array file"):
+        packed(folder)
+
+
+def test_an_archive_that_unpacks_to_far_more_than_it_holds_is_refused(folder: Path) -> None:
+    np.savez_compressed(folder / "v.npz", np.zeros((20_000_000, 4), np.float32))
+    with pytest.raises(InputError, match=r"v\.npz: arr_0\.npy is said to hold 320 MB"):
+        packed(folder)
 
 
 @pytest.mark.parametrize("name", ["v.npy", "v.npz", "v.pt"])
@@ -129,7 +171,7 @@ def test_a_member_of_each_videos_group_is_taken_out_of_hdf5(tmp_path: Path) -> N
     with h5py.File(source, "w") as file:
         for video in ("v1", "v2"):
             file[f"{video}/c3d"], file[f"{video}/i3d"] = CLIPS, CLIPS + 1
-    assert pack(source, tmp_path / "out.hdf5", "i3d") == 2
+    assert pack(source, tmp_path / "out.hdf5", "i3d").videos == 2
     with FeatureStore(tmp_path / "out.hdf5") as store:
         assert store.videos == ["v1", "v2"]
         np.testing.assert_array_equal(store.read("v1"), CLIPS + 1)
@@ -143,7 +185,7 @@ def test_of_groups_that_hold_one_or_several_data_sets_the_one_named_is_taken(tmp
             one.create_group(video)["c3d_features"] = CLIPS
             two.create_group(video)["rgb"] = CLIPS
             two[video]["flow"] = CLIPS + 1
-    assert pack(tmp_path / "one.hdf5", tmp_path / "f.hdf5", "c3d_features") == 2
+    assert pack(tmp_path / "one.hdf5", tmp_path / "f.hdf5", "c3d_features").videos == 2
     with pytest.raises(
         InputError, match=r"two\.hdf5: each video has 2 data sets \(flow, rgb\); name one with --member"
     ):

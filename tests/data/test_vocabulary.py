@@ -1,4 +1,5 @@
 import pickle
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from cfmr.errors import InputError
 from cfmr.models.cfmr.masking import masking_weights
 
 TEXT = "the 0.5 -1 2e-1\nball 1 2 3\n. . . 9 9 9\ncafé 0 0 1\n"
+
+
+def nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 @pytest.fixture
@@ -36,6 +41,11 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         ("It’s 2 t-shirts!", ["it", "'s", "2", "t", "shirts"]),
         ("CAFÉ naïve", ["café", "naïve"]),
+        ("लड़का दरवाज़ा खोलता है।", [nfc(word) for word in ("लड़का", "दरवाज़ा", "खोलता", "है")]),
+        ("เด็กผู้ชายเปิดประตู", ["เด็กผู้ชายเปิดประตู"]),
+        ("فَتَحَ الوَلَدُ البابَ", ["فَتَحَ", "الوَلَدُ", "البابَ"]),
+        ("می\u200cرود", ["می\u200cرود"]),
+        ("cafe\u0301 \u0301 ❤\ufe0f 1\ufe0f\u20e3", ["café", "1"]),
         (" ...!? ", []),
         ("", []),
     ],
@@ -45,10 +55,43 @@ def test_a_sentence_becomes_words(sentence: str, tokens: list[str]) -> None:
 
 
 @given(st.text())
+def test_composed_and_decomposed_text_has_the_same_words(sentence: str) -> None:
+    assert tokenize(nfc(sentence)) == tokenize(unicodedata.normalize("NFD", sentence))
+
+
+@given(st.text())
 def test_tokens_are_stable(sentence: str) -> None:
     tokens = tokenize(sentence)
     assert all(token and token == token.strip() for token in tokens)
     assert tokenize(" ".join(tokens)) == tokens
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"2 3\nball 1 2 3 \nred 4 5 6 \n",  # word2vec and fastText
+        b"ball 1 2 3 \r\nred 4 5 6 \r\n",
+        b"\xef\xbb\xbfball 1 2 3\nred 4 5 6",
+    ],
+)
+def test_blanks_at_line_ends_and_a_byte_order_mark_are_no_part_of_a_vector(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "v.vec").write_bytes(content)
+    for wanted in (None, ["ball", "red"]):
+        vectors = load_word_vectors(tmp_path / "v.vec", wanted)
+        assert {word: vector.tolist() for word, vector in vectors.items()} == {"ball": [1, 2, 3], "red": [4, 5, 6]}
+
+
+def test_words_of_a_text_file_are_found_in_either_form(tmp_path: Path) -> None:
+    (tmp_path / "v.txt").write_text(unicodedata.normalize("NFD", "café 1 2 3\nété 4 5 6\n"), encoding="utf-8")
+    assert load_word_vectors(tmp_path / "v.txt", ["café"]).words == ["café"]
+    assert load_word_vectors(tmp_path / "v.txt").words == ["café", "été"]
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "1e39"])
+def test_a_vector_that_is_not_finite_is_named(tmp_path: Path, number: str) -> None:
+    (tmp_path / "v.txt").write_text(f"ball 1 2 3\nred 1 {number} 3\n")
+    with pytest.raises(InputError, match=r"v\.txt: line 2 has a number that is infinite"):
+        load_word_vectors(tmp_path / "v.txt")
 
 
 def test_a_text_file_is_read(tmp_path: Path) -> None:

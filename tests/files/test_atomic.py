@@ -1,5 +1,8 @@
 import errno
 import json
+import os
+import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from cfmr.errors import InputError
-from cfmr.files.atomic import map_npy, read_json, replacing, replacing_directory, write_json
+from cfmr.files.atomic import (
+    cache_folder,
+    map_npy,
+    present_directory,
+    read_json,
+    replacing,
+    replacing_directory,
+    write_json,
+)
 
 
 def test_a_failure_while_writing_keeps_the_old_file_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -85,3 +96,74 @@ def test_what_is_no_array_of_numbers_is_not_mapped(tmp_path: Path) -> None:
     path.write_bytes(b"text")
     with pytest.raises(ValueError, match="magic"):
         map_npy(path)
+
+
+def test_json_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf["caf\xc3\xa9"]')
+    assert read_json(tmp_path / "a.json") == ["café"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[1]\n[2]\n", r"holds several JSON values, the second in line 2 \(JSON Lines\?\)"),
+        ("[" + "9" * 5000 + "]", "a number of 5000 digits"),
+        ("[-" + "9" * 400 + "]", "a number of 401 digits"),
+        ("[" * 100_000, "nested too deeply"),
+        (r'["\ud800"]', "half of a surrogate pair"),
+        ('["a"', "line 1"),
+        ("", "line 1"),
+    ],
+)
+def test_json_that_no_reader_could_use_is_named_as_what_it_is(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match=rf"a\.json: .*{says}"):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_directory_whose_writer_was_killed_between_its_renames_is_found_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "last"
+    with replacing_directory(path) as folder:
+        (folder / "epoch").write_text("1")
+    path.rename(tmp_path / ".last.old")  # and here the power went
+    assert (present_directory(path) / "epoch").read_text() == "1"
+    with pytest.raises(ZeroDivisionError), replacing_directory(path):
+        raise ZeroDivisionError
+    assert (present_directory(path) / "epoch").read_text() == "1"
+    with replacing_directory(path) as folder:
+        (folder / "epoch").write_text("2")
+    assert (present_directory(path) / "epoch").read_text() == "2"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_dead_writers_left_is_swept_and_what_others_write_is_not(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    dead, living = (tmp_path / f".a.json.{pid}-7.partial" for pid in (ended.pid, os.getppid()))
+    other = tmp_path / f".b.json.{ended.pid}-7.partial"
+    for path in (dead, living, other):
+        path.write_text("half")
+    write_json(tmp_path / "a.json", 1)
+    assert sorted(tmp_path.iterdir()) == sorted([living, other, tmp_path / "a.json"])
+
+
+def test_a_name_as_long_as_the_disk_allows_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("é" * 125 + ".json")
+    write_json(path, [1])
+    assert read_json(path) == [1]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_user_without_a_home_has_a_private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    first = cache_folder()
+    assert first.parent.stat().st_mode & 0o077 == 0
+    assert cache_folder() == first
+    first.parent.chmod(0o777)  # another user's trap, it may be
+    assert cache_folder() != first

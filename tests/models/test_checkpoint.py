@@ -1,12 +1,13 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cfmr.config import load_config
+from cfmr.config import load_config, parse_config
 from cfmr.data.vocabulary import Vocabulary
 from cfmr.errors import InputError
-from cfmr.models.checkpoint import Checkpoint
+from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 from tests.support.worlds import WORD_DIM, World
 
 
@@ -58,3 +59,36 @@ def test_another_version_is_refused(saved: Path) -> None:
     (saved / "state.json").write_text('{"format": "cfmr-checkpoint-99"}')
     with pytest.raises(InputError, match="not a checkpoint of this version"):
         Checkpoint.load(saved)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "vocabulary.safetensors", "vocabulary.json"])
+def test_a_flipped_bit_is_found(saved: Path, name: str) -> None:
+    content = bytearray((saved / name).read_bytes())
+    content[-10] ^= 1
+    (saved / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{name}: .*does not fit its checksum"):
+        Checkpoint.load(saved)
+
+
+def test_one_without_checksums_is_read(saved: Path) -> None:
+    state = json.loads((saved / "state.json").read_text())
+    del state["crc32"]
+    (saved / "state.json").write_text(json.dumps(state))
+    assert Checkpoint.load(saved).state == {"epoch": 3}
+
+
+def test_one_that_was_being_replaced_when_the_power_went_is_read(saved: Path) -> None:
+    saved.rename(saved.parent / ".checkpoint.old")
+    assert Checkpoint.load(saved).state == {"epoch": 3}
+    assert find_checkpoint(saved.parent) == saved
+
+
+def test_a_configuration_that_asks_for_more_than_there_is_does_not_fit(saved: Path) -> None:
+    torch_models = pytest.importorskip("cfmr.models.pytorch")
+    checkpoint = Checkpoint.load(saved)
+    value = checkpoint.config.model_dump()
+    value["dataset"]["frame_dim"] = value["model"]["config"]["frames_input_size"] = 1 << 16
+    value["model"]["config"]["hidden_size"] = value["model"]["config"]["Transformers"]["d_model"] = 1 << 16
+    checkpoint.config = parse_config(value, "config.json")
+    with pytest.raises(InputError, match=r"the configuration asks for|is missing"):
+        torch_models.restore(checkpoint)

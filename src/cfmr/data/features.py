@@ -3,9 +3,9 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +17,11 @@ import numpy.typing as npt
 
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory, read_json, replacing, write_json
+from cfmr.files.reading import limit_unpacked, reading
 
 FORMAT = "cfmr-features-1"
+MAX_DEPTH = 8  # of groups in each other
+PIECE = 1 << 20  # bytes of a dataset that are stored together
 Features = npt.NDArray[np.float32]
 
 
@@ -48,8 +51,11 @@ class FeatureStore:
     Our own files and published ones are read alike: a dataset a video, or, as some C3D releases have it, a group a
     video that holds one dataset of one and the same name. Datasets in nested groups have their path as identifier.
 
+    Nothing outside the file is read: links are passed over, and a dataset whose numbers lie elsewhere is refused.
+    Values that are no features (single numbers, lists, texts) are passed over as well; `skipped` names both.
+
     Raises:
-        InputError: the file is missing, truncated or no HDF5.
+        InputError: the file is missing, truncated, locked by a writer or no HDF5.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -58,6 +64,7 @@ class FeatureStore:
         self._ours = False
         self._member: str | None = None
         self._names: list[str] | None = None
+        self._skipped: dict[str, str] = {}
         self._file()
 
     def __reduce__(self) -> tuple[type["FeatureStore"], tuple[Path]]:
@@ -79,29 +86,34 @@ class FeatureStore:
         if self._open is None or self._open[0] != os.getpid():  # HDF5 handles do not survive a fork
             if not self.path.is_file():
                 raise InputError(f"{self.path}: no such feature file; `cfmr extract` writes one")
-            try:
-                self._open = os.getpid(), h5py.File(self.path, "r")
-            except OSError as error:
-                raise InputError(f"{self.path}: not a complete HDF5 file; extract or download it again") from error
-            self._ours = self._open[1].attrs.get("format") == FORMAT
-            self._member = None if self._ours else _member_of_groups(self._open[1])
+            with reading(self.path, "an HDF5 file", "extract or download it again"):
+                file = h5py.File(self.path, "r")
+                self._ours = _plain(file.attrs.get("format")) == FORMAT
+                self._member = None if self._ours else _member_of_groups(file)
+            self._open = os.getpid(), file
         return self._open[1]
 
     @property
     def attributes(self) -> dict[str, Any]:
         """What the file says of itself: extractor, version, dim, fps, stride, clips_per_second."""
-        return {key: _plain(value) for key, value in self._file().attrs.items()}
+        return self._attributes(self._file())
 
     @property
     def videos(self) -> list[str]:
         """Identifiers of all videos, sorted."""
         if self._names is None:
             file = self._file()
-            if self._ours:
-                self._names = sorted(map(_video, file))
-            else:
-                self._names = sorted(file if self._member is not None else _dataset_names(file))
+            with reading(self.path, "an HDF5 file", "extract or download it again"):
+                if self._ours:
+                    self._names = sorted(map(_video, file))
+                else:
+                    self._names = sorted(file if self._member is not None else _dataset_names(file, self._skipped))
         return self._names
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """What else lies in a file that is not ours, by its path, and why it is no video."""
+        return self._skipped if self.videos or self._skipped else {}
 
     @property
     def member(self) -> str | None:
@@ -126,10 +138,15 @@ class FeatureStore:
     def read(self, video: str) -> Features:
         """Features of one video, (clips, dim) float32. Raises InputError if it is missing, empty or unreadable."""
         dataset = self._dataset(video)
-        try:
+        with self._reading(video):
+            stored = _stored(dataset)
+            if stored == 0:
+                raise ValueError("they were never written, or not all of them")
+            limit_unpacked(self.path, dataset.nbytes, stored, f"the data set of {video}")
             return np.asarray(dataset[()], dtype=np.float32)
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{self.path}: features of {video} cannot be read; is the file complete?") from error
+
+    def _reading(self, video: str) -> contextlib.AbstractContextManager[None]:
+        return reading(self.path, f"complete in the features of {video}", "extract them again")
 
     def clips(self, video: str) -> int:
         """Number of features of one video, without reading them."""
@@ -137,12 +154,20 @@ class FeatureStore:
 
     def attributes_of(self, video: str) -> dict[str, Any]:
         """Attributes of one video; a file of ours has its `duration` in seconds."""
-        return {key: _plain(value) for key, value in self._dataset(video).attrs.items()}
+        return self._attributes(self._dataset(video))
+
+    def _attributes(self, owner: Any) -> dict[str, Any]:
+        with reading(self.path, "an HDF5 file whose attributes can be read"):
+            return {key: _plain(value) for key, value in owner.attrs.items()}
 
     def duration(self, video: str) -> float | None:
         """Length of a video in seconds, where the file tells."""
         value = self.attributes_of(video).get("duration")
-        return None if value is None else float(value)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"{self.path}: the duration of {video} is no number; extract it again")
+        return float(value)
 
     def check(self, videos: Iterable[str], dim: int) -> None:
         """Make sure that every one of `videos` is there with finite features of width `dim`.
@@ -172,18 +197,23 @@ class FeatureStore:
 
     def _find(self, video: str) -> h5py.Dataset | None:
         name = _key(video) if self._ours else video if self._member is None else f"{video}/{self._member}"
-        try:
-            found = self._file().get(name)
-        except (KeyError, ValueError):
-            return None
+        with reading(self.path, "an HDF5 file"):
+            found = _inside(self._file(), name)
         return found if isinstance(found, h5py.Dataset) else None
 
     def _dataset(self, video: str) -> h5py.Dataset:
         dataset = self._find(video)
         if dataset is None:
             raise InputError(f"{self.path}: no features for {video}")
-        if len(dataset.shape) != 2 or 0 in dataset.shape:
-            raise InputError(f"{self.path}: features of {video} have shape {dataset.shape}, expected (clips, dim)")
+        shape = dataset.shape
+        if shape is None or len(shape) != 2 or 0 in shape:
+            raise InputError(f"{self.path}: features of {video} have shape {shape}, expected (clips, dim)")
+        if dataset.dtype.kind not in "fiu":
+            raise InputError(f"{self.path}: features of {video} are {dataset.dtype}, numbers are expected")
+        if dataset.external or dataset.is_virtual:
+            raise InputError(
+                f"{self.path}: the features of {video} lie in other files, which are not read; copy them into this one"
+            )
         return dataset
 
 
@@ -248,12 +278,13 @@ class FeatureWriter:
     def take(self, part: Path) -> None:
         """Count a part that `write_part` has finished; one that a power cut left unreadable is to be done again."""
         try:
-            with np.load(part, allow_pickle=False) as content:
+            with reading(part), np.load(part, allow_pickle=False) as content:
                 meta = json.loads(str(content["meta"]))
-                self._done[meta["video"]] = meta["attributes"]
-                self._in_parts[meta["video"]] = part
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                video, attributes = str(meta["video"]), dict(meta["attributes"])
+        except InputError:
             part.unlink(missing_ok=True)
+        else:
+            self._done[video], self._in_parts[video] = attributes, part
 
     @property
     def videos(self) -> list[str]:
@@ -281,7 +312,8 @@ class FeatureWriter:
 
     def _assemble(self, target: Path) -> None:
         old = FeatureStore(self.path) if self.path.exists() else contextlib.nullcontext()
-        with _disk_errors(), old as store, h5py.File(target, "w", libver="latest") as file:
+        # rdcc_nbytes: pieces go to the disk at once, since HDF5 crashes where the last of them find it full at closing
+        with _disk_errors(), old as store, h5py.File(target, "w", libver="latest", rdcc_nbytes=0) as file:
             file.attrs.update({"format": FORMAT, **self.attributes})
             for video in self.videos:
                 with contextlib.ExitStack() as stack:
@@ -291,7 +323,8 @@ class FeatureWriter:
                     else:
                         assert store is not None
                         features = store.read(video)
-                dataset = file.create_dataset(_key(video), data=features)
+                # fletcher32: a checksum of every piece, which HDF5 itself compares when it reads
+                dataset = file.create_dataset(_key(video), data=features, chunks=_piece(features), fletcher32=True)
                 dataset.attrs.update(self._done[video])
 
     def __enter__(self) -> Self:
@@ -313,6 +346,12 @@ def _disk_errors() -> Iterator[None]:
         raise OSError(str(error)) from error
 
 
+def _piece(features: Features) -> tuple[int, int]:
+    """Shape of the pieces in which a dataset is stored: whole rows, about a megabyte."""
+    rows, dim = features.shape
+    return max(1, min(rows, PIECE // (4 * dim))), dim
+
+
 def _key(video: str) -> str:
     """Name of a dataset of ours: flat, since a slash would make a group and `a` may stand beside `a/b`."""
     return "%2E" if video == "." else video.replace("%", "%25").replace("/", "%2F")
@@ -331,24 +370,55 @@ def _some(names: list[str], total: int) -> str:
     return f"{len(names)} of {total} videos: {listed}"
 
 
-def _dataset_names(group: h5py.Group, prefix: str = "") -> Iterator[str]:
+def _inside(file: h5py.File, name: str) -> Any:
+    """What lies at a path in the file itself; None where there is nothing, or a link on the way."""
+    node = file
+    for part in name.split("/"):
+        try:
+            if not isinstance(node, h5py.Group) or not isinstance(node.get(part, getlink=True), h5py.HardLink):
+                return None
+            node = node[part]
+        except (KeyError, ValueError):  # no such name, or one that no file can hold
+            return None
+    return node
+
+
+def _stored(dataset: h5py.Dataset) -> int:
+    """Bytes of the file that hold a dataset; 0 where a part of it was never written."""
+    stored = int(dataset.id.get_storage_size())
+    if dataset.chunks is not None:
+        pieces = math.prod(-(-size // piece) for size, piece in zip(dataset.shape, dataset.chunks, strict=True))
+        stored = stored if dataset.id.get_num_chunks() == pieces else 0
+    return stored
+
+
+def _dataset_names(group: h5py.Group, skipped: dict[str, str], prefix: str = "") -> Iterator[str]:
+    """Paths of the datasets that may be features; what is none is entered into `skipped`."""
     for name in group:
-        kind = group.get(name, getclass=True)
-        if kind is h5py.Dataset:
-            yield prefix + name
-        elif kind is h5py.Group:
-            yield from _dataset_names(group[name], f"{prefix}{name}/")
+        path = prefix + name
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            skipped[path] = "a link, and links are not followed"
+            continue
+        found = group[name]
+        if isinstance(found, h5py.Group) and path.count("/") < MAX_DEPTH:
+            yield from _dataset_names(found, skipped, f"{path}/")
+        elif not isinstance(found, h5py.Dataset) or len(found.shape or ()) < 2 or found.dtype.kind not in "fiu":
+            skipped[path] = "no features (clips, dim)"
+        else:
+            yield path
 
 
 def _member_of_groups(file: h5py.File) -> str | None:
     """The name of the one dataset in each video's group, in files built that way; None where videos are datasets."""
     names = set()
+    first = None
     for count, name in enumerate(file):
-        group = file.get(name)
+        group = _inside(file, name)
         if not isinstance(group, h5py.Group) or len(group) != 1:
             return None
+        first = first or group
         names.add(next(iter(group)))
         if len(names) > 1 or count >= 20:
             break
     member = names.pop() if len(names) == 1 else None
-    return member if member and isinstance(file[next(iter(file))][member], h5py.Dataset) else None
+    return member if first and member and isinstance(_inside(first, member), h5py.Dataset) else None

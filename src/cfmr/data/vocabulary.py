@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -14,11 +15,29 @@ from cfmr.errors import InputError
 
 # Words and numbers in any script; "person's" and "doesn't" split as in GloVe's and the original's vocabularies.
 _TOKEN = re.compile(r"[^\W_]+(?=n't\b)|n't\b|'(?:s|re|ve|ll|d|m)\b|[^\W_]+")
+_JOINERS = "\u200c\u200d"  # zero-width, between letters of Persian and Indic words
+_VARIATIONS = re.compile("[\ufe00-\ufe0f]")  # how a sign is drawn, as an emoji for one
 
 
 def tokenize(sentence: str) -> list[str]:
-    """The words of a sentence in lower case, without punctuation."""
-    return _TOKEN.findall(sentence.lower().replace("\u2019", "'"))
+    """The words of a sentence in lower case, without punctuation, in the composed form of Unicode (NFC)."""
+    text = sentence.lower().replace("\u2019", "'")
+    if text.isascii():
+        return _TOKEN.findall(text)
+    return find_words(_TOKEN, unicodedata.normalize("NFC", _VARIATIONS.sub("", text)))
+
+
+def find_words(pattern: re.Pattern[str], text: str) -> list[str]:
+    """What a pattern of letters finds, where signs that belong to the letter before them count as letters.
+
+    Those are the vowel signs of Indic scripts and Thai, the points of Arabic and Hebrew, and accents that stand alone;
+    for `re` a word ends before each of them.
+    """
+    letters: list[str] = []
+    for sign in text:
+        belongs = sign in _JOINERS or unicodedata.category(sign) in ("Mn", "Mc")
+        letters.append("a" if belongs and letters and letters[-1].isalnum() else sign)
+    return [text[found.start() : found.end()] for found in pattern.finditer("".join(letters))]
 
 
 # --- a model's vocabulary ---------------------------------------------------------------------------------------------

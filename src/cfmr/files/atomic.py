@@ -1,10 +1,14 @@
 """Reading and writing files so that nothing is ever half there: written beside, then renamed."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import shutil
+import stat
+import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,11 @@ from typing import Any
 import numpy as np
 
 from cfmr.errors import InputError
+from cfmr.files.reading import reading, require_regular
 
+MAX_DIGITS = 20  # of a whole number in JSON; the largest of 64 bits has so many
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_PARTIAL = re.compile(r"\.(.+)\.(\d+)-\d+\.partial", re.DOTALL)
 _NPY_HEADER = re.compile(
     r"\{'descr': '([<>|=][biuf]\d+)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \}\s*"
 )
@@ -23,7 +31,36 @@ def _cannot_write(path: Path, error: OSError) -> InputError:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """A name that no other thread or process writes to, even where `path` has a name as long as the disk allows."""
+    return path.with_name(f".{_short(path.name)}.{os.getpid()}-{threading.get_native_id()}.partial")
+
+
+def _short(name: str) -> str:
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= 200 else hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f".{_short(path.name)}.old")
+
+
+def _sweep(path: Path) -> None:
+    """Remove what processes that are dead by now left of writing to `path`."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(path.parent):
+            found = _PARTIAL.fullmatch(entry.name)
+            if found and found[1] == _short(path.name) and not _is_alive(int(found[2])):
+                _remove(Path(entry.path))
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
 
 
 def _remove(path: Path) -> None:
@@ -60,6 +97,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     make_directory(path.parent)
     temporary = _beside(path)
+    _sweep(path)
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -77,13 +115,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 def replacing_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Like `replacing`, for a whole directory: the old one stays in place until the new one is complete.
 
-    Two renames are needed where a directory of that name exists; whoever finds only `.NAME.old` after a power cut has
-    the old one.
+    Two renames are needed where a directory of that name exists. Between them only `.NAME.old` is there, which
+    `present_directory` finds; it goes when the new one is in place.
     """
     path = Path(path)
     make_directory(path.parent)
-    temporary = _beside(path)
-    old = path.with_name(f".{path.name}.old")
+    temporary, old = _beside(path), _old(path)
+    _sweep(path)
     _remove(temporary)
     try:
         temporary.mkdir()
@@ -92,8 +130,8 @@ def replacing_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             if file.is_file():
                 with open(file, "rb") as handle:
                     os.fsync(handle.fileno())
-        _remove(old)
         if path.exists():
+            _remove(old)
             path.rename(old)
         temporary.rename(path)
         _remove(old)
@@ -103,18 +141,56 @@ def replacing_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         _remove(temporary)
 
 
+def present_directory(path: str | os.PathLike[str]) -> Path:
+    """Where the directory `path` is to be read: it may have been replaced only halfway when its writer was killed."""
+    path = Path(path)
+    old = _old(path)
+    return old if not path.exists() and old.is_dir() else path
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """The content of a JSON file. Raises InputError that names the file if it is missing, unreadable or no JSON."""
+    """The content of a JSON file, with or without a byte order mark.
+
+    Raises:
+        InputError: it is missing, unreadable, no JSON, several JSON values, or has a number of more than 64 bits.
+    """
+    with reading(path, "valid JSON"):
+        require_regular(path)
+        with open(path, "rb") as file:
+            return parse_json(file.read(), path)
+
+
+def parse_json(content: bytes, path: str | os.PathLike[str]) -> Any:
+    """The value in the bytes of a JSON file, see `read_json`; `path` is named in errors."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "it is not text"
-        raise InputError(f"{path}: not valid JSON ({where}); is the file complete?") from error
+        text = content.decode("utf-8-sig")
+        value = json.loads(text, parse_int=_integer)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            raise InputError(
+                f"{path}: holds several JSON values, the second in line {error.lineno} (JSON Lines?); one is expected: "
+                "put them into a list, with commas between them"
+            ) from error
+        raise InputError(f"{path}: not valid JSON (line {error.lineno}); is the file complete?") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not valid JSON (it is not UTF-8 text); save it again as UTF-8") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: not valid JSON that can be read (it is nested too deeply)") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from error
+    if "\\u" in text and _has_lone_surrogate(value):
+        raise InputError(f"{path}: not valid JSON (half of a surrogate pair, which is no character)")
+    return value
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits, at most {MAX_DIGITS} are read")
+    return int(digits)
+
+
+def _has_lone_surrogate(value: Any) -> bool:
+    return _LONE_SURROGATE.search(json.dumps(value, ensure_ascii=False)) is not None
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -144,6 +220,27 @@ def map_npy(path: Path) -> Any:
 
 
 def cache_folder() -> Path:
-    """Where things that can be made again are kept for this user (XDG_CACHE_HOME is respected)."""
+    """Where things that can be made again are kept for this user (XDG_CACHE_HOME is respected).
+
+    A user without a home, as in many containers, has it in a private folder among the temporary files.
+    """
     base = Path(os.environ.get("XDG_CACHE_HOME") or "")
-    return (base if base.is_absolute() else Path.home() / ".cache") / "cfmr"
+    if not base.is_absolute():
+        try:
+            base = Path.home() / ".cache"
+        except RuntimeError:
+            base = _private_folder()
+    return base / "cfmr"
+
+
+def _private_folder() -> Path:
+    """A folder in a place where everybody writes, that nobody else could have filled."""
+    folder = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700)
+    try:
+        found = folder.lstat()
+    except OSError:
+        return folder
+    mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    return folder if mine else Path(tempfile.mkdtemp())

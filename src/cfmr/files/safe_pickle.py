@@ -14,7 +14,7 @@ import pickletools
 import re
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.errors import InputError
+from cfmr.files.archive import check_archive
+from cfmr.files.reading import SMALL, reading
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # what torch.save wrote first before version 1.6
 _STORAGES = {
@@ -39,21 +41,6 @@ _STORAGES = {
 }
 # Other names of one module: as protocols before 3 spell it, and as it is called on each system.
 _MODULES = {"__builtin__": "builtins", "posix": "os", "nt": "os"}
-# What malformed opcodes make the unpickler and the stand-ins raise.
-_MALFORMED = (
-    pickle.UnpicklingError,
-    struct.error,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    NotImplementedError,
-)
 
 
 def read_pickle(path: str | os.PathLike[str]) -> Any:
@@ -65,8 +52,8 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
         InputError: the file is missing or malformed, or asks for anything else, which is named and not executed.
     """
     path = Path(path)
-    with _reported(path), open(path, "rb") as file:
-        return _Plain().of(_unpickle(file, path))
+    with _reading(path), open(path, "rb") as file:
+        return _Plain.in_room_for(file).of(_unpickle(file, path))
 
 
 def read_torch(path: str | os.PathLike[str]) -> Any:
@@ -78,23 +65,15 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
         InputError: as `read_pickle`.
     """
     path = Path(path)
-    with _reported(path), open(path, "rb") as file:
+    with _reading(path), open(path, "rb") as file:
         if zipfile.is_zipfile(file):
             return _read_zip(file, path)
         file.seek(0)
         return _read_legacy(file, path)
 
 
-@contextlib.contextmanager
-def _reported(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except _MALFORMED as error:
-        raise InputError(f"{path}: malformed or cut short ({error}); copy it again") from error
+def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
+    return reading(path, "a pickle of plain values", "copy it again")
 
 
 # --- the two formats of torch.save ------------------------------------------------------------------------------------
@@ -102,6 +81,7 @@ def _reported(path: Path) -> Iterator[None]:
 
 def _read_zip(file: BinaryIO, path: Path) -> Any:
     with zipfile.ZipFile(file) as archive:
+        check_archive(path, archive)
         members = {info.filename: info for info in archive.infolist()}
         pickles = [name for name in members if name.endswith("/data.pkl")]
         if len(pickles) != 1:
@@ -123,7 +103,7 @@ def _read_zip(file: BinaryIO, path: Path) -> Any:
                 storages[key] = _Storage(dtype, read(f"{root}data/{key}"))
             return storages[key]
 
-        return _Plain().of(_unpickle(io.BytesIO(read(pickles[0])), path, storage))
+        return _Plain.in_room_for(file).of(_unpickle(io.BytesIO(read(pickles[0])), path, storage))
 
 
 def _read_legacy(file: BinaryIO, path: Path) -> Any:
@@ -149,7 +129,7 @@ def _read_legacy(file: BinaryIO, path: Path) -> Any:
         if size < 0 or size > _remaining(file):
             raise ValueError("it ends within a tensor")
         entry.data = file.read(size)
-    return _Plain().of(content)
+    return _Plain.in_room_for(file).of(content)
 
 
 def _remaining(file: BinaryIO) -> int:
@@ -346,7 +326,16 @@ def _sizes(value: Any) -> tuple[int, ...]:
 class _Plain:
     """Turns what was unpickled into plain values. A value that stands in many places is turned once."""
 
+    room: int  # bytes that its arrays may take
     _seen: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def in_room_for(cls, file: BinaryIO) -> "_Plain":
+        """Arrays of a file share a few of its bytes at most: a thousand copies of one tensor were made to fill memory.
+
+        The room is four times the size of the file.
+        """
+        return cls(SMALL + 4 * os.stat(file.fileno()).st_size)
 
     def of(self, value: Any) -> Any:
         if value is None or isinstance(value, bool | int | float | complex | str | bytes):
@@ -363,7 +352,11 @@ class _Plain:
         if isinstance(value, list | set | frozenset):
             return [self.of(item) for item in value]
         if isinstance(value, _Array | _Tensor | _Storage):
-            return value.numpy()
+            array = value.numpy()
+            self.room -= getattr(array, "nbytes", 0)
+            if self.room < 0:
+                raise ValueError("its arrays would take many times the size of the file")
+            return array
         if isinstance(value, bytearray):
             return bytes(value)
         raise ValueError(f"it has a value of an unknown kind, {type(value).__name__.strip('_')}")

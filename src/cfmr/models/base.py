@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from cfmr.config import Config
 from cfmr.errors import InputError
 from cfmr.models.checkpoint import Checkpoint
 
@@ -68,6 +69,14 @@ class PlainRows(ABC):
     def row_map(self) -> None:
         """Rows are vectors, see `RowModel.row_map`."""
         return
+
+
+FOLDERS = {"CFMR": "cfmr", "CFMR-Dense": "dense"}  # of `cfmr.models`, by the `model.name` of a configuration
+
+
+def model_module(config: Config, name: str) -> ModuleType:
+    """A module of the folder that holds the model of a configuration: `text_onnx`, ..."""
+    return import_module(f"cfmr.models.{FOLDERS[config.model.name]}.{name}")
 
 
 def check_backend(name: str) -> Backend:

@@ -20,6 +20,9 @@ def build_model(config: Config, words: int) -> CFMR | Dense:
 
 def restore(checkpoint: Checkpoint, device: str = "cpu") -> CFMR | Dense:
     """The model of a checkpoint, in evaluation mode. Raises InputError if its parameters do not fit."""
+    with torch.device("meta"):  # a damaged configuration may ask for more than there is: shapes are compared first
+        expected = build_model(checkpoint.config, len(checkpoint.vocabulary)).state_dict()
+    check_parameters(checkpoint.parameters, {name: tuple(v.shape) for name, v in expected.items()}, "model.safetensors")
     model = build_model(checkpoint.config, len(checkpoint.vocabulary))
     load_parameters(model, checkpoint.parameters)
     return model.to(find_device(device)).eval()

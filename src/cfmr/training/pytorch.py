@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from cfmr.config import CFMRConfig, Config, DenseConfig
 from cfmr.models.cfmr.batches import Batch
-from cfmr.models.cfmr.pytorch.losses import Criterion, Losses
+from cfmr.models.cfmr.losses import Losses
+from cfmr.models.cfmr.pytorch.losses import Criterion
 from cfmr.models.cfmr.pytorch.model import CFMR
 from cfmr.models.checkpoint import Tensors
 from cfmr.models.dense.clips import ClipSet
@@ -25,11 +26,11 @@ from cfmr.progress import TrainingProgress, silent
 from cfmr.training import trainer
 from cfmr.training.data import RunData
 from cfmr.training.run import RunDirectory, Select
-from cfmr.training.trainer import GRADIENT_NORM, MOMENTS, run_training, training_set
+from cfmr.training.trainer import GRADIENT_NORM, OPTIMIZER_STATE, run_training, training_set
 
 
 @dataclass(frozen=True)
-class Processes:
+class ProcessGroup:
     """The processes that train together, one of them where torchrun is not used."""
 
     rank: int = 0
@@ -37,7 +38,7 @@ class Processes:
 
     @classmethod
     @contextmanager
-    def joined(cls, device: str) -> Iterator["Processes"]:
+    def from_torchrun(cls, device: str) -> Iterator["ProcessGroup"]:
         """Join the processes that torchrun started."""
         if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
             yield cls()
@@ -49,7 +50,7 @@ class Processes:
             dist.destroy_process_group()
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
     def sum(self, tensors: list[Tensor]) -> None:
@@ -59,7 +60,7 @@ class Processes:
                 dist.all_reduce(tensor)
 
 
-class _OnTorch(trainer.Trainer):
+class TorchTrainer(trainer.Trainer):
     """What every run on PyTorch does alike."""
 
     model: nn.Module
@@ -74,13 +75,13 @@ class _OnTorch(trainer.Trainer):
         load_parameters(self.model, parameters)
 
 
-class CFMRTrainer(_OnTorch, trainer.Stepwise[Batch]):
+class CFMRTrainer(TorchTrainer, trainer.GradientTrainer[Batch]):
     """Trains the published model."""
 
     def __init__(
-        self, config: CFMRConfig, directory: RunDirectory, data: RunData, run: "RunOptions", processes: Processes
+        self, config: CFMRConfig, directory: RunDirectory, data: RunData, run: "RunOptions", processes: ProcessGroup
     ) -> None:
-        self.processes, self.first = processes, processes.first
+        self.processes, self.is_main_process = processes, processes.is_main
         self.model = self.cfmr = CFMR.from_config(config, len(data.vocabulary)).to(find_device(run.device))
         rows = training_set(config, data, self.cfmr.kept_clips)
         super().__init__(self.cfmr, rows, config, directory, data, seed=run.seed, select=run.select)
@@ -116,7 +117,7 @@ class CFMRTrainer(_OnTorch, trainer.Stepwise[Batch]):
         self.processes.sum([values])
         return dict(zip(parts, values.tolist(), strict=True))
 
-    def _losses(self, batch: Batch, progress: float) -> tuple[Losses, float]:
+    def _losses(self, batch: Batch, progress: float) -> tuple[Losses[Tensor], float]:
         """The losses of this process's share of a batch, and which part of the whole it is."""
         share = batch.share(self.processes.rank, self.processes.number)
         weight = len(share) / len(batch)
@@ -134,19 +135,19 @@ class CFMRTrainer(_OnTorch, trainer.Stepwise[Batch]):
 
     # --- what a checkpoint holds beside parameters --------------------------------------------------------------------
 
-    def moments(self) -> Tensors:
+    def optimizer_state(self) -> Tensors:
         return {
             f"{name}/{key}": value.detach().cpu().numpy()
             for name, parameter in self.model.named_parameters()
             for key, value in self.optimizer.state.get(parameter, {}).items()
         }
 
-    def load_moments(self, moments: Tensors) -> None:
+    def load_optimizer_state(self, state: Tensors) -> None:
         for name, parameter in self.model.named_parameters():
             found = {
-                key: torch.from_numpy(np.array(moments[f"{name}/{key}"]))
-                for key in MOMENTS
-                if f"{name}/{key}" in moments
+                key: torch.from_numpy(np.array(state[f"{name}/{key}"]))
+                for key in OPTIMIZER_STATE
+                if f"{name}/{key}" in state
             }
             if found:
                 self.optimizer.state[parameter] = {
@@ -154,16 +155,16 @@ class CFMRTrainer(_OnTorch, trainer.Stepwise[Batch]):
                 }
 
 
-class DenseTrainer(_OnTorch):
+class DenseTrainer(TorchTrainer):
     """Fits CFMR-Dense in closed form, every epoch anew: to bells around the glances, then also to its own readings.
 
     That takes seconds, so several processes do the same, and one of them writes.
     """
 
     def __init__(
-        self, config: DenseConfig, directory: RunDirectory, data: RunData, run: "RunOptions", processes: Processes
+        self, config: DenseConfig, directory: RunDirectory, data: RunData, run: "RunOptions", processes: ProcessGroup
     ) -> None:
-        self.first = processes.first
+        self.is_main_process = processes.is_main
         self.model = self.dense = Dense.from_config(config).to(find_device(run.device))
         super().__init__(self.dense, config, directory, data, seed=run.seed, select=run.select)
         sizes = config.dataset
@@ -202,17 +203,8 @@ def train(
     device: str = "cpu",
     progress: TrainingProgress = silent,
 ) -> dict[str, Any]:
-    """Train a model and measure it once on the test split.
-
-    Args:
-        directory: where the run is written.
-        resume: the `last` of an interrupted run, or the run's directory.
-        progress: told of every step, and of the figures of every epoch.
-
-    Returns:
-        the final figures, as written to `metrics.json`.
-    """
-    with Processes.joined(device) as processes:
+    """See `TrainingBackend.train`."""
+    with ProcessGroup.from_torchrun(device) as processes:
         options = RunOptions(seed, select, device)
 
         def start(run: RunDirectory, data: RunData) -> trainer.Trainer:

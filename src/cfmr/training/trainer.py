@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cfmr.config import CFMRConfig, Config, Optimizer
 from cfmr.data.annotations import Annotation
 from cfmr.errors import InputError
-from cfmr.files.atomic import write_json
+from cfmr.files.atomic import present_directory, write_json
 from cfmr.models.base import Model
 from cfmr.models.cfmr.batches import TrainingSet
 from cfmr.models.cfmr.initialization import initial_parameters
@@ -30,7 +30,7 @@ BatchType = TypeVar("BatchType", bound=Sized)
 BatchOf = TypeVar("BatchOf", bound=Sized, covariant=True)
 
 GRADIENT_NORM = 10.0
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # Adam's, in a checkpoint, as PARAMETER/MOMENT
+OPTIMIZER_STATE = ("step", "exp_avg", "exp_avg_sq")  # Adam's of a parameter, in a checkpoint as PARAMETER/STATE
 
 
 def learning_rate(config: Optimizer, step: int) -> float:
@@ -40,8 +40,8 @@ def learning_rate(config: Optimizer, step: int) -> float:
     return float(config.lr * (config.warmup_updates / step) ** 0.5)
 
 
-class Rows(Protocol[BatchOf]):
-    """Rows ready for batching."""
+class BatchSource(Protocol[BatchOf]):
+    """Training rows that come in batches."""
 
     def num_batches(self, size: int) -> int:
         """Batches of an epoch."""
@@ -74,7 +74,7 @@ class Trainer(ABC):
         select: which epoch becomes the checkpoint.
     """
 
-    first = True  # of several processes the one that validates and writes
+    is_main_process = True  # the one of several that validates and writes
 
     def __init__(
         self, model: Model, config: Config, directory: RunDirectory, data: RunData, *, seed: int, select: Select
@@ -104,18 +104,18 @@ class Trainer(ABC):
     def load_parameters(self, parameters: Tensors) -> None:
         """Raises InputError naming the first parameter that does not fit."""
 
-    def moments(self) -> Tensors:
-        """The optimiser's, if there is one; see MOMENTS."""
+    def optimizer_state(self) -> Tensors:
+        """What the optimiser keeps of each parameter, if there is one; see `OPTIMIZER_STATE`."""
         return {}
 
-    def load_moments(self, moments: Tensors) -> None:  # noqa: B027
+    def load_optimizer_state(self, state: Tensors) -> None:  # noqa: B027
         """Carry on from these."""
 
     # --- one epoch after the other ------------------------------------------------------------------------------------
 
     def run(self, progress: TrainingProgress = silent) -> dict[str, Any]:
         """Train to the end and return the final figures."""
-        if self.first:
+        if self.is_main_process:
             self.directory.write_config(self.config)
         else:
             progress = silent
@@ -126,10 +126,10 @@ class Trainer(ABC):
             self.epoch = epoch
             line = {"epoch": epoch, "step": self.step, **figures, "seconds": round(time.monotonic() - began, 2)}
             line |= self._validate()
-            self._keep(line)
+            self._save_epoch(line)
             steps = self.epoch_steps()
-            progress(f"epoch {epoch}/{epochs}", epoch * steps, epochs * steps, _metrics(line))
-        return self._finish() if self.first else {}
+            progress(f"epoch {epoch}/{epochs}", epoch * steps, epochs * steps, _flat(line))
+        return self._finish() if self.is_main_process else {}
 
     def epoch_steps(self) -> int:
         """Steps of an epoch, of which progress is told."""
@@ -137,7 +137,7 @@ class Trainer(ABC):
 
     # --- which epoch is kept ------------------------------------------------------------------------------------------
 
-    def measure(self, rows: list[Annotation]) -> dict[str, float]:
+    def _metrics(self, rows: list[Annotation]) -> dict[str, float]:
         """Figures on rows with spans; where a row has none, how often the best answer contains the glance."""
         encoded = self._encode(rows)
         if all(row.span for row in rows):
@@ -150,14 +150,14 @@ class Trainer(ABC):
         return encode(self._model, rows, self.data.features, self.data.vocabulary, words)
 
     def _validate(self) -> dict[str, Any]:
-        if not self.first or self.select == "last":
+        if not self.is_main_process or self.select == "last":
             return {}
         rows = self.data.test if self.select == "test" else self.data.validation
-        return {self.select: self.measure(rows)}
+        return {self.select: self._metrics(rows)}
 
-    def _keep(self, line: dict[str, Any]) -> None:
+    def _save_epoch(self, line: dict[str, Any]) -> None:
         """Write the epoch down. `last` is written at the end, so that a run killed before repeats the epoch."""
-        if not self.first:
+        if not self.is_main_process:
             return
         self.lines.append(line)
         figures = line.get(self.select, {})
@@ -212,8 +212,8 @@ class Trainer(ABC):
         state["durations"] = {"median": float(np.median(durations)), "longest": float(durations.max())}
         if with_optimizer:
             state |= {"step": self.step, "lines": self.lines}
-        moments = self.moments() if with_optimizer else {}
-        return Checkpoint(self.config, self.data.vocabulary, self.parameters(), state, moments)
+        optimizer = self.optimizer_state() if with_optimizer else {}
+        return Checkpoint(self.config, self.data.vocabulary, self.parameters(), state, optimizer)
 
     def resume(self, checkpoint: Checkpoint, source: str) -> None:
         """Carry on from a checkpoint with an optimiser. Raises InputError if it is of another run."""
@@ -227,18 +227,18 @@ class Trainer(ABC):
                 f"{source}: was trained with --seed {state['seed']} --select {state['select']}; give the same"
             )
         self.load_parameters(checkpoint.parameters)
-        self.load_moments(checkpoint.optimizer)
+        self.load_optimizer_state(checkpoint.optimizer)
         self.epoch, self.step = state["epoch"], state["step"]
         self.best, self.lines = state["best"], state["lines"]
 
 
-def _metrics(line: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(line: Mapping[str, Any]) -> dict[str, Any]:
     """A line of `metrics.jsonl` as one flat object: the figures that the epoch is judged by beside its losses."""
     flat = {name: value for name, value in line.items() if not isinstance(value, dict)}
     return flat | {name: value for part in line.values() if isinstance(part, dict) for name, value in part.items()}
 
 
-class Stepwise(Trainer, Generic[BatchType]):
+class GradientTrainer(Trainer, Generic[BatchType]):
     """A run of many small steps, from the weights of its seed. A backend says how to take one.
 
     Args:
@@ -248,7 +248,7 @@ class Stepwise(Trainer, Generic[BatchType]):
     def __init__(
         self,
         model: Model,
-        training: Rows[BatchType],
+        training: BatchSource[BatchType],
         config: CFMRConfig,
         directory: RunDirectory,
         data: RunData,
@@ -311,6 +311,8 @@ def run_training(
     data = load_data(config, select, seed)
     trainer = start(RunDirectory(directory), data)
     if resume is not None:
-        source = resume / "last" if (resume / "last").is_dir() else resume
-        trainer.resume(Checkpoint.load(source), str(source))
+        source = resume / "last" if present_directory(resume / "last").is_dir() else resume
+        # a run that was killed in its first epoch has nothing to carry on from but its configuration
+        if source != resume or not (resume / "config.json").is_file() or (resume / "state.json").exists():
+            trainer.resume(Checkpoint.load(source), str(source))
     return trainer.run(progress)

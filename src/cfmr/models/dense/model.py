@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cfmr.config import OWN_SHARE, SHARPNESS, DenseConfig, DenseSizes
+from cfmr.config import DenseConfig, DenseSizes
 from cfmr.data.features import pool_clips
+from cfmr.models.dense.constants import OWN_SHARE, SHARPNESS
 from cfmr.moments.curve import curve_readout
 
 Array = NDArray[np.float32]

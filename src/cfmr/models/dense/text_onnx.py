@@ -3,8 +3,14 @@
 import numpy as np
 import onnx
 
-from cfmr.config import OWN_SHARE, SHARPNESS
+from cfmr.config import DenseConfig
+from cfmr.models.dense.constants import OWN_SHARE, SHARPNESS
 from cfmr.models.onnx_graph import INPUT, Graph, Parameters, finished
+
+
+def text_graph(parameters: Parameters, config: DenseConfig) -> onnx.ModelProto:
+    """See `cfmr.models.text_graph`."""
+    return dense_text(parameters)
 
 
 def dense_text(parameters: Parameters) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""The published model on MindSpore. File by file and name by name the same as `backends/pytorch`."""
+"""The published model on MindSpore. File by file and name by name the same as `../pytorch`."""
 
 import os
 from importlib.util import find_spec

@@ -1,5 +1,6 @@
 // Requests to the server, and its problem documents as errors.
 
+/** An answer that says what was wrong. `status` is 0 if there was no answer. */
 export class Problem extends Error {
   constructor(status, detail, document = {}) {
     super(detail);
@@ -8,6 +9,11 @@ export class Problem extends Error {
   }
 }
 
+/**
+ * A path with a query; empty values are left out.
+ * @param {string} path
+ * @param {Record<string, any>} [query]
+ */
 export function address(path, query = {}) {
   const parameters = new URLSearchParams();
   for (const [key, value] of Object.entries(query)) {
@@ -17,7 +23,16 @@ export function address(path, query = {}) {
   return text ? `${path}?${text}` : path;
 }
 
+/**
+ * Ask the server.
+ * @param {string} method
+ * @param {string} path
+ * @param {{ query?: Record<string, any>, body?: any, signal?: AbortSignal }} [options]
+ * @returns {Promise<any>}
+ * @throws {Problem} with status 0 if the server does not answer
+ */
 export async function call(method, path, { query, body, signal } = {}) {
+  /** @type {RequestInit & { headers: Record<string, string> }} */
   const options = { method, signal, headers: {} };
   if (body !== undefined) {
     options.headers["Content-Type"] = "application/json";
@@ -39,5 +54,7 @@ export async function call(method, path, { query, body, signal } = {}) {
   return content;
 }
 
+/** @type {(path: string, query?: Record<string, any>, signal?: AbortSignal) => Promise<any>} */
 export const get = (path, query, signal) => call("GET", path, { query, signal });
+/** @type {(path: string, body?: any) => Promise<any>} */
 export const post = (path, body = {}) => call("POST", path, { body });

@@ -1,7 +1,18 @@
 // Elements, times and short notices. Text only ever enters the page as text.
 
+/**
+ * The one element of a selector that the page is known to have.
+ * @type {(selector: string) => any}
+ */
 export const $ = (selector) => document.querySelector(selector);
 
+/**
+ * A new element. `on` are listeners, `class` its class; null, undefined and false children are left out.
+ * @param {string} tag
+ * @param {Record<string, any>} [properties]
+ * @param {...any} children
+ * @returns {any}
+ */
 export function el(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [key, value] of Object.entries(properties)) {
@@ -11,12 +22,21 @@ export function el(tag, properties = {}, ...children) {
     else if (key in element && !key.includes("-") && key !== "list") element[key] = value;
     else element.setAttribute(key, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
+/**
+ * Give an element other children.
+ * @param {Element} parent
+ * @param {...any} children
+ */
 export function replace(parent, ...children) {
-  parent.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  parent.replaceChildren(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
 }
 
 // 75.25 -> "1:15", with tenths "1:15.3"
@@ -60,8 +80,21 @@ export function notify(text, action, bad = false) {
   clearTimeout(fading);
   replace(
     notice,
-    el("span", { class: bad ? "bad" : "" }, text),
-    action && el("button", { type: "button", on: { click: () => { hide(); action.run(); } } }, action.text),
+    el("span", { class: bad ? "text-bad" : "" }, text),
+    action &&
+      el(
+        "button",
+        {
+          type: "button",
+          on: {
+            click: () => {
+              hide();
+              action.run();
+            },
+          },
+        },
+        action.text,
+      ),
   );
   notice.classList.add("shown");
   fading = setTimeout(hide, bad ? 12000 : 7000);

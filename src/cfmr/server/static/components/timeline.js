@@ -1,12 +1,17 @@
 // Time from left to right: relevance as a curve, found spans, known ones, labels, and where the player is.
 
-import { clock, el, replace, spoken } from "./dom.js";
+import { clock, el, replace, spoken } from "../lib/dom.js";
 
 const STEP = 0.25;
 const ticks = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
 
 export class Timeline {
-  // onSeek(seconds); onSpan([start, end]) when a boundary of the active span was moved
+  /**
+   * @param {Element} root
+   * @param {object} listeners
+   * @param {(seconds: number) => void} [listeners.onSeek]
+   * @param {(span: [number, number]) => void} [listeners.onSpan] called when a boundary of the active span was moved
+   */
   constructor(root, { onSeek = () => {}, onSpan = () => {} } = {}) {
     this.onSeek = onSeek;
     this.onSpan = onSpan;
@@ -15,21 +20,35 @@ export class Timeline {
     this.svg.setAttribute("preserveAspectRatio", "none");
     this.svg.setAttribute("aria-hidden", "true");
     this.area = this.svg.appendChild(document.createElementNS(this.svg.namespaceURI, "path"));
-    this.area.setAttribute("class", "area");
+    this.area.setAttribute("class", "timeline-area");
     this.line = this.svg.appendChild(document.createElementNS(this.svg.namespaceURI, "path"));
-    this.line.setAttribute("class", "line");
-    this.others = el("div", { class: "others" });
-    this.active = el("div", { class: "active", hidden: true });
-    this.known = el("div", { class: "known" });
-    this.marks = el("div", { class: "marks" });
-    this.head = this.slider("head", "Position", (time) => this.onSeek(time), 1);
-    this.start = this.slider("edge", "Start of the moment", (time) => this.move(0, time), STEP);
-    this.end = this.slider("edge", "End of the moment", (time) => this.move(1, time), STEP);
-    this.axis = el("div", { class: "axis", "aria-hidden": "true" });
-    this.legend = el("p", { class: "legend" });
-    this.track = el("div", { class: "track" }, this.svg, this.others, this.active, this.known, this.marks, this.start, this.end,
-      this.head);
+    this.line.setAttribute("class", "timeline-curve");
+    this.others = el("div", { class: "timeline-others" });
+    this.active = el("div", { class: "timeline-span", hidden: true });
+    this.known = el("div", { class: "timeline-truths" });
+    this.marks = el("div", { class: "timeline-labels" });
+    this.head = this.slider("timeline-head", "Position", (time) => this.onSeek(time), 1);
+    this.start = this.slider("timeline-edge", "Start of the moment", (time) => this.move(0, time), STEP);
+    this.end = this.slider("timeline-edge", "End of the moment", (time) => this.move(1, time), STEP);
+    this.axis = el("div", { class: "timeline-axis", "aria-hidden": "true" });
+    this.legend = el("p", { class: "timeline-legend" });
+    this.track = el(
+      "div",
+      { class: "timeline-track" },
+      this.svg,
+      this.others,
+      this.active,
+      this.known,
+      this.marks,
+      this.start,
+      this.end,
+      this.head,
+    );
     this.duration = 0;
+    /** @type {string | null} the video that is shown */
+    this.video = null;
+    /** @type {[number, number] | null} */
+    this.span = null;
     this.root = root.appendChild(el("div", { class: "timeline" }, this.track, this.axis, this.legend));
     this.setSpan(null);
     this.track.addEventListener("pointerdown", (event) => this.drag(event));
@@ -41,7 +60,14 @@ export class Timeline {
     slider.addEventListener("keydown", (event) => {
       const now = Number(slider.dataset.time);
       const by = event.shiftKey ? step * 5 : step;
-      const target = { ArrowLeft: now - by, ArrowDown: now - by, ArrowRight: now + by, ArrowUp: now + by, Home: 0, End: this.duration };
+      const target = {
+        ArrowLeft: now - by,
+        ArrowDown: now - by,
+        ArrowRight: now + by,
+        ArrowUp: now + by,
+        Home: 0,
+        End: this.duration,
+      };
       if (!(event.key in target)) return;
       event.preventDefault();
       move(Math.min(Math.max(target[event.key], 0), this.duration));
@@ -67,7 +93,7 @@ export class Timeline {
 
   drag(event) {
     if (event.button !== 0 || !this.duration) return;
-    const edge = event.target.closest(".edge");
+    const edge = event.target.closest(".timeline-edge");
     const move = edge ? edge.move : this.head.move;
     event.preventDefault();
     (edge ?? this.head).focus({ preventScroll: true });
@@ -80,24 +106,39 @@ export class Timeline {
     this.track.addEventListener("pointercancel", done, { once: true });
   }
 
-  // Everything that does not change while a video is watched.
+  /**
+   * Everything that does not change while a video is watched.
+   * @param {{ duration: number, scores?: number[], times?: number[], others?: [number, number][],
+   *   known?: [number, number][], labels?: { glance: number, sentence: string }[] }} what
+   */
   show({ duration, scores = [], times = [], others = [], known = [], labels = [] }) {
     this.duration = duration;
-    this.root.classList.toggle("plain", !scores.length && !this.span);
+    this.root.classList.toggle("timeline-plain", !scores.length && !this.span);
     this.curve(times, scores);
-    replace(this.others, others.map(([start, end]) => this.band("other", start, end)));
-    replace(this.known, known.map(([start, end]) => this.band("true", start, end)));
-    replace(this.marks, labels.map(({ glance, sentence }) => {
-      const mark = el("i", { class: "mark", title: `${clock(glance, true)}  ${sentence}` });
-      mark.style.left = `${this.share(glance)}%`;
-      return mark;
-    }));
+    replace(
+      this.others,
+      others.map(([start, end]) => this.band("timeline-other", start, end)),
+    );
+    replace(
+      this.known,
+      known.map(([start, end]) => this.band("timeline-truth", start, end)),
+    );
+    replace(
+      this.marks,
+      labels.map(({ glance, sentence }) => {
+        const mark = el("i", { class: "timeline-label", title: `${clock(glance, true)}  ${sentence}` });
+        mark.style.left = `${this.share(glance)}%`;
+        return mark;
+      }),
+    );
     this.drawAxis();
-    replace(this.legend,
-      scores.length > 0 && el("span", { class: "key-curve" }, "fit over time"),
+    replace(
+      this.legend,
+      scores.length > 0 && el("span", { class: "timeline-key-curve" }, "fit over time"),
       (this.span || others.length > 0) && el("span", { class: "key-found" }, "found"),
-      known.length > 0 && el("span", { class: "key-true" }, "annotated"),
-      labels.length > 0 && el("span", { class: "key-mark" }, labels.length === 1 ? "label" : "labels"));
+      known.length > 0 && el("span", { class: "timeline-key-truth" }, "annotated"),
+      labels.length > 0 && el("span", { class: "timeline-key-label" }, labels.length === 1 ? "label" : "labels"),
+    );
     this.setTime(0);
   }
 
@@ -111,8 +152,10 @@ export class Timeline {
   curve(times, scores) {
     const low = Math.min(...scores);
     const spread = Math.max(Math.max(...scores) - low, 1e-9);
-    const points = scores.map((score, at) =>
-      `${((times[at] / this.duration) * 1000).toFixed(1)} ${(92 - ((score - low) / spread) * 78).toFixed(1)}`);
+    const points = scores.map(
+      (score, at) =>
+        `${((times[at] / this.duration) * 1000).toFixed(1)} ${(92 - ((score - low) / spread) * 78).toFixed(1)}`,
+    );
     if (points.length) {
       points.unshift(`0 ${points[0].split(" ")[1]}`);
       points.push(`1000 ${points.at(-1).split(" ")[1]}`);
@@ -134,6 +177,7 @@ export class Timeline {
   // Move a boundary; a moment lasts at least a tenth of a second.
   move(which, time) {
     if (!this.span) return;
+    /** @type {[number, number]} */
     const span = [...this.span];
     span[which] = which ? Math.max(time, span[0] + 0.1) : Math.min(time, span[1] - 0.1);
     span[which] = Math.round(Math.min(Math.max(span[which], 0), this.duration) * 100) / 100;
@@ -159,7 +203,7 @@ export class Timeline {
       mark.style.left = `${this.share(time)}%`;
       marks.push(mark);
     }
-    marks.push(el("span", { class: "last" }, clock(this.duration, this.duration < 10)));
+    marks.push(el("span", { class: "timeline-axis-end" }, clock(this.duration, this.duration < 10)));
     replace(this.axis, marks);
   }
 }

@@ -1,10 +1,12 @@
 // The search page.
 
-import { address, get, post } from "./api.js";
-import { $, clock, complain, el, lasting, milliseconds, notify, plural, replace } from "./dom.js";
-import { Player } from "./player.js";
-import { author, shortcut } from "./shell.js";
-import { Timeline } from "./timeline.js";
+import { Player } from "../components/player.js";
+import { address, get, post } from "../lib/api.js";
+import { $, clock, complain, el, lasting, milliseconds, notify, plural, replace } from "../lib/dom.js";
+import "../lib/jobs.js";
+import { Timeline } from "../components/timeline.js";
+import { shortcut } from "../lib/keys.js";
+import { author } from "../lib/settings.js";
 
 const PAUSE = 25; // milliseconds without a key before a search
 const REST = 150; // and before the player takes up what was found
@@ -13,9 +15,12 @@ const NUDGE = 0.25;
 
 const box = $("#q");
 const within = $("#within");
+/** @type {import("../lib/types.js").Moment[]} */
 let moments = [];
 let chosen = -1;
+/** @type {AbortController | null} */
 let asked = null; // the search under way
+/** @type {string | null} */
 let answered = null; // what the results on the page answer
 let waiting, resting;
 
@@ -24,12 +29,16 @@ let waiting, resting;
 const stage = $("#stage");
 const player = new Player(stage, { onTime: (time) => timeline.setTime(time) });
 const timeline = new Timeline(stage, { onSeek: (time) => player.seek(time), onSpan: (span) => changeSpan(span) });
-const title = el("h2", { class: "title" });
-const label = el("button", { type: "button", class: "main", on: { click: () => confirmMoment() } }, "This is the moment");
+const title = el("h2", { class: "stage-title" });
+const label = el(
+  "button",
+  { type: "button", class: "button-main", on: { click: () => confirmMoment() } },
+  "This is the moment",
+);
 const save = el("a", { class: "button", download: "" }, "Save clip");
 const link = el("button", { type: "button", on: { click: () => copyLink() } }, "Copy link");
 stage.prepend(title, timeline.root);
-player.controls.append(el("div", { class: "row actions" }, link, save, label));
+player.controls.append(el("div", { class: "row player-actions" }, link, save, label));
 stage.append(player.controls);
 
 function changeSpan(span) {
@@ -40,7 +49,12 @@ function changeSpan(span) {
 
 function describe() {
   const { video, span } = moments[chosen];
-  replace(title, el("span", { class: "name" }, video), " ", el("span", { class: "when" }, `${clock(span[0], true)} – ${clock(span[1], true)}`));
+  replace(
+    title,
+    el("span", { class: "stage-video" }, video),
+    " ",
+    el("span", { class: "stage-span" }, `${clock(span[0], true)} – ${clock(span[1], true)}`),
+  );
   save.href = address("/api/clip", { video, start: span[0].toFixed(3), end: span[1].toFixed(3) });
   remember();
 }
@@ -60,7 +74,9 @@ async function draw() {
     timeline.show({ ...curve, others });
     timeline.setSpan(moments[chosen].span);
     timeline.setTime(player.time || span[0]);
-  } catch (error) { complain(error); }
+  } catch (error) {
+    complain(error);
+  }
 }
 
 function choose(at, { play = false, scroll = true, rest = 0 } = {}) {
@@ -73,7 +89,7 @@ function choose(at, { play = false, scroll = true, rest = 0 } = {}) {
   }
   if (scroll) $("#results").children[chosen].scrollIntoView({ block: "nearest" });
   describe();
-  stage.classList.toggle("gone", !moment.watchable);
+  stage.classList.toggle("stage-no-file", !moment.watchable);
   if (rest) {
     player.pause();
     timeline.setSpan(null); // what it shows is of the moment before
@@ -97,19 +113,27 @@ function watch() {
 async function confirmMoment() {
   if (chosen < 0) return;
   const { video, span } = moments[chosen];
-  const inside = player.name === video && player.time >= span[0] && player.time <= span[1] && player.time > span[0] + 0.05;
+  const inside =
+    player.name === video && player.time >= span[0] && player.time <= span[1] && player.time > span[0] + 0.05;
   const glance = Math.round((inside ? player.time : (span[0] + span[1]) / 2) * 100) / 100;
   try {
     const made = await post("/api/labels", { video, glance, sentence: answered, author: author() });
-    notify(`Labelled ${clock(glance, true)} in ${video}`, { text: "Undo", run: async () => {
-      try {
-        await post(`/api/labels/${made.id}/undo`, { revision: made.revision, author: author() });
-        notify("Taken back");
-        draw();
-      } catch (error) { complain(error); }
-    } });
+    notify(`Labelled ${clock(glance, true)} in ${video}`, {
+      text: "Undo",
+      run: async () => {
+        try {
+          await post(`/api/labels/${made.id}/undo`, { revision: made.revision, author: author() });
+          notify("Taken back");
+          draw();
+        } catch (error) {
+          complain(error);
+        }
+      },
+    });
     draw();
-  } catch (error) { complain(error); }
+  } catch (error) {
+    complain(error);
+  }
 }
 
 async function copyLink() {
@@ -128,19 +152,36 @@ function card(moment, at, best) {
   const share = el("i");
   share.style.width = `${Math.max(best > 0 ? (moment.score / best) * 100 : 100, 2)}%`;
   const when = `${clock(moment.start)} – ${clock(moment.end)}`;
-  return el("li", {}, el("button", {
-    type: "button", class: "card", "aria-current": "false",
-    "aria-label": `${at + 1}. ${moment.video}, ${when}, score ${moment.score.toFixed(2)}`,
-    on: { click: () => choose(at, { play: true, scroll: false }) },
-  },
-  moment.watchable
-    ? el("img", { src: address("/api/thumbnail", { video: moment.video, t: ((moment.start + moment.end) / 2).toFixed(1) }),
-      alt: "", loading: "lazy", width: 128, height: 72 })
-    : el("span", { class: "no-picture" }, "no file"),
-  el("span", { class: "what" },
-    el("span", { class: "when" }, when),
-    el("span", { class: "name" }, moment.video),
-    el("span", { class: "score" }, el("span", { class: "meter" }, share), moment.score.toFixed(2)))));
+  return el(
+    "li",
+    {},
+    el(
+      "button",
+      {
+        type: "button",
+        class: "result",
+        "aria-current": "false",
+        "aria-label": `${at + 1}. ${moment.video}, ${when}, score ${moment.score.toFixed(2)}`,
+        on: { click: () => choose(at, { play: true, scroll: false }) },
+      },
+      moment.watchable
+        ? el("img", {
+            src: address("/api/thumbnail", { video: moment.video, t: ((moment.start + moment.end) / 2).toFixed(1) }),
+            alt: "",
+            loading: "lazy",
+            width: 128,
+            height: 72,
+          })
+        : el("span", { class: "no-picture" }, "no file"),
+      el(
+        "span",
+        { class: "result-text" },
+        el("span", { class: "result-time" }, when),
+        el("span", { class: "result-video" }, moment.video),
+        el("span", { class: "result-score" }, el("span", { class: "result-meter" }, share), moment.score.toFixed(2)),
+      ),
+    ),
+  );
 }
 
 function words(list, join = "or") {
@@ -151,16 +192,28 @@ function words(list, join = "or") {
 function tally(answer, shown) {
   const used = answer.unknown.filter((one) => one.used).map((one) => `“${one.used}” was used for “${one.word}”`);
   const lost = answer.unknown.filter((one) => !one.used).map((one) => one.word);
-  replace($("#tally"),
-    el("span", {}, answer.moments.length ? plural(answer.moments.length, "moment") : "Nothing", ` in ${plural(answer.videos, "video")}`),
-    el("span", { title: `sentence ${milliseconds(answer.encode_ms)}, search ${milliseconds(answer.search_ms)}` },
-      `found in ${milliseconds(answer.encode_ms + answer.search_ms)}`),
-    el("span", { class: "shown" }, `on screen after ${milliseconds(shown)}`),
+  replace(
+    $("#tally"),
+    el(
+      "span",
+      {},
+      answer.moments.length ? plural(answer.moments.length, "moment") : "Nothing",
+      ` in ${plural(answer.videos, "video")}`,
+    ),
+    el(
+      "span",
+      { title: `sentence ${milliseconds(answer.encode_ms)}, search ${milliseconds(answer.search_ms)}` },
+      `found in ${milliseconds(answer.encode_ms + answer.search_ms)}`,
+    ),
+    el("span", { class: "search-latency" }, `on screen after ${milliseconds(shown)}`),
     !answer.convincing && el("strong", {}, "Nothing fits well; these come closest."),
     used.length > 0 && el("strong", {}, `${used.join(", ")}.`),
-    lost.length > 0 && el("strong", {}, `${words(lost, "and")} ${lost.length > 1 ? "are" : "is"} not known and left out.`));
+    lost.length > 0 &&
+      el("strong", {}, `${words(lost, "and")} ${lost.length > 1 ? "are" : "is"} not known and left out.`),
+  );
 }
 
+/** @param {{ play?: boolean, select?: ((found: any[]) => number) | null }} [options] */
 async function ask({ play = false, select = null } = {}) {
   const sentence = box.value.trim();
   asked?.abort();
@@ -168,7 +221,8 @@ async function ask({ play = false, select = null } = {}) {
     rest();
     return;
   }
-  const control = (asked = new AbortController());
+  const control = new AbortController();
+  asked = control;
   const began = performance.now();
   const filter = within.value.trim();
   try {
@@ -179,7 +233,10 @@ async function ask({ play = false, select = null } = {}) {
     $("#start").hidden = true;
     $("#found").hidden = !moments.length;
     const best = Math.max(...moments.map((moment) => moment.score));
-    replace($("#results"), moments.map((moment, at) => card(moment, at, best)));
+    replace(
+      $("#results"),
+      moments.map((moment, at) => card(moment, at, best)),
+    );
     tally(answer, performance.now() - began);
     const at = select ? select(moments) : 0;
     if (moments.length) choose(at, { play, scroll: false, rest: player.name && !play ? REST : 0 });
@@ -224,8 +281,13 @@ $("#ask").addEventListener("submit", (event) => {
 async function offerNames(input, list) {
   try {
     const { videos } = await get("/api/videos", { contains: input.value.trim(), limit: 50 });
-    replace(list, videos.map(({ video }) => el("option", { value: video })));
-  } catch { /* without names one types them */ }
+    replace(
+      list,
+      videos.map(({ video }) => el("option", { value: video })),
+    );
+  } catch {
+    /* without names one types them */
+  }
 }
 within.addEventListener("focus", () => offerNames(within, $("#within-names")));
 within.addEventListener("input", () => offerNames(within, $("#within-names")));
@@ -236,7 +298,8 @@ within.addEventListener("change", () => ask());
 function remember() {
   const moment = moments[chosen];
   const query = { q: box.value.trim(), in: within.value.trim() };
-  if (moment) Object.assign(query, { video: moment.video, t: moment.span.map((time) => Number(time.toFixed(2))).join(",") });
+  if (moment)
+    Object.assign(query, { video: moment.video, t: moment.span.map((time) => Number(time.toFixed(2))).join(",") });
   history.replaceState(null, "", address("/", query));
 }
 
@@ -244,7 +307,10 @@ function remember() {
 function meant(video, times) {
   return (found) => {
     const [start, end] = times;
-    const near = found.map((one, at) => [one.video === video ? Math.abs(one.start - (start ?? one.start)) : Infinity, at]);
+    const near = found.map((one, at) => [
+      one.video === video ? Math.abs(one.start - (start ?? one.start)) : Infinity,
+      at,
+    ]);
     const [distance, at] = near.sort((a, b) => a[0] - b[0])[0] ?? [Infinity, 0];
     if (distance < 0.5) {
       if (end > start) found[at].span = [start, end];
@@ -273,35 +339,91 @@ async function begin() {
   try {
     const status = await get("/api/status");
     welcome(status);
-  } catch (error) { complain(error); }
+  } catch (error) {
+    complain(error);
+  }
   await first;
   if (!box.value) $("#start").hidden = false;
 }
 
 function welcome({ ready, indexed, videos, seconds, labels, examples }) {
   if (!ready) {
-    replace($("#start"), el("p", { class: "lead" }, videos
-      ? "There is no model yet. Label some moments, let it learn from them, and then search here."
-      : "There are no videos yet. Add some, label a few moments, let it learn from them, and then search here."),
-    el("p", { class: "row" }, el("a", { class: "button main", href: videos ? "/label" : "/add" }, videos ? "Label moments" : "Add videos"),
-      labels > 0 && el("a", { class: "button", href: "/learn" }, "Learn")));
+    replace(
+      $("#start"),
+      el(
+        "p",
+        { class: "lead" },
+        videos
+          ? "There is no model yet. Label some moments, let it learn from them, and then search here."
+          : "There are no videos yet. Add some, label a few moments, let it learn from them, and then search here.",
+      ),
+      el(
+        "p",
+        { class: "row" },
+        el(
+          "a",
+          { class: "button button-main", href: videos ? "/label" : "/add" },
+          videos ? "Label moments" : "Add videos",
+        ),
+        labels > 0 && el("a", { class: "button", href: "/learn" }, "Learn"),
+      ),
+    );
     return;
   }
-  replace($("#start"),
-    el("p", { class: "lead" }, `${plural(indexed, "video")}, ${lasting(seconds)}.`, examples.length ? " Try one of these:" : ""),
-    el("ul", { class: "examples" }, examples.map((sentence) => el("li", {}, el("a", {
-      href: address("/", { q: sentence }),
-      on: { click: (event) => { event.preventDefault(); box.value = sentence; box.focus(); ask(); } },
-    }, sentence)))));
+  replace(
+    $("#start"),
+    el(
+      "p",
+      { class: "lead" },
+      `${plural(indexed, "video")}, ${lasting(seconds)}.`,
+      examples.length ? " Try one of these:" : "",
+    ),
+    el(
+      "ul",
+      { class: "search-examples" },
+      examples.map((sentence) =>
+        el(
+          "li",
+          {},
+          el(
+            "a",
+            {
+              href: address("/", { q: sentence }),
+              on: {
+                click: (event) => {
+                  event.preventDefault();
+                  box.value = sentence;
+                  box.focus();
+                  ask();
+                },
+              },
+            },
+            sentence,
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 // --- keys --------------------------------------------------------------------------------------------------------------
 
-shortcut("/", "to the search box", () => { box.focus(); box.select(); });
-shortcut("Escape", "out of the search box", (event) => { if (event.target !== box) return false; box.blur(); }, { inText: true });
+shortcut("/", "to the search box", () => {
+  box.focus();
+  box.select();
+});
+shortcut(
+  "Escape",
+  "out of the search box",
+  (event) => {
+    if (event.target !== box) return false;
+    box.blur();
+  },
+  { inText: true },
+);
 shortcut(["ArrowDown", "j"], "next moment", (event) => step(event, 1), { inText: true });
 shortcut(["ArrowUp", "k"], "moment before", (event) => step(event, -1), { inText: true });
-shortcut("Enter", "play the moment", () => chosen >= 0 ? choose(chosen, { play: true }) : false);
+shortcut("Enter", "play the moment", () => (chosen >= 0 ? choose(chosen, { play: true }) : false));
 shortcut([" ", "p"], "play or pause", () => player.toggle());
 shortcut("ArrowLeft", "a second back", () => chosen >= 0 && player.seek(player.time - 1));
 shortcut("ArrowRight", "a second on", () => chosen >= 0 && player.seek(player.time + 1));

@@ -1,9 +1,10 @@
 // The page on which videos come in.
 
-import { Problem, address, get, post } from "./api.js";
-import { $, complain, el, lasting, notify, plural, replace } from "./dom.js";
-import { JobView } from "./job.js";
-import { follow, lookAtJobs, onJobs } from "./shell.js";
+import { JobView } from "../components/job.js";
+import { address, get, Problem, post } from "../lib/api.js";
+import { $, complain, el, lasting, notify, plural, replace } from "../lib/dom.js";
+import { follow, lookAtJobs, onJobs } from "../lib/jobs.js";
+import "../lib/keys.js";
 
 const PAGE = 60;
 const view = new JobView($("#job"));
@@ -18,11 +19,14 @@ let sending = false;
 function take(files) {
   for (const file of files) {
     const bar = el("progress", { max: 1, value: 0, "aria-label": `Upload of ${file.name}` });
-    const state = el("span", { class: "soft" }, "waits");
-    const stop = el("button", { type: "button", class: "quiet", "aria-label": `Stop ${file.name}` }, "Stop");
-    const item = el("li", {}, el("span", { class: "name" }, file.name), bar, state, stop);
+    const state = el("span", { class: "text-soft" }, "waits");
+    const stop = el("button", { type: "button", class: "button-quiet", "aria-label": `Stop ${file.name}` }, "Stop");
+    const item = el("li", {}, el("span", { class: "video-name" }, file.name), bar, state, stop);
     const upload = { file, bar, state, stop, item };
-    stop.addEventListener("click", () => { upload.stopped = true; upload.request?.abort(); });
+    stop.addEventListener("click", () => {
+      upload.stopped = true;
+      upload.request?.abort();
+    });
     $("#uploads").append(item);
     queue.push(upload);
   }
@@ -36,9 +40,9 @@ async function next() {
     try {
       const { video, job } = await send(upload);
       follow(job);
-      end(upload, `added as ${video}`, "good");
+      end(upload, `added as ${video}`, "text-good");
     } catch (error) {
-      end(upload, error.message, "bad");
+      end(upload, error.message, "text-bad");
     }
   }
   sending = false;
@@ -59,8 +63,10 @@ function send(upload) {
   const { file, bar, state } = upload;
   return new Promise((resolve, reject) => {
     if (upload.stopped) throw new Problem(0, "stopped");
-    if (file.size > status.max_upload) throw new Problem(413, `larger than the ${Math.floor(status.max_upload / 1048576)} MB that are taken here`);
-    const request = (upload.request = new XMLHttpRequest());
+    if (file.size > status.max_upload)
+      throw new Problem(413, `larger than the ${Math.floor(status.max_upload / 1048576)} MB that are taken here`);
+    const request = new XMLHttpRequest();
+    upload.request = request;
     request.upload.addEventListener("progress", (event) => {
       bar.value = event.loaded / Math.max(event.total, 1);
       state.textContent = event.loaded < event.total ? `${Math.round(bar.value * 100)} %` : "is checked";
@@ -79,16 +85,22 @@ function send(upload) {
   });
 }
 
-$("#files").addEventListener("change", () => { take($("#files").files); $("#files").value = ""; });
+$("#files").addEventListener("change", () => {
+  take($("#files").files);
+  $("#files").value = "";
+});
 const drop = $("#drop");
 for (const name of ["dragenter", "dragover"]) {
-  document.addEventListener(name, (event) => { event.preventDefault(); drop.classList.add("over"); });
+  document.addEventListener(name, (event) => {
+    event.preventDefault();
+    drop.classList.add("upload-drop-over");
+  });
 }
-document.addEventListener("dragleave", (event) => event.relatedTarget ?? drop.classList.remove("over"));
+document.addEventListener("dragleave", (event) => event.relatedTarget ?? drop.classList.remove("upload-drop-over"));
 document.addEventListener("drop", (event) => {
   event.preventDefault();
-  drop.classList.remove("over");
-  take(event.dataTransfer.files);
+  drop.classList.remove("upload-drop-over");
+  if (event.dataTransfer) take(event.dataTransfer.files);
 });
 
 // --- a folder ----------------------------------------------------------------------------------------------------------
@@ -102,8 +114,15 @@ $("#folder-form").addEventListener("submit", async (event) => {
     const { added, refused, job } = await post("/api/videos/folder", { folder: $("#folder").value.trim() });
     if (job) follow(job);
     notify(`${plural(added.length, "video")} taken in`);
-    replace($("#uploads"), Object.entries(refused).map(([name, why]) => el("li", {}, el("span", { class: "name" }, name), el("span", { class: "bad" }, why))));
-  } catch (error) { complain(error); }
+    replace(
+      $("#uploads"),
+      Object.entries(refused).map(([name, why]) =>
+        el("li", {}, el("span", { class: "video-name" }, name), el("span", { class: "text-bad" }, why)),
+      ),
+    );
+  } catch (error) {
+    complain(error);
+  }
   button.disabled = false;
   button.textContent = "Take in";
   lookAtJobs();
@@ -118,20 +137,48 @@ async function list() {
     $("#videos-name").textContent = total === 1 ? "1 video" : `${total.toLocaleString("en")} videos`;
     replace($("#videos"), videos.map(item));
     $("#more").hidden = total <= videos.length;
-  } catch (error) { complain(error); }
+  } catch (error) {
+    complain(error);
+  }
 }
 
 function item({ video, duration, indexed, watchable, labels }) {
-  const facts = [duration && lasting(duration), labels && plural(labels, "label"), !watchable && "no file", !indexed && "not searchable yet"];
-  return el("li", {}, el("a", { href: watchable ? address("/label", { video }) : address("/", { in: video }) },
-    watchable ? el("img", { src: address("/api/thumbnail", { video, t: (duration ?? 2) / 2 }), alt: "", loading: "lazy", width: 128, height: 72 })
-      : el("span", { class: "no-picture" }, "no file"),
-    el("span", { class: "name" }, video), el("small", {}, facts.filter(Boolean).join(" · "))));
+  const facts = [
+    duration && lasting(duration),
+    labels && plural(labels, "label"),
+    !watchable && "no file",
+    !indexed && "not searchable yet",
+  ];
+  return el(
+    "li",
+    {},
+    el(
+      "a",
+      { href: watchable ? address("/label", { video }) : address("/", { in: video }) },
+      watchable
+        ? el("img", {
+            src: address("/api/thumbnail", { video, t: (duration ?? 2) / 2 }),
+            alt: "",
+            loading: "lazy",
+            width: 128,
+            height: 72,
+          })
+        : el("span", { class: "no-picture" }, "no file"),
+      el("span", { class: "video-name" }, video),
+      el("small", {}, facts.filter(Boolean).join(" · ")),
+    ),
+  );
 }
 
 let typing;
-$("#contains").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(list, 150); });
-$("#more").addEventListener("click", () => { shown += 4 * PAGE; list(); });
+$("#contains").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(list, 150);
+});
+$("#more").addEventListener("click", () => {
+  shown += 4 * PAGE;
+  list();
+});
 
 onJobs((jobs, ended) => {
   view.show(jobs.find((job) => job.kind === "add"));
@@ -144,8 +191,11 @@ async function begin() {
   try {
     status = await get("/api/status");
     $("#folder-form").hidden = !status.folders.length;
-    $("#folder-hint").textContent = `Videos are linked, or copied from another disk. Allowed: ${status.folders.join(", ")} and below.`;
-  } catch (error) { complain(error); }
+    $("#folder-hint").textContent =
+      `Videos are linked, or copied from another disk. Allowed: ${status.folders.join(", ")} and below.`;
+  } catch (error) {
+    complain(error);
+  }
 }
 
 begin();

@@ -1,7 +1,7 @@
 // The player: plays moments, tells the time, and falls back to a clip where the browser cannot play a file.
 
-import { address } from "./api.js";
-import { clock, el, replace } from "./dom.js";
+import { address } from "../lib/api.js";
+import { clock, el, replace } from "../lib/dom.js";
 
 const icons = {
   play: "M8 5v14l11-7z",
@@ -20,42 +20,111 @@ export function icon(name) {
   return svg;
 }
 
+/** @typedef {import("../lib/types.js").Span} Span */
+
 export class Player {
-  // onTime(seconds) is called as time passes and jumps; onLoaded() when a video can be watched.
+  /**
+   * @param {Element} root
+   * @param {object} listeners
+   * @param {(seconds: number) => void} [listeners.onTime] called as time passes and jumps
+   * @param {() => void} [listeners.onLoaded] called when a video can be watched
+   * @param {(on: boolean) => void} [listeners.onPlaying]
+   */
   constructor(root, { onTime = () => {}, onLoaded = () => {}, onPlaying = () => {} } = {}) {
     this.onTime = onTime;
     this.onLoaded = onLoaded;
     this.onPlaying = onPlaying;
-    this.video = el("video", { playsInline: true, preload: "metadata", tabIndex: -1, on: {
-      click: () => this.toggle(),
-      play: () => this.playing(true),
-      pause: () => this.playing(false),
-      loadedmetadata: () => this.loaded(),
-      seeked: () => this.tell(),
-      error: () => this.failed(),
-    } });
-    this.message = el("p", { class: "over", hidden: true });
-    this.frame = el("div", { class: "frame" }, this.video, this.message);
-    this.button = el("button", { type: "button", class: "round main", "aria-label": "Play", on: { click: () => this.toggle() } },
-      icon("play"));
-    this.clock = el("span", { class: "clock" });
-    this.looping = el("button", { type: "button", class: "round", "aria-label": "Loop the moment", "aria-pressed": "false",
-      title: "Loop the moment", on: { click: () => this.loop() } }, icon("loop"));
-    this.speed = el("select", { "aria-label": "Speed", on: { change: () => { this.video.playbackRate = Number(this.speed.value); } } },
-      [0.5, 1, 1.5, 2, 3].map((rate) => el("option", { value: rate, selected: rate === 1 }, `${rate}×`)));
-    this.fullscreen = el("button", { type: "button", class: "round", "aria-label": "Full screen", title: "Full screen", on: {
-      click: () => (document.fullscreenElement ? document.exitFullscreen() : this.frame.requestFullscreen?.()),
-    } }, icon("full"));
-    this.controls = el("div", { class: "controls" }, this.button, this.clock, this.looping, this.speed, this.fullscreen);
+    this.video = el("video", {
+      playsInline: true,
+      preload: "metadata",
+      tabIndex: -1,
+      on: {
+        click: () => this.toggle(),
+        play: () => this.playing(true),
+        pause: () => this.playing(false),
+        loadedmetadata: () => this.loaded(),
+        seeked: () => this.tell(),
+        error: () => this.failed(),
+      },
+    });
+    this.message = el("p", { class: "player-overlay", hidden: true });
+    this.frame = el("div", { class: "player-frame" }, this.video, this.message);
+    this.button = el(
+      "button",
+      { type: "button", class: "button-round button-main", "aria-label": "Play", on: { click: () => this.toggle() } },
+      icon("play"),
+    );
+    this.clock = el("span", { class: "player-clock" });
+    this.looping = el(
+      "button",
+      {
+        type: "button",
+        class: "button-round",
+        "aria-label": "Loop the moment",
+        "aria-pressed": "false",
+        title: "Loop the moment",
+        on: { click: () => this.loop() },
+      },
+      icon("loop"),
+    );
+    this.speed = el(
+      "select",
+      {
+        "aria-label": "Speed",
+        on: {
+          change: () => {
+            this.video.playbackRate = Number(this.speed.value);
+          },
+        },
+      },
+      [0.5, 1, 1.5, 2, 3].map((rate) => el("option", { value: rate, selected: rate === 1 }, `${rate}×`)),
+    );
+    this.fullscreen = el(
+      "button",
+      {
+        type: "button",
+        class: "button-round",
+        "aria-label": "Full screen",
+        title: "Full screen",
+        on: {
+          click: () => (document.fullscreenElement ? document.exitFullscreen() : this.frame.requestFullscreen?.()),
+        },
+      },
+      icon("full"),
+    );
+    this.controls = el(
+      "div",
+      { class: "player-controls" },
+      this.button,
+      this.clock,
+      this.looping,
+      this.speed,
+      this.fullscreen,
+    );
     root.append(this.frame);
+    /** @type {Span | null} */
     this.span = null;
+    /** @type {string | null} */
     this.name = null;
+    /** @type {number | undefined} the frame that is waited for */
+    this.tick = undefined;
+    this.wanted = false;
+    this.offset = 0;
   }
 
-  get time() { return this.video.currentTime + this.offset; }
-  get paused() { return this.video.paused; }
+  get time() {
+    return this.video.currentTime + this.offset;
+  }
+  get paused() {
+    return this.video.paused;
+  }
 
-  // Show a video at a time; `span` is the moment that `play` plays, [start, end] or null.
+  /**
+   * Show a video at a time.
+   * @param {string} name
+   * @param {number} time
+   * @param {Span | null} [span] the moment that `playMoment` plays
+   */
   show(name, time, span = null) {
     this.span = span;
     this.within = span !== null;
@@ -102,12 +171,18 @@ export class Player {
       this.wanted = wanted;
       return;
     }
-    replace(this.message, "This browser cannot play this file. ", this.span ? "" : "Found moments of it can still be saved as clips.");
+    replace(
+      this.message,
+      "This browser cannot play this file. ",
+      this.span ? "" : "Found moments of it can still be saved as clips.",
+    );
     this.message.hidden = false;
     this.button.disabled = false;
   }
 
-  get duration() { return (this.video.duration || 0) + this.offset; }
+  get duration() {
+    return (this.video.duration || 0) + this.offset;
+  }
 
   seek(time, keep = false) {
     if (!keep) this.within = this.span !== null && time >= this.span[0] && time < this.span[1];
@@ -150,7 +225,7 @@ export class Player {
     this.button.setAttribute("aria-label", on ? "Pause" : "Play");
     replace(this.button, icon(on ? "pause" : "play"));
     this.onPlaying(on);
-    cancelAnimationFrame(this.tick);
+    if (this.tick !== undefined) cancelAnimationFrame(this.tick);
     if (on) this.follow();
     else this.tell();
   }
@@ -169,7 +244,7 @@ export class Player {
   }
 
   tell() {
-    const time = this.ready ? this.time : this.begin ?? 0;
+    const time = this.ready ? this.time : (this.begin ?? 0);
     this.clock.textContent = clock(time, true);
     this.onTime(time);
   }

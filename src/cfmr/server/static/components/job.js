@@ -1,8 +1,8 @@
 // A job with its progress, its log and a way to stop it.
 
-import { get, post } from "./api.js";
-import { complain, el, lasting, replace } from "./dom.js";
-import { lookAtJobs } from "./shell.js";
+import { get, post } from "../lib/api.js";
+import { complain, el, lasting, replace } from "../lib/dom.js";
+import { lookAtJobs } from "../lib/jobs.js";
 
 const states = { queued: "waits", running: "", done: "done", failed: "failed", cancelled: "cancelled" };
 
@@ -10,11 +10,16 @@ export class JobView {
   constructor(root) {
     this.root = root;
     this.name = el("h2", { id: "job-name" });
-    this.message = el("p", { class: "message" });
+    this.message = el("p", { class: "job-message" });
     this.progress = el("progress", { "aria-labelledby": "job-name" });
     this.cancel = el("button", { type: "button", on: { click: () => this.stop() } }, "Cancel");
     this.log = el("pre", { tabIndex: 0, "aria-label": "Log" });
-    this.details = el("details", { class: "more", on: { toggle: () => this.readLog() } }, el("summary", {}, "Log"), this.log);
+    this.details = el(
+      "details",
+      { class: "disclosure", on: { toggle: () => this.readLog() } },
+      el("summary", {}, "Log"),
+      this.log,
+    );
     replace(root, el("div", { class: "list-head" }, this.name, this.cancel), this.progress, this.message, this.details);
   }
 
@@ -33,8 +38,12 @@ export class JobView {
     this.progress.hidden = over;
     if (job.progress === null) this.progress.removeAttribute("value");
     else this.progress.value = job.progress;
-    replace(this.message, states[job.state] && el("strong", { class: job.state }, `${states[job.state]}  `),
-      job.message === job.state ? "" : job.message, el("span", { class: "soft" }, `  ${job.started ? lasting(seconds) : ""}`));
+    replace(
+      this.message,
+      states[job.state] && el("strong", { class: job.state }, `${states[job.state]}  `),
+      job.message === job.state ? "" : job.message,
+      el("span", { class: "text-soft" }, `  ${job.started ? lasting(seconds) : ""}`),
+    );
     if (this.details.open) this.readLog();
   }
 
@@ -42,7 +51,9 @@ export class JobView {
     try {
       await post(`/api/jobs/${this.job.id}/cancel`);
       lookAtJobs();
-    } catch (error) { complain(error); }
+    } catch (error) {
+      complain(error);
+    }
   }
 
   async readLog() {
@@ -57,6 +68,10 @@ export class JobView {
         this.offset = piece.offset;
         if (atEnd) this.log.scrollTop = this.log.scrollHeight;
       }
-    } catch (error) { complain(error); } finally { this.reading = false; }
+    } catch (error) {
+      complain(error);
+    } finally {
+      this.reading = false;
+    }
   }
 }

@@ -1,0 +1,51 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from cfmr.errors import InputError
+from cfmr.files.reading import brief, limit_unpacked, reading, require_regular
+
+
+@pytest.mark.parametrize(
+    ("raised", "says"),
+    [
+        (KeyError("w"), r"f: not a thing, or damaged \('w'\); copy or download it again"),
+        (ZeroDivisionError(), r"f: not a thing, or damaged \(ZeroDivisionError\)"),
+        (OSError("truncated\n  file"), r"f: not a thing, or not complete \(truncated file\)"),
+        (MemoryError(), "f: says that it holds more than fits into memory"),
+        (PermissionError(13, "x"), r"f: cannot be read \(Permission denied\)"),
+        (BlockingIOError(11, "x"), "f: locked, another program is writing it"),
+        (IsADirectoryError(21, "x"), "f: is a folder, a thing is expected"),
+        (FileNotFoundError(2, "x"), "f: no such file"),
+        (InputError("row 3 is wrong"), "^row 3 is wrong$"),
+    ],
+)
+def test_whatever_a_library_raises_becomes_one_line_that_names_the_file(raised: Exception, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught, reading("f", "a thing"):
+        raise raised
+    assert "\n" not in str(caught.value)
+
+
+def test_an_interruption_is_no_damaged_file() -> None:
+    with pytest.raises(KeyboardInterrupt), reading("f"):
+        raise KeyboardInterrupt
+
+
+def test_a_long_message_is_cut() -> None:
+    assert len(brief(ValueError("x" * 10_000))) <= 160
+
+
+def test_a_pipe_is_no_file_that_ends(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: is not a regular file"):
+        require_regular(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"12345")
+    assert require_regular(tmp_path / "file") == 5
+
+
+def test_what_would_unpack_to_far_more_than_is_stored_is_refused() -> None:
+    limit_unpacked("f", 1 << 20, 0)  # whatever it is, it is small
+    limit_unpacked("f", 10 << 30, 1 << 30)
+    with pytest.raises(InputError, match=r"f: it is said to hold 3,700 MB, of which 2\.0 MB are stored"):
+        limit_unpacked("f", 3_700_000_000, 2_000_000)
