@@ -293,6 +293,9 @@ class PendingVideos:
         self._videos: dict[str, VideoRows] = {}
         self.rows = 0
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._videos
+
     def add(self, item: VideoRows) -> None:
         """Hold a video back."""
         self.discard(item.video.id)

@@ -123,7 +123,7 @@ class MemoryWriter:
 
     @property
     def rows(self) -> int:
-        written = sum(len(item.rows) for name, item in self._state.videos.items() if name not in self._pending.videos())
+        written = sum(len(item.rows) for name, item in self._state.videos.items() if name not in self._pending)
         return written + self._pending.rows
 
     @property

@@ -97,7 +97,7 @@ class MilvusWriter:
     @property
     def rows(self) -> int:
         """Rows of all videos."""
-        return sum(v.rows for v in self._written.values()) + self._pending.rows
+        return sum(v.rows for v in self._written.values() if v.id not in self._pending) + self._pending.rows
 
     @property
     def engine(self) -> str:
