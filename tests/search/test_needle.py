@@ -38,7 +38,7 @@ class MeanModel(PlainRows):
 
     readout = "anchors"
 
-    def video_vectors(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def video_vectors(self, features: np.ndarray, duration: float) -> tuple[np.ndarray, np.ndarray]:
         centres = np.tile(np.linspace(0, 1, 8), 3).astype(np.float32)
         found = spans(centres, np.repeat(np.array([0.15, 0.3, 0.45], np.float32), 8))
         count = len(features)
@@ -122,7 +122,7 @@ def train_dense(root: Path) -> Path:
     """CFMR-Dense on the made-up world; returns the run."""
     world = make_world(root / "world", videos=40)
     config = parse_config(dense_config(world), "made up")
-    find_training("pytorch").train(config, root / "run", resume=None, seed=1, select="last", device="cpu")
+    find_training("pytorch", config).train(config, root / "run", resume=None, seed=1, select="last", device="cpu")
     return root / "run"
 
 

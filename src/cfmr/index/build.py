@@ -21,6 +21,7 @@ from cfmr.index.model_source import IndexModel
 from cfmr.index.open import open_writer, parse_location
 from cfmr.index.report import IndexReport
 from cfmr.index.text_export import TextCheck
+from cfmr.moments.span_reader import readout_to_json
 from cfmr.progress import Progress, silent
 
 CHECKED_SENTENCES = 1000  # the quantised text encoder is judged on at most so many
@@ -181,7 +182,7 @@ class IndexBuild:
             **self.model.card_extras(),
             "fingerprint": self.model.fingerprint,
             "cfmr": version("cfmr"),
-            "readout": self.model.readout,
+            "readout": readout_to_json(self.model.readout),
             "max_words": self.model.max_words,
             "frame_dim": self.model.frame_dim,
             "window": {"length": windowing.length, "longest": windowing.longest},
@@ -193,7 +194,11 @@ class IndexBuild:
         """Vectors of some videos' moments, (n, dim)."""
         features = self.sources.features
         names = features.videos[:: max(1, len(features.videos) // videos)][:videos]
-        return np.concatenate([self.model.moment_vectors(features.read(name)) for name in names])
+        return np.concatenate([self._moments_of(name) for name in names])
+
+    def _moments_of(self, name: str) -> Floats:
+        features = self.sources.features.read(name)
+        return self.model.moment_vectors(features, self.sources.duration(name, len(features)))
 
     def _expected_rows(self) -> int:
         """About how many rows all videos will have, judged by one of them."""

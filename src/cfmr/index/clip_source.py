@@ -10,10 +10,9 @@ import hashlib
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cfmr.data.features import FeatureStore
 from cfmr.data.word_vectors import load_word_vectors
@@ -39,12 +38,12 @@ COMMON_WORDS = 5000  # of which sentences to check with are made where none are 
 class ClipAnchors(PlainRows):
     """CLIP's frames as a model that is searched by anchors."""
 
-    readout = "anchors"
+    readout: Literal["anchors"] = "anchors"
 
     def __init__(self) -> None:
         self.centres, self.widths = anchor_grid(CENTRES, WIDTHS, WIDEST)
 
-    def video_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
+    def video_vectors(self, features: Features, duration: float) -> tuple[Floats, Floats]:
         """Frames (n, dim) -> vectors (A, dim) of length 1, and the anchors' spans (A, 2) as fractions."""
         weights = bells(self.centres, anchor_stds(self.widths, SIGMA), len(features))
         return _unit(weights @ _unit(np.asarray(features, np.float32))), spans(self.centres, self.widths)
@@ -99,9 +98,9 @@ class ClipModel:
         """See `IndexModel`."""
         return self.clip.text(sentences)
 
-    def moment_vectors(self, features: Features) -> Floats:
+    def moment_vectors(self, features: Features, duration: float) -> Floats:
         """See `IndexModel`."""
-        return self.model.video_vectors(features)[0]
+        return self.model.video_vectors(features, duration)[0]
 
     def card_extras(self) -> dict[str, Any]:
         """The checkpoint, and that its text encoder reads tokens."""

@@ -18,6 +18,7 @@ from cfmr.models.base import Features, load_model
 from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 from cfmr.models.encode import encode_sentences
 from cfmr.models.text_graph import text_graph
+from cfmr.moments.span_reader import Readout
 
 
 class IndexModel(Protocol):
@@ -43,8 +44,8 @@ class IndexModel(Protocol):
     def encoder(self) -> RowEncoder: ...
 
     @property
-    def readout(self) -> str:
-        """How moments are read off the scores of rows, see `cfmr.models.base.RowModel`."""
+    def readout(self) -> Readout:
+        """How moments are read off the scores of rows."""
 
     def readable(self, sentences: Sequence[str]) -> list[str]:
         """Those sentences that the model can read, once each."""
@@ -55,8 +56,8 @@ class IndexModel(Protocol):
     def text_vectors(self, sentences: Sequence[str]) -> Floats:
         """Vectors (n, dim) of sentences that it can read."""
 
-    def moment_vectors(self, features: Features) -> Floats:
-        """Features (n, frame_dim) of a video -> vectors (m, dim) of its moments."""
+    def moment_vectors(self, features: Features, duration: float) -> Floats:
+        """Features (n, frame_dim) of a video of so many seconds -> vectors (m, dim) of its moments."""
 
     def card_extras(self) -> dict[str, Any]:
         """What the card says beside what all models have; `"reads"` names the text encoder, if it reads no words."""
@@ -107,9 +108,9 @@ class CheckpointModel:
         """See `IndexModel`."""
         return encode_sentences(self.model, sentences, self.checkpoint.vocabulary, self.max_words)
 
-    def moment_vectors(self, features: Features) -> Floats:
+    def moment_vectors(self, features: Features, duration: float) -> Floats:
         """See `IndexModel`."""
-        return self.model.video_vectors(features)[0]
+        return self.model.video_vectors(features, duration)[0]
 
     def card_extras(self) -> dict[str, Any]:
         """The data set and the epoch."""
@@ -119,7 +120,7 @@ class CheckpointModel:
         """The text encoder and its vocabulary, see `IndexModel`."""
         vocabulary = self.checkpoint.vocabulary
         write_json(folder / WORDS, vocabulary.words)
-        write_array(folder / VECTORS, [vocabulary.vectors], len(vocabulary.vectors))
+        write_array(folder / VECTORS, [self.model.word_inputs(vocabulary.vectors)], len(vocabulary.vectors))
         onnx.save(text_graph(self.checkpoint.parameters, self.checkpoint.config), folder / WHOLE)
 
         def read(graph: str) -> Floats:
@@ -131,11 +132,12 @@ class CheckpointModel:
 
 
 def model_fingerprint(checkpoint: Checkpoint) -> str:
-    """Equal for equal parameters and words."""
+    """Equal for equal parameters and words, and the same way to read moments."""
     digest = hashlib.blake2b(digest_size=12)
     for name in sorted(checkpoint.parameters):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(checkpoint.parameters[name]).data)
+    digest.update(repr(checkpoint.state.get("reader")).encode())
     digest.update("\n".join(checkpoint.vocabulary.words).encode())
     digest.update(np.ascontiguousarray(checkpoint.vocabulary.vectors).data)
     return digest.hexdigest()

@@ -1,22 +1,23 @@
 """From an index to ranked moments: rows that are moments of their own, or moments read off the curves of videos."""
 
-import math
 from dataclasses import dataclass
+
+import numpy as np
 
 from cfmr.index.base import Hit, Index, Selection, Video
 from cfmr.index.codec import Floats
-from cfmr.moments import curve as curves
-from cfmr.moments.curve import MOMENTS, floor_of, moments_of_curve
 from cfmr.moments.nms import nms
+from cfmr.moments.span_reader import MAX_MOMENTS, Readout, SpanReader, moment_scores, read_moments
 
-NMS_IOU = 0.5  # anchors of one video that overlap so much are one moment; curves are read with their own bound
+NMS_IOU = 0.5  # anchors of one video that overlap so much are one moment
+CURVE_NMS_IOU = 0.6  # the same of moments that are read off a curve
 ROWS_PER_MOMENT = 12  # of a model read by curve, so many rows for each moment asked for are looked at first
 FIRST_ROWS = 64  # but no fewer than these
 
 
 def rank(
     index: Index,
-    readout: str,
+    readout: Readout,
     vector: Floats,
     top: int,
     selection: Selection,
@@ -34,13 +35,12 @@ def rank(
         duplicate: intersection over union with a better moment of the same video from which one is left out; None for
             the usual one of the readout.
     """
-    floor = floor_of(readout)
-    if floor is None:
+    if readout == "anchors":
         return _best_rows(index, vector, top, selection, NMS_IOU if duplicate is None else duplicate)
-    reader = _CurveReader(index, vector, floor, top, duplicate)
+    reader = _CurveReader(index, vector, readout, CURVE_NMS_IOU if duplicate is None else duplicate)
     if alone is not None:  # then which video is best is no question
-        return reader.moments(index.video(alone))
-    return _best_of_curves(reader, selection)
+        return reader.moments(index.video(alone), max(top, MAX_MOMENTS))
+    return _best_of_curves(reader, top, selection)
 
 
 def _best_rows(index: Index, vector: Floats, top: int, selection: Selection, iou: float) -> list[Hit]:
@@ -54,12 +54,12 @@ def _best_rows(index: Index, vector: Floats, top: int, selection: Selection, iou
         asked *= 4
 
 
-def _best_of_curves(reader: "_CurveReader", selection: Selection) -> list[Hit]:
+def _best_of_curves(reader: "_CurveReader", top: int, selection: Selection) -> list[Hit]:
     """Moments of whole curves, video after video from that with the best row, until no other can be better.
 
     A moment scores its peak's height, so a video has none above its best row.
     """
-    top, index = reader.top, reader.index
+    index = reader.index
     asked, read, hits = max(FIRST_ROWS, ROWS_PER_MOMENT * top), set[str](), list[Hit]()
     while True:
         rows = index.top(reader.vector, asked, selection)
@@ -69,7 +69,7 @@ def _best_of_curves(reader: "_CurveReader", selection: Selection) -> list[Hit]:
             if row.video.id in read:
                 continue
             read.add(row.video.id)
-            hits += reader.moments(row.video, hits[top - 1].score if len(hits) >= top else -math.inf)
+            hits += reader.moments(row.video, MAX_MOMENTS)
             hits.sort(key=lambda hit: -hit.score)
         if len(rows) < asked or asked >= selection.rows:
             return hits[:top]
@@ -78,22 +78,23 @@ def _best_of_curves(reader: "_CurveReader", selection: Selection) -> list[Hit]:
 
 @dataclass(frozen=True, slots=True)
 class _CurveReader:
-    """Reads at most `top` moments off a video's curve."""
+    """Reads moments off the curves of videos."""
 
     index: Index
     vector: Floats
-    floor: float
-    top: int
-    duplicate: float | None
+    reader: SpanReader
+    duplicate: float
 
-    def moments(self, video: Video, above: float = -math.inf) -> list[Hit]:
-        """Best first; those after the first that score no more than `above` may be missing."""
+    def moments(self, video: Video, most: int) -> list[Hit]:
+        """At most `most`, best first."""
         spans, scores = self.index.curve(self.vector, video.id)
-        closer = self.duplicate is not None and self.duplicate < curves.DUPLICATE
-        count = MOMENTS if closer else min(self.top, MOMENTS)
-        found, values = moments_of_curve(scores, spans, self.floor, count, above)
+        fractions, chances = read_moments(scores, video.duration, self.reader, 2 * most)
+        # moments start and end where clips do
+        edges = np.append(spans[:, 0], spans[-1, 1])
+        found = edges[np.round(fractions * len(scores)).astype(np.intp)]
+        values = moment_scores(float(scores.max()), chances)
         hits = [Hit(video, s, e, v) for (s, e), v in zip(found.tolist(), values.tolist(), strict=True)]
-        return nms(hits, _span, self.duplicate, self.top) if closer and self.duplicate is not None else hits
+        return nms(hits, _span, self.duplicate, most)
 
 
 def _span(hit: Hit) -> tuple[str, float, float]:

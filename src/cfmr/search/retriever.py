@@ -20,8 +20,8 @@ from cfmr.index.base import Hit, Index, StaleIndexError, Value, Video
 from cfmr.index.location import GivenLocation, IndexLocation
 from cfmr.index.open import open_index, parse_location
 from cfmr.index.text_encoder import Query, TextEncoder, UnknownWord, open_text_encoder
-from cfmr.moments.curve import floor_of
 from cfmr.moments.nms import anchor_relevance
+from cfmr.moments.span_reader import Readout, readout_from_json
 from cfmr.search.ranking import rank
 
 Times = NDArray[np.float64]
@@ -90,13 +90,13 @@ class _Opened:
 
     index: Index
     encoder: TextEncoder
-    readout: str  # how moments are read
+    readout: Readout
 
     @classmethod
     def at(cls, location: IndexLocation, verify: bool) -> "_Opened":
         index = open_index(location, verify)
         try:
-            readout = str(index.card["readout"])
+            readout = readout_from_json(index.card["readout"], str(location))
             encoder = open_text_encoder(index.model_path, index.card)
         except KeyError as error:
             raise InputError(f"{location}: key {error} of its card is not known here; update cfmr") from error
@@ -196,8 +196,8 @@ class MomentRetriever:
             where: search only in videos whose metadata has these values.
             min_score: leave out moments below it.
             duplicate: leave out moments whose intersection over union with a better one of the same video is as large.
-                None: 0.5 of the published model's anchors, 0.6 of what is read off curves, never closer;
-                1 keeps every anchor, as the published model's evaluation does.
+                None: 0.5 of the published model's anchors, 0.6 of what is read off curves; 1 keeps all, as evaluation
+                does.
 
         Raises:
             InputError: the sentence is empty, too long or made of unknown words; a video is not in the index; no video
@@ -237,14 +237,14 @@ class MomentRetriever:
             InputError: as `search`.
         """
 
-        def ask(opened: _Opened) -> tuple[float, Times, NDArray[np.float32], str]:
+        def ask(opened: _Opened) -> tuple[float, Times, NDArray[np.float32], Readout]:
             duration = opened.index.video(video).duration
             spans, scores = opened.index.curve(opened.encoder.encode(sentence).vector, video)
             return duration, spans, scores, opened.readout
 
         duration, spans, scores, readout = self._on_present(ask)
         times = (np.arange(points) + 0.5) / points * duration
-        if floor_of(readout) is not None:
+        if readout != "anchors":
             return times, np.interp(times, spans.mean(1), scores)
         return times, anchor_relevance(spans, scores, times)
 
