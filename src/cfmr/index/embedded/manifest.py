@@ -26,6 +26,7 @@ from cfmr.index.files import FileRecord, damaged
 FORMAT = "cfmr-index"
 VERSION = 1
 NAME = "manifest.json"
+PREFIXES = ("model-", "segment-", "ann-")  # of the directories that it names
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,12 @@ class Manifest:
     def parts(self) -> list[Part]:
         """Every directory that belongs to the index."""
         return [self.model, *(s.part for s in self.segments), *([self.ann.part] if self.ann else [])]
+
+
+def foreign_files(root: Path) -> list[str]:
+    """Names in a directory that no index has."""
+    own = (".", "lock", NAME, *PREFIXES)
+    return sorted(path.name for path in root.iterdir() if not path.name.startswith(own)) if root.is_dir() else []
 
 
 def _part_to_json(part: Part) -> dict[str, Any]:
@@ -131,7 +138,11 @@ def read_manifest(root: Path) -> Manifest:
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise no_index(root, f" (no {NAME})") from error
+        if others := foreign_files(root):
+            raise InputError(
+                f"{root}: no index; this folder has other files ({others[0]!r}). Name an index directory"
+            ) from error
+        raise no_index(root) from error
     except UnicodeDecodeError as error:
         raise damaged(path, "it is not text") from error
     except OSError as error:
