@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfmr.errors import InputError
-from cfmr.index.base import top_k
 from cfmr.index.codec import Codec
 from cfmr.index.embedded import reader as store
 from cfmr.index.embedded.reader import EmbeddedIndex
@@ -60,27 +59,6 @@ def test_a_moment_keeps_its_seconds_and_its_video(tmp_path: Path) -> None:
     assert top.video.duration == 6.0
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.integers(1, 45))
-def test_best_is_a_stable_sort_cut_off(values: list[int], count: int) -> None:
-    scores = np.array(values, np.float32)
-    assert top_k(scores, count).tolist() == np.argsort(-scores, kind="stable")[:count].tolist()
-
-
-def test_the_filter_is_inside_the_search(tmp_path: Path) -> None:
-    videos = [made_video(f"v{i}", metadata={"camera": i % 3, "day": "monday"}) for i in range(30)]
-    fill(tmp_path / "i", videos)
-    index = EmbeddedIndex.open(tmp_path / "i")
-    vector = queries(1)[0]
-    wanted = {f"v{i}" for i in range(2, 30, 3)}
-    hits = index.top(vector, 12, index.select(where={"camera": "2"}))
-    assert_same(found(hits), brute_force(tmp_path / "i", vector, wanted), 12)
-    hits = index.top(vector, 3, index.select(["v4", "v9"]))
-    assert_same(found(hits), brute_force(tmp_path / "i", vector, {"v4", "v9"}), 3)
-    both = index.select(["v2", "v3"], {"camera": 2})
-    assert {h.video.id for h in index.top(vector, 99, both)} == {"v2"}
-
-
 def test_many_scattered_videos_are_gathered(tmp_path: Path) -> None:
     fill(tmp_path / "i", [made_video(f"v{i}", 2) for i in range(300)])
     index = EmbeddedIndex.open(tmp_path / "i")
@@ -88,18 +66,6 @@ def test_many_scattered_videos_are_gathered(tmp_path: Path) -> None:
     assert len(index.select(wanted).ranges) > store.MANY_RANGES
     vector = queries(1)[0]
     assert_same(found(index.top(vector, 9, index.select(wanted))), brute_force(tmp_path / "i", vector, {*wanted}), 9)
-
-
-def test_an_unknown_video_is_named_and_the_nearest_offered(tmp_path: Path) -> None:
-    fill(tmp_path / "i", [made_video("kitchen")])
-    with pytest.raises(InputError, match=r"no video 'kitchn' .* did you mean 'kitchen'"):
-        EmbeddedIndex.open(tmp_path / "i").select(["kitchn"])
-
-
-def test_a_filter_that_nothing_meets_names_the_keys_there_are(tmp_path: Path) -> None:
-    fill(tmp_path / "i", [made_video("a", metadata={"camera": 1})])
-    with pytest.raises(InputError, match=r"no video has camera=2; keys it knows: camera"):
-        EmbeddedIndex.open(tmp_path / "i").select(where={"camera": 2})
 
 
 def large(path: Path, videos: int = 60) -> None:
