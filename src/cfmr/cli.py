@@ -1,5 +1,6 @@
 """The command line: one command a station. Parsing only; the work is elsewhere and imported when it is needed."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -375,6 +376,9 @@ def serve(
 
 def main() -> None:
     """Run a command; a mistake of the user ends in one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot write a sign writes another in its place
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except InputError as error:

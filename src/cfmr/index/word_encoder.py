@@ -1,6 +1,5 @@
 """Sentences to query vectors, with ONNX Runtime and numpy only."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,9 @@ from numpy.typing import NDArray
 from cfmr.data.vocabulary import Vocabulary, nearest_known, tokenize
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json
+from cfmr.files.reading import reading
 from cfmr.index.embedded import disk
+from cfmr.index.graph_check import check_graph
 
 Floats = NDArray[np.float32]
 
@@ -40,15 +41,31 @@ class Query:
     vector: Floats
 
 
-def open_graph(path: str | os.PathLike[str]) -> Any:
-    """An ONNX Runtime session on one thread: a sentence is too little work to share."""
+def open_graph(path: Path) -> Any:
+    """An ONNX Runtime session on one thread: a sentence is too little work to share.
+
+    Raises:
+        InputError: the graph is damaged, or is none that this project writes; see `check_graph`.
+    """
     import onnxruntime
+
+    check_graph(path)
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    with reading(path, "an ONNX graph that runs", "build the index again"):
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run_graph(session: Any, path: Path, **inputs: NDArray[Any]) -> Floats:
+    """The vector (dim,) that a graph makes of its input. Raises InputError if it makes anything else."""
+    with reading(path, "an ONNX graph that runs", "build the index again"):
+        vector = np.asarray(session.run(None, inputs)[0])
+        if vector.ndim != 1 or vector.dtype != np.float32 or not np.isfinite(vector).all():
+            raise ValueError(f"it gives {vector.dtype} {vector.shape} where a vector is expected")
+        return vector
 
 
 class SentenceEncoder:
@@ -61,8 +78,12 @@ class SentenceEncoder:
 
     def __init__(self, directory: Path, max_words: int, graph: str = GRAPH) -> None:
         self.max_words = max_words
-        words = read_json(directory / WORDS)
-        self.vocabulary = Vocabulary(words, disk.map_array(directory / VECTORS))
+        words, vectors = read_json(directory / WORDS), disk.map_array(directory / VECTORS)
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise disk.damaged(directory / WORDS, "it is no list of words")
+        if vectors.ndim != 2 or vectors.dtype.kind != "f" or len(vectors) != len(words) + 1:
+            raise disk.damaged(directory / VECTORS, f"it has no vector for each of {len(words)} words")
+        self.vocabulary = Vocabulary(words, vectors)
         self._graph = directory / graph
         self._offered: dict[str, str | None] = {}  # unknown words looked up before
 
@@ -76,8 +97,7 @@ class SentenceEncoder:
 
     def _run(self, ids: Sequence[int]) -> Floats:
         words = np.asarray(self.vocabulary.vectors[ids], np.float32)[None]
-        vector: Floats = self._session.run(None, {"words": words})[0]
-        return vector
+        return run_graph(self._session, self._graph, words=words)
 
     def vectors(self, sentences: Sequence[str]) -> Floats:
         """Vectors (n, dim) of sentences with at least one known word; unknown and surplus words are left out."""

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import shutil
+import stat
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from cfmr.errors import InputError
 from cfmr.files.atomic import map_npy
+from cfmr.files.reading import reading
 
 CHUNK = 1 << 22  # bytes read or written at a time
 
@@ -100,13 +102,11 @@ def map_array(path: Path) -> Any:
     """Map a .npy file of an index into memory, to be read only; an `np.memmap`.
 
     Raises:
-        InputError: the file is no array.
+        InputError: the file is no array, or may not be read.
         FileNotFoundError: it is gone.
     """
-    try:
+    with part_file(path):
         return map_npy(path)
-    except ValueError as error:
-        raise damaged(path, str(error)) from error
 
 
 def read_array(path: Path) -> Any:
@@ -136,27 +136,50 @@ def damaged(path: Path, why: str) -> InputError:
     )
 
 
+@contextlib.contextmanager
+def part_file(path: Path) -> Iterator[None]:
+    """The boundary at which a file of an index is read, see `reading`.
+
+    A file that is gone stays a FileNotFoundError, since the reader decides what that means.
+    """
+    gone = None
+    with reading(path, "a whole file of an index", "restore it from a copy, or build the index again"):
+        try:
+            yield
+        except FileNotFoundError as error:
+            gone = error
+    if gone is not None:
+        raise gone
+
+
 def check_part(root: Path, part: Part, verify: bool = True) -> None:
     """Compare a part's files with their sizes and, with `verify`, their checksums (some 5 GB a second).
 
+    Links are not followed: an index is made of its own files.
+
     Raises:
-        InputError: names the damaged file.
+        InputError: names the damaged file, or that which may not be read.
         FileNotFoundError: a file is gone; the reader decides whether a writer has replaced the index meanwhile.
     """
     buffer = bytearray(CHUNK)
+    if part.files and (root / part.directory).is_symlink():
+        raise damaged(root / part.directory, "it is a link, and links are not followed")
     for name, expected in part.files.items():
         path = root / part.directory / name
-        size = path.stat().st_size
-        if size != expected.size:
-            raise damaged(path, f"{size} bytes instead of {expected.size}")
-        if not verify:
-            continue
-        crc = 0
-        with open(path, "rb", buffering=0) as file:
-            while got := file.readinto(buffer):
-                crc = zlib.crc32(memoryview(buffer)[:got], crc)
-        if crc != expected.crc32:
-            raise damaged(path, "its content does not fit its checksum")
+        with part_file(path):
+            found = path.lstat()
+            if not stat.S_ISREG(found.st_mode):
+                raise damaged(path, "it is a link or no file, and links are not followed")
+            if found.st_size != expected.size:
+                raise damaged(path, f"{found.st_size} bytes instead of {expected.size}")
+            if not verify:
+                continue
+            crc = 0
+            with open(path, "rb", buffering=0) as file:
+                while got := file.readinto(buffer):
+                    crc = zlib.crc32(memoryview(buffer)[:got], crc)
+            if crc != expected.crc32:
+                raise damaged(path, "its content does not fit its checksum")
 
 
 def remove_part(path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.files.atomic import read_json
 from cfmr.index.base import Value, Video
+from cfmr.index.card import load_card
 from cfmr.index.codec import BLOCK, Codec, Floats, Probe
 from cfmr.index.embedded import disk
 from cfmr.index.embedded.manifest import Manifest, read_manifest
@@ -37,8 +37,7 @@ MANY_RANGES = 64  # above this, ranges of a segment are gathered instead of scor
 
 def read_card(root: Path) -> dict[str, Any]:
     """What an index says of its model, without opening it. Raises InputError if there is none."""
-    card: dict[str, Any] = read_json(root / read_manifest(root).model.directory / CARD)
-    return card
+    return load_card(root / read_manifest(root).model.directory / CARD)
 
 
 class EmbeddedIndex:
@@ -50,12 +49,14 @@ class EmbeddedIndex:
         for part in manifest.parts():
             disk.check_part(root, part, verify)
         self.model_path = root / manifest.model.directory
-        self.card: dict[str, Any] = read_json(self.model_path / CARD)
+        self.card = load_card(self.model_path / CARD)
         has_codec = CODEC in manifest.model.files
-        self.codec = Codec.from_array(
-            int(self.card["width"]), disk.read_array(self.model_path / CODEC) if has_codec else None
-        )
+        array = disk.read_array(self.model_path / CODEC) if has_codec else None
+        with disk.part_file(self.model_path / CODEC):
+            self.codec = Codec.from_array(int(self.card["width"]), array)
         self.segments = [Segment(root, entry) for entry in manifest.segments]
+        for segment in self.segments:
+            segment.check(self.codec)
         self._places = {v.id: (at, v) for at, segment in enumerate(self.segments) for v in segment.live()}
         self._firsts = [s.first_row for s in self.segments]
         self._selections = Selections(self._select(None), self._chosen)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory
 from cfmr.index.base import CARD, CODEC, Video, VideoRows, check_rows
+from cfmr.index.card import load_card
 from cfmr.index.codec import BLOCK, Codec, Floats
 from cfmr.index.embedded import disk
 from cfmr.index.embedded.disk import FileRecord, Part
@@ -110,12 +111,9 @@ class IndexWriter:
     @property
     def card(self) -> dict[str, Any]:
         """The model card of the index; empty before `set_model`."""
-        from cfmr.files.atomic import read_json
-
         if not self._manifest.model.directory:
             return {}
-        card: dict[str, Any] = read_json(self.root / self._manifest.model.directory / CARD)
-        return card
+        return load_card(self.root / self._manifest.model.directory / CARD)
 
     @property
     def videos(self) -> Mapping[str, Video]:
