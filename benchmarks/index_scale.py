@@ -97,7 +97,7 @@ def encode_rows(checkpoint: Path, features: Path, work: Path, count: int, second
             clips = store.read(store.videos[rng.integers(len(store.videos))])
             length = max(int(len(clips) * rng.uniform(0.5, 1)), 1)
             first = rng.integers(0, len(clips) - length + 1)
-            made.append(model.video_rows(clips[first : first + length])[0])
+            made.append(model.encode_rows(clips[first : first + length])[0])
         np.save(path, np.concatenate(made)[:BLOCK])
 
 

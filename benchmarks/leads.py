@@ -29,9 +29,11 @@ from torch import Tensor
 from cfmr.config import CFMRConfig
 from cfmr.models import pytorch as models
 from cfmr.models.cfmr.batches import Batch
+from cfmr.models.cfmr.layout import sinusoids
+from cfmr.models.cfmr.losses import Losses
 from cfmr.models.cfmr.pytorch import model as published
-from cfmr.models.cfmr.pytorch.losses import Criterion, Losses
-from cfmr.models.cfmr.pytorch.model import CFMR, Outputs, Packing, TextEncoder, VideoEncoder, sinusoids
+from cfmr.models.cfmr.pytorch.losses import Criterion
+from cfmr.models.cfmr.pytorch.model import CFMR, Outputs, Packing, TextEncoder, VideoEncoder, to_tensor
 from cfmr.models.checkpoint import Checkpoint
 from cfmr.models.dense.model import BANK, SPREAD_POWER, USUAL_SHARE
 from cfmr.models.encode import Encoded, encode, encode_sentences
@@ -57,7 +59,7 @@ class Lead(training.CFMRTrainer):
         data = load_data(config, "test", seed)
         options = training.RunOptions(seed, "test", "cpu")
         with patched(training, "CFMR", self.model_class):
-            super().__init__(config, RunDirectory(directory), data, options, training.Processes())
+            super().__init__(config, RunDirectory(directory), data, options, training.ProcessGroup())
         self.criterion = self.criterion_class(config.loss)
         if self.directory.last.exists():
             self.resume(Checkpoint.load(self.directory.last), str(self.directory.last))
@@ -92,13 +94,13 @@ class OtherEncoders(CFMR):
 
 class VideoBothWays(VideoEncoder):
     def _encode(self, *args: Any) -> Tensor:
-        with patched(published, "causal_bias", lambda length, device: torch.zeros(length, length, device=device)):
+        with patched(published, "causal_bias", lambda length: np.zeros((length, length), np.float32)):
             return super()._encode(*args)
 
 
 class TextBothWays(TextEncoder):
     def forward(self, words: Tensor, packing: Packing) -> Tensor:
-        with patched(published, "causal_bias", lambda length, device: packing.padding_bias()):
+        with patched(published, "causal_bias", lambda length: packing.padding_bias()):
             return super().forward(words, packing)
 
 
@@ -113,13 +115,13 @@ class BothWays(Lead):
 
 
 class VideoWithPositions(VideoEncoder):
-    def last_positions(self, clips: Tensor, weights: Tensor) -> Tensor:
-        return super().last_positions(clips + sinusoids(*clips.shape[1:], clips.device), weights)
+    def last_positions(self, clips: Tensor, weights: np.ndarray) -> Tensor:
+        return super().last_positions(clips + to_tensor(sinusoids(*clips.shape[1:]), clips.device), weights)
 
 
 class TextWithPositions(TextEncoder):
     def forward(self, words: Tensor, packing: Packing) -> Tensor:
-        table = sinusoids(packing.longest, words.shape[-1], words.device)
+        table = to_tensor(sinusoids(packing.longest, words.shape[-1]), words.device)
         return super().forward(words + packing.pack(table.expand(len(packing.lengths), -1, -1)), packing)
 
 
@@ -151,13 +153,13 @@ class WithHardNegative(CFMR):
         self.batch, self.use_ref = batch, progress > self.FROM
         return super().forward(batch, progress)
 
-    def _other_weights(self, glances: np.ndarray, widths: np.ndarray, progress: float) -> Tensor:
+    def _other_weights(self, glances: np.ndarray, widths: np.ndarray, progress: float) -> np.ndarray:
         weights = super()._other_weights(glances, widths, progress)
         if self.use_ref:
             grown = (progress - self.FROM) / (1 - self.FROM)
             rows = zip(self.batch.videos, glances, widths, strict=True)
             centres = np.array([self._hard(*row, grown) for row in rows], np.float32)
-            weights[:, -1] = self.tensor(anchor_weights(centres, widths, self.sizes.sigma, self.positions))
+            weights[:, -1] = anchor_weights(centres, widths, self.sizes.sigma, self.positions)
         return weights
 
     def _hard(self, video: int, glance: float, width: float, grown: float) -> float:
@@ -200,7 +202,7 @@ class Contrast(Lead):
     criterion: AcrossVideos
     criterion_class = AcrossVideos
 
-    def _losses(self, batch: Batch, progress: float) -> tuple[Losses, float]:
+    def _losses(self, batch: Batch, progress: float) -> tuple[Losses[Tensor], float]:
         self.criterion.videos = torch.from_numpy(batch.videos)
         return super()._losses(batch, progress)
 
@@ -245,10 +247,10 @@ class Again(Lead):
         torch._foreach_lerp_(list(self.average.values()), [state[name] for name in self.average], 1 - self.DECAY)
         return parts
 
-    def _keep(self, line: dict[str, Any], progress: Progress) -> None:
+    def _save_epoch(self, line: dict[str, Any], progress: Progress) -> None:
         save_file(self.parameters(), self.weights(self.directory.path, self.epoch))
         save_file({n: v.numpy() for n, v in self.average.items()}, self.moving(self.directory.path, self.epoch))
-        super()._keep(line, progress)
+        super()._save_epoch(line, progress)
         if self.epoch == SelfTraining.AFTER:
             beside = self.directory.path / "half"
             shutil.rmtree(beside, ignore_errors=True)

@@ -16,8 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cfmr.config import Config, parse_config
-from cfmr.demo.run import configuration
+from cfmr.config import Config, parse_config, preset
 from cfmr.files.atomic import write_json
 from cfmr.training.backends import find_training
 
@@ -76,7 +75,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--dropout", type=float)
     arguments = parser.parse_args()
-    value = configuration("cfmr", arguments.demo).model_dump() if arguments.demo else made_up(arguments.work)
+    value = preset("cfmr", arguments.demo).model_dump() if arguments.demo else made_up(arguments.work)
     config, select = changed(value, arguments), "validation" if arguments.demo else "last"
     runs = {
         (seed, backend): trained(backend, config, seed, arguments.work, select)

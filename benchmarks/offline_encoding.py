@@ -30,7 +30,7 @@ def main() -> None:
     config = load_config(arguments.config)
     model = CFMR.from_config(config, config.dataset.vocab_size).eval()
     frames = torch.randn(1, config.dataset.max_num_frames, config.dataset.frame_dim)
-    words, length = torch.randn(1, arguments.words, config.dataset.word_dim), torch.tensor([arguments.words])
+    words, length = torch.randn(1, arguments.words, config.dataset.word_dim), np.array([arguments.words])
     jobs: dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]] = {
         "video": (
             lambda: model.encode_video(frames[:, model.kept_clips]),
@@ -38,7 +38,7 @@ def main() -> None:
         ),
         "sentence": (
             lambda: model.encode_text(words, length),
-            lambda: plain.encode_text_online(model, words, length),
+            lambda: plain.encode_text_online(model, words, torch.from_numpy(length)),
         ),
     }
     anchors = model.sizes.guass_center_num * model.sizes.guass_width_num

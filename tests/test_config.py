@@ -1,12 +1,14 @@
 import copy
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cfmr.config import load_config, parse_config
+from cfmr.config import MODELS, PRESETS, load_config, parse_config, preset
 from cfmr.errors import InputError
+from cfmr.models.base import FOLDERS, model_module
 
 CONFIGS = Path(__file__).parents[1] / "config"
 PUBLISHED = CONFIGS / "charades/i3d.json"
@@ -19,6 +21,24 @@ def published() -> dict[str, Any]:
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.json")), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_shipped_configuration_loads(path: Path) -> None:
     assert load_config(path).dataset.max_num_words > 0
+
+
+@pytest.mark.parametrize(("name", "model"), [("dense", "CFMR-Dense"), ("cfmr", "CFMR")])
+def test_a_preset_reads_below_the_directory_of_its_run(name: str, model: str, tmp_path: Path) -> None:
+    config = preset(name, tmp_path)
+    assert config.model.name == model
+    assert config.dataset.feature_path == str(tmp_path / "features.hdf5")
+    assert config.dataset.val_data == str(tmp_path / "annotations" / "val.json")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_a_configuration_file_as_it_lies_in_the_package(name: str) -> None:
+    assert preset(name) == load_config(str(files("cfmr") / "presets" / f"{name}.json"))
+
+
+def test_an_unknown_preset_is_told_the_known_ones() -> None:
+    with pytest.raises(InputError, match="preset 'tiny': known are dense, cfmr"):
+        preset("tiny")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +120,12 @@ def test_truncated_json_names_the_file(tmp_path: Path) -> None:
     path.write_text(PUBLISHED.read_text()[:300])
     with pytest.raises(InputError, match=r"half\.json: not valid JSON \(line"):
         load_config(path)
+
+
+def test_every_model_of_a_configuration_has_its_folder_and_its_text_encoder() -> None:
+    assert FOLDERS.keys() == MODELS.keys()
+    for name in PRESETS:
+        assert callable(model_module(preset(name), "text_onnx").text_graph)
 
 
 def test_a_model_name_that_is_no_name_is_named() -> None:

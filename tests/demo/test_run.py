@@ -5,12 +5,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cfmr.config import load_config
-from cfmr.demo.run import configuration, run_demo
+from cfmr.demo.run import run_demo
 
 pytest.importorskip("torch")
 
-ROOT = Path(__file__).parents[2]
 LEFT_BEHIND = {
     "videos", "annotations", "features.hdf5", "checkpoint", "metrics.json", "moments.png", "index",
 }  # fmt: skip
@@ -50,8 +48,3 @@ def test_a_second_run_trains_nothing_again(demo: tuple[Path, str]) -> None:
     assert "is trained already" in console.export_text()
     assert (out / "checkpoint/model.safetensors").stat().st_mtime_ns == before
     assert video.stat().st_mtime_ns == rendered
-
-
-@pytest.mark.parametrize("model", ["dense", "cfmr"])
-def test_the_shipped_configuration_is_the_demos(model: str) -> None:
-    assert configuration(model, Path("runs/demo")) == load_config(ROOT / f"config/demo/{model}.json")

@@ -17,7 +17,7 @@ def clear(server: Server) -> None:
 def test_watch_press_enter_say_it_press_enter(page: Page, server: Server) -> None:
     clear(server)
     page.goto("/label")
-    expect(page.locator(".title .name")).not_to_be_empty()
+    expect(page.locator(".stage-title .stage-video")).not_to_be_empty()
     until(page, "document.querySelector('video').readyState > 1")
     page.keyboard.press("p")
     until(page, "document.querySelector('video').currentTime > 0.5")
@@ -27,14 +27,14 @@ def test_watch_press_enter_say_it_press_enter(page: Page, server: Server) -> Non
         assert page.evaluate("document.querySelector('video').paused")
         page.keyboard.type(sentence)
         page.keyboard.press("Enter")
-        expect(page.locator("#labels .said", has_text=sentence)).to_be_visible()
+        expect(page.locator("#labels .label-sentence", has_text=sentence)).to_be_visible()
         until(page, "!document.querySelector('video').paused")
     expect(page.locator("#pace")).to_contain_text(re.compile(r"2 labels in all.*[\d.]+ s a label"))
     labels = server.ask("/api/labels")["labels"]
     assert [label["sentence"] for label in labels] == ["it goes away", "a square comes in"]
     assert 0.4 < labels[1]["glance"] < labels[0]["glance"] < 12
     page.keyboard.press("Control+z")
-    expect(page.locator("#labels .said")).to_have_count(1)
+    expect(page.locator("#labels .label-sentence")).to_have_count(1)
     assert server.ask("/api/labels")["total"] == 1
 
 
@@ -59,13 +59,13 @@ def test_labels_are_edited_deleted_and_brought_back(page: Page, server: Server) 
     page.get_by_label("Sentence").fill("a square hurries")
     page.get_by_label("Second", exact=True).fill("5.5")
     page.keyboard.press("Enter")
-    expect(page.locator("#labels .said", has_text="a square hurries")).to_be_visible()
+    expect(page.locator("#labels .label-sentence", has_text="a square hurries")).to_be_visible()
     (label,) = server.ask("/api/labels")["labels"]
     assert (label["glance"], label["revision"]) == (5.5, 2)
     page.get_by_role("button", name="Delete: a square hurries").click()
-    expect(page.locator("#labels .said")).to_have_count(0)
+    expect(page.locator("#labels .label-sentence")).to_have_count(0)
     page.locator(".notice").get_by_role("button", name="Undo").click()
-    expect(page.locator("#labels .said", has_text="a square hurries")).to_be_visible()
+    expect(page.locator("#labels .label-sentence", has_text="a square hurries")).to_be_visible()
 
 
 def test_two_people_label_at_once_and_lose_nothing(browser: Browser, server: Server) -> None:
@@ -84,7 +84,7 @@ def test_two_people_label_at_once_and_lose_nothing(browser: Browser, server: Ser
             page.locator("#mark").click()
             page.keyboard.type(f"{name} saw thing {number}")
             page.keyboard.press("Enter")
-            expect(page.locator("#labels .said", has_text=f"{name} saw thing {number}")).to_be_visible()
+            expect(page.locator("#labels .label-sentence", has_text=f"{name} saw thing {number}")).to_be_visible()
     labels = server.ask("/api/labels")["labels"]
     assert len(labels) == 6
     assert all(label["sentence"].startswith(label["author"]) for label in labels)
@@ -95,11 +95,11 @@ def test_two_people_label_at_once_and_lose_nothing(browser: Browser, server: Ser
         page.get_by_role("button", name="Edit: Ada saw thing 0").click()
     ada.get_by_label("Sentence").fill("Ada was first")
     ada.keyboard.press("Enter")
-    expect(ada.locator("#labels .said", has_text="Ada was first")).to_be_visible()
+    expect(ada.locator("#labels .label-sentence", has_text="Ada was first")).to_be_visible()
     bob.get_by_label("Sentence").fill("Bob was second")
     bob.keyboard.press("Enter")
     expect(bob.locator(".notice")).to_contain_text("Ada changed this label meanwhile")
-    expect(bob.locator("#labels .said", has_text="Ada was first")).to_be_visible()
+    expect(bob.locator("#labels .label-sentence", has_text="Ada was first")).to_be_visible()
     for page in people.values():
         page.context.close()
 
@@ -116,7 +116,7 @@ def test_a_label_survives_a_server_that_is_away(page: Page, server: Server) -> N
     expect(page.locator("#pace")).to_contain_text("1 label not saved yet")
     page.unroute("**/api/labels")
     page.reload()
-    expect(page.locator("#labels .said", has_text="a square at sea")).to_be_visible()
+    expect(page.locator("#labels .label-sentence", has_text="a square at sea")).to_be_visible()
     assert server.ask("/api/labels")["total"] == 1
 
 
@@ -134,7 +134,7 @@ def test_labels_go_out_and_come_in_as_annotations(page: Page, server: Server, tm
     (tmp_path / "more.json").write_text(json.dumps(rows))
     page.locator("#import").set_input_files(tmp_path / "more.json")
     expect(page.locator(".notice")).to_contain_text("1 label imported, 1 were there already")
-    expect(page.locator("#labels .said")).to_have_count(2)
+    expect(page.locator("#labels .label-sentence")).to_have_count(2)
     (tmp_path / "bad.json").write_text("[[1]]")
     page.locator("#import").set_input_files(tmp_path / "bad.json")
     expect(page.locator(".notice")).to_contain_text("row 1")
@@ -142,6 +142,6 @@ def test_labels_go_out_and_come_in_as_annotations(page: Page, server: Server, tm
 
 def test_the_next_video_is_handed_out(page: Page) -> None:
     page.goto("/label?video=kitchen")
-    expect(page.locator(".title")).to_have_text("kitchen")
+    expect(page.locator(".stage-title")).to_have_text("kitchen")
     page.get_by_role("button", name="Next").click()
-    expect(page.locator(".title")).not_to_have_text("kitchen")
+    expect(page.locator(".stage-title")).not_to_have_text("kitchen")

@@ -54,20 +54,22 @@ def test_labels_become_a_model_that_is_served_without_a_restart(page: Page, own:
     expect(page.locator("#job pre")).to_contain_text("$ cfmr train")
     expect(page.get_by_role("button", name="Use the new model")).to_be_visible(timeout=120_000)
     expect(page.locator("#job pre")).to_contain_text("epoch 1")
-    expect(page.locator(".measures")).to_contain_text(f"of {counts['held_out']}")
+    expect(page.locator(".comparison")).to_contain_text(f"of {counts['held_out']}")
     expect(page.locator("#outcome")).to_contain_text(re.compile(r"\d+ first answers became right"))
-    for cell in page.locator(".measures td:has(.gauge)").all():
+    for cell in page.locator(".comparison td:has(.comparison-bar)").all():
         hits, whole = map(int, cell.inner_text().split(" of "))
-        widths = [cell.locator(part).evaluate("one => one.getBoundingClientRect().width") for part in (".gauge", "i")]
+        widths = [
+            cell.locator(part).evaluate("one => one.getBoundingClientRect().width") for part in (".comparison-bar", "i")
+        ]
         assert widths[1] == pytest.approx(widths[0] * hits / whole, abs=1)
     assert own.ask("/api/status")["model"] == "original"
     before = own.ask("/api/search", q="a red square moves")["moments"]
     page.get_by_role("button", name="Use the new model").click()
-    expect(page.locator("#outcome .served")).to_contain_text("answers now")
+    expect(page.locator("#outcome .model-current")).to_contain_text("answers now")
     assert own.ask("/api/status")["model"] == "0001"
     assert own.ask("/api/search", q="a red square moves")["moments"] != before
     page.goto("/?q=a+red+square+moves")
-    expect(page.locator(".card").first).to_be_visible()
+    expect(page.locator(".result").first).to_be_visible()
 
 
 def test_if_training_is_killed_the_old_model_goes_on(page: Page, own: Server) -> None:
@@ -75,10 +77,10 @@ def test_if_training_is_killed_the_old_model_goes_on(page: Page, own: Server) ->
     serving = own.ask("/api/status")["model"]
     page.goto("/learn")
     page.get_by_role("button", name="Start training").click()
-    expect(page.locator("#job .message")).to_contain_text("starting to train")
+    expect(page.locator("#job .job-message")).to_contain_text("starting to train")
     (child,) = own.children()
     os.kill(child, signal.SIGKILL)
-    expect(page.locator("#job .message")).to_contain_text("it was ended by SIGKILL")
+    expect(page.locator("#job .job-message")).to_contain_text("it was ended by SIGKILL")
     assert own.ask("/api/status")["model"] == serving
     assert own.ask("/api/search", q="a red square")["moments"]
 
@@ -88,7 +90,7 @@ def test_training_is_cancelled_from_the_page(page: Page, own: Server) -> None:
     page.goto("/learn")
     page.get_by_role("button", name="Start training").click()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.locator("#job .message")).to_contain_text("cancelled")
+    expect(page.locator("#job .job-message")).to_contain_text("cancelled")
     assert own.children() == []
     expect(page.get_by_role("button", name="Start training")).to_be_enabled()
 
@@ -109,9 +111,9 @@ def test_an_upload_is_found_and_what_is_no_video_is_refused_by_name(page: Page, 
     expect(uploads.nth(0)).to_contain_text("added as balcony")
     expect(uploads.nth(1)).to_contain_text("program.mp4: it is not a video", timeout=60_000)
     assert re.search(r"\d %", page.evaluate("window.said"))
-    expect(page.locator("#job .message")).to_contain_text("9 videos can be searched", timeout=90_000)
+    expect(page.locator("#job .job-message")).to_contain_text("9 videos can be searched", timeout=90_000)
     page.goto("/?q=a+green+square&in=balcony")
-    expect(page.locator(".card").first).to_be_visible()
+    expect(page.locator(".result").first).to_be_visible()
     page.keyboard.press("Enter")
     until(page, "document.querySelector('video').currentTime > 0.2")
 
@@ -159,16 +161,16 @@ def test_a_newcomer_needs_nothing_but_videos(
         page.locator("#mark").click()
         page.keyboard.type(sentence)
         page.keyboard.press("Enter")
-        expect(page.locator("#labels .said", has_text=sentence)).to_be_visible()
+        expect(page.locator("#labels .label-sentence", has_text=sentence)).to_be_visible()
         if number == 2:
             page.get_by_role("button", name="Next").click()
             expect(page.locator("#labels")).to_contain_text("none yet")
     page.get_by_role("link", name="Learn").click()
     page.get_by_role("button", name="Start training").click()
-    until(page, "document.querySelector('#job .message') !== null")
+    until(page, "document.querySelector('#job .job-message') !== null")
     assert [(job["state"], job["message"]) for job in fresh.wait_for_jobs()] == [("done", "ready to be served")]
     page.get_by_role("button", name="Use the new model").click()
-    expect(page.locator("#outcome .served")).to_contain_text("answers now")
+    expect(page.locator("#outcome .model-current")).to_contain_text("answers now")
     page.get_by_role("link", name="Search", exact=True).first.click()
     page.locator("#q").fill("a red square")
     expect(page.locator("#tally")).to_contain_text("in 3 videos")
@@ -184,5 +186,5 @@ def test_with_a_token_one_signs_in(browser: Browser, new_server: Callable[..., S
     expect(page.get_by_role("alert")).to_contain_text("not the token")
     page.get_by_label("Token of this server").fill("a-long-enough-token")
     page.keyboard.press("Enter")
-    expect(page.locator(".title")).to_have_text("kitchen")
+    expect(page.locator(".stage-title")).to_have_text("kitchen")
     page.context.close()

@@ -61,7 +61,7 @@ def test_on_a_phone_one_searches_watches_and_labels_by_touch(browser: Browser, s
         device_scale_factor=2,
     )
     page.locator("#q").fill("a red square moves")
-    page.locator(".card").nth(1).tap()
+    page.locator(".result").nth(1).tap()
     until(page, "!document.querySelector('video').paused")
     expect(page.locator("video")).to_be_in_viewport()
     page.locator("nav").get_by_text("Label").tap()
@@ -71,7 +71,7 @@ def test_on_a_phone_one_searches_watches_and_labels_by_touch(browser: Browser, s
     page.locator("#mark").tap()
     page.locator("#sentence").fill("a square on the phone")
     page.locator("#save").tap()
-    expect(page.locator("#labels .said", has_text="a square on the phone").first).to_be_visible()
+    expect(page.locator("#labels .label-sentence", has_text="a square on the phone").first).to_be_visible()
     for button in page.locator("button:visible, a.button:visible").all():
         box = button.bounding_box()
         assert box is not None
@@ -104,7 +104,7 @@ def test_every_page_has_a_title_a_heading_and_a_way_past_the_navigation(browser:
         page = opened(browser, server, path)
         titles.add(page.title())
         assert page.locator("h1").count() == 1
-        page.locator(".skip").focus()
+        page.locator(".skip-link").focus()
         page.keyboard.press("Enter")
         expect(page).to_have_url(re.compile("#main$"))
         page.context.close()

@@ -18,7 +18,7 @@ SENTENCE = "a red square moves to the right"
 def search(page: Page, sentence: str = SENTENCE) -> None:
     page.goto("/")
     page.locator("#q").fill(sentence)
-    expect(page.locator(".card").first).to_be_visible()
+    expect(page.locator(".result").first).to_be_visible()
 
 
 def now(page: Page) -> float:
@@ -37,14 +37,14 @@ def span(page: Page) -> tuple[float, float]:
 
 
 def chosen(page: Page) -> int:
-    return [card.get_attribute("aria-current") for card in page.locator(".card").all()].index("true")
+    return [card.get_attribute("aria-current") for card in page.locator(".result").all()].index("true")
 
 
 def test_the_cursor_is_in_the_box_and_results_come_as_one_types(page: Page) -> None:
     page.goto("/")
     expect(page.locator("#q")).to_be_focused()
     page.keyboard.type("a red square")
-    expect(page.locator(".card").first).to_be_visible()
+    expect(page.locator(".result").first).to_be_visible()
     expect(page.locator("#tally")).to_contain_text(re.compile(r"\d+ moments? in 8 videos.*found in [\d.]+ ms"))
     page.locator("#q").fill("")
     expect(page.locator("#found")).to_be_hidden()
@@ -71,7 +71,7 @@ def test_a_click_plays_and_looping_begins_again(page: Page) -> None:
         video.addEventListener('seeking', () => { window.jumps += !video.paused; });
     }""")
     page.get_by_label("Speed").select_option("3")
-    page.locator(".card").first.click()
+    page.locator(".result").first.click()
     until(page, "window.jumps >= 3")
     assert not page.evaluate("document.querySelector('video').paused")
 
@@ -120,7 +120,7 @@ def test_a_boundary_is_moved_with_arrow_keys_and_with_the_mouse(page: Page) -> N
     handle.focus()
     page.keyboard.press("ArrowRight")
     assert span(page)[0] == pytest.approx(start + 0.25, abs=0.011)
-    box = page.locator(".track").bounding_box()
+    box = page.locator(".timeline-track").bounding_box()
     assert box is not None
     handle.hover()
     page.mouse.down()
@@ -131,7 +131,7 @@ def test_a_boundary_is_moved_with_arrow_keys_and_with_the_mouse(page: Page) -> N
 
 def test_a_click_on_the_timeline_goes_there(page: Page) -> None:
     search(page)
-    box = page.locator(".track").bounding_box()
+    box = page.locator(".timeline-track").bounding_box()
     assert box is not None
     until(page, "document.querySelector('video').readyState > 0")
     page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + 55)
@@ -140,13 +140,13 @@ def test_a_click_on_the_timeline_goes_there(page: Page) -> None:
 
 def test_the_timeline_shows_relevance_found_and_annotated_spans(page: Page) -> None:
     search(page)
-    expect(page.locator(".line")).to_have_attribute("d", re.compile("^M0 "))
-    expect(page.locator(".legend")).to_contain_text("fit over time")
-    names = page.locator(".card .what .name").all_text_contents()
+    expect(page.locator(".timeline-curve")).to_have_attribute("d", re.compile("^M0 "))
+    expect(page.locator(".timeline-legend")).to_contain_text("fit over time")
+    names = page.locator(".result .result-video").all_text_contents()
     for at in range(len(names)):
-        page.locator(".card").nth(at).click()
+        page.locator(".result").nth(at).click()
         known = page.request.get("/api/curve", params={"q": SENTENCE, "video": names[at]}).json()["known"]
-        expect(page.locator(".track .true")).to_have_count(len(known))
+        expect(page.locator(".timeline-track .timeline-truth")).to_have_count(len(known))
 
 
 def test_a_link_opens_where_it_was_copied(page: Page, browser: Browser, server: Server) -> None:
@@ -154,15 +154,15 @@ def test_a_link_opens_where_it_was_copied(page: Page, browser: Browser, server: 
     page.keyboard.press("ArrowDown")
     page.get_by_role("slider", name="End of the moment").focus()
     page.keyboard.press("ArrowLeft")
-    there, title = where(page), page.locator(".title").inner_text()
+    there, title = where(page), page.locator(".stage-title").inner_text()
     other = browser.new_context().new_page()
     other.goto(there)
     expect(other.locator("#q")).to_have_value(SENTENCE)
-    expect(other.locator(".title")).to_have_text(title.replace("\n", " "), use_inner_text=True)
+    expect(other.locator(".stage-title")).to_have_text(title.replace("\n", " "), use_inner_text=True)
     until(other, f"Math.abs(document.querySelector('video').currentTime - {span(page)[0]}) < 0.3")
     assert span(other) == span(page)
     other.goto(f"{server.url}/?q=a+green+square&video=kitchen&t=9.5")
-    expect(other.locator(".title")).to_contain_text("kitchen")
+    expect(other.locator(".stage-title")).to_contain_text("kitchen")
     until(other, "Math.abs(document.querySelector('video').currentTime - 9.5) < 0.6")
     other.context.close()
 
@@ -172,7 +172,7 @@ def test_searching_in_one_video(page: Page) -> None:
     page.locator("#within").fill("street")
     page.keyboard.press("Tab")
     expect(page.locator("#tally")).to_contain_text("in 1 video")
-    assert set(page.locator(".card .what .name").all_text_contents()) == {"street"}
+    assert set(page.locator(".result .result-video").all_text_contents()) == {"street"}
     assert "in=street" in where(page)
 
 
@@ -211,9 +211,9 @@ def test_nothing_that_people_wrote_becomes_html(page: Page) -> None:
     expect(page.locator("#tally")).not_to_be_empty()
     search(page, f"square {HOSTILE}")
     page.goto("/add")
-    expect(page.locator(".videos .name", has_text=HOSTILE)).to_be_visible()
+    expect(page.locator(".video-grid .video-name", has_text=HOSTILE)).to_be_visible()
     page.goto("/label?" + f"video={HOSTILE}")
-    expect(page.locator(".title")).to_have_text(HOSTILE)
+    expect(page.locator(".stage-title")).to_have_text(HOSTILE)
     assert page.evaluate("window.hacked") is None
 
 
@@ -224,7 +224,7 @@ def test_the_server_gone_is_said_and_back_again_works(page: Page) -> None:
     expect(page.locator("#tally")).to_contain_text("does not answer")
     page.unroute("**/api/search**")
     page.locator("#q").fill("a green square")
-    expect(page.locator(".card").first).to_be_visible()
+    expect(page.locator(".result").first).to_be_visible()
 
 
 def test_results_are_on_the_screen_within_a_tenth_of_a_second(page: Page) -> None:
@@ -233,9 +233,9 @@ def test_results_are_on_the_screen_within_a_tenth_of_a_second(page: Page) -> Non
     figures = []
     for colour in ("red", "green", "blue") * 4:
         page.locator("#q").fill(f"a {colour} square moves")
-        expect(page.locator("#tally .shown")).to_contain_text("ms")
+        expect(page.locator("#tally .search-latency")).to_contain_text("ms")
         page.wait_for_timeout(250)
-        figures.append(page.locator("#tally .shown").inner_text())
+        figures.append(page.locator("#tally .search-latency").inner_text())
     print(json.dumps(figures))  # noqa: T201
 
 

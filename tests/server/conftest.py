@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from cfmr.server.context import Site
+from cfmr.server.context import AppState
 from cfmr.server.settings import Settings
 from tests.server.sites import make_settings, opened
 
@@ -28,16 +28,16 @@ def settings(rendered: Path, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def both(settings: Settings) -> Iterator[tuple[Site, TestClient]]:
+def both(settings: Settings) -> Iterator[tuple[AppState, TestClient]]:
     with opened(settings) as pair:
         yield pair
 
 
 @pytest.fixture
-def site(both: tuple[Site, TestClient]) -> Site:
+def site(both: tuple[AppState, TestClient]) -> AppState:
     return both[0]
 
 
 @pytest.fixture
-def client(both: tuple[Site, TestClient]) -> TestClient:
+def client(both: tuple[AppState, TestClient]) -> TestClient:
     return both[1]

@@ -15,6 +15,13 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def progress(label: str, done: int, total: int, **metrics: float) -> None:
+    """A line of `--progress json`."""
+    line = {"label": label, "done": done, "total": total} | ({"metrics": metrics} if metrics else {})
+    sys.stderr.write(json.dumps(line) + "\n")
+    sys.stderr.flush()
+
+
 def main() -> int:
     command, *rest = sys.argv[1:]
     options = dict(zip(rest[::2], rest[1::2], strict=False)) if command != "extract" else {}
@@ -24,7 +31,8 @@ def main() -> int:
         said = " ".join(row[3] for row in rows)
         run = Path(options["--log"]) / options["--tag"]
         (run / "last").mkdir(parents=True)
-        for epoch in range(1, config["train"]["max_num_epochs"] + 1):
+        for epoch in range(1, config["train"]["num_fits"] + 1):
+            progress("epoch", epoch, config["train"]["num_fits"], loss=1 / epoch)
             say(f"epoch {epoch}: loss {1 / epoch:.3f}")
             if "slow" in said:
                 time.sleep(30)
@@ -37,7 +45,8 @@ def main() -> int:
         Path(options["--out"]).mkdir(exist_ok=True)
         say("indexed")
     elif command == "extract":
-        say("1/2 videos\n2/2 videos")
+        progress("videos", 1, 2)
+        progress("videos", 2, 2)
         out = Path(rest[rest.index("--out") + 1])
         if not out.exists():
             with FeatureWriter(out, {"extractor": "made-up", "version": 1}) as writer:

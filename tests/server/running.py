@@ -8,8 +8,8 @@ from typing import Any
 
 import uvicorn
 
-from cfmr.server.app import _listen, create_app, open_site
-from cfmr.server.security import PatientProtocol
+from cfmr.server.app import _listen, create_app, open_state
+from cfmr.server.security import TimeoutProtocol
 from cfmr.server.settings import Settings
 from tests.server.sites import WordRetriever
 
@@ -18,8 +18,8 @@ from tests.server.sites import WordRetriever
 def running(settings: Settings, retriever: Any = None) -> Iterator[int]:
     """The port of the server."""
     listening = _listen("127.0.0.1", 0)
-    app = create_app(open_site(settings, lambda path: retriever or WordRetriever()))
-    server = uvicorn.Server(uvicorn.Config(app, http=PatientProtocol, ws="none", log_level="error"))
+    app = create_app(open_state(settings, lambda path: retriever or WordRetriever()))
+    server = uvicorn.Server(uvicorn.Config(app, http=TimeoutProtocol, ws="none", log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     while not server.started:

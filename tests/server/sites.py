@@ -13,9 +13,9 @@ from cfmr.errors import InputError
 from cfmr.index.base import Value, Video
 from cfmr.index.word_encoder import UnknownWord
 from cfmr.search.retriever import Moment, SearchResult
-from cfmr.server.app import create_app, open_site
-from cfmr.server.context import Site
-from cfmr.server.settings import Settings, gather
+from cfmr.server.app import create_app, open_state
+from cfmr.server.context import AppState
+from cfmr.server.settings import Settings, resolve_settings
 
 SECONDS = 6.0
 CLIPS = {
@@ -89,12 +89,12 @@ def make_settings(root: Path, **more: Any) -> Settings:
         if not place.exists():
             render(place, COLOURS[name])
     (root / "index").mkdir(exist_ok=True)
-    return gather(root / "index", root / "videos", workspace=root / "page", **more)
+    return resolve_settings(root / "index", root / "videos", workspace=root / "page", **more)
 
 
 @contextmanager
-def opened(settings: Settings, retriever: Any = None) -> Iterator[tuple[Site, TestClient]]:
+def opened(settings: Settings, retriever: Any = None) -> Iterator[tuple[AppState, TestClient]]:
     """A site with a client that is on this machine."""
-    site = open_site(settings, lambda path: retriever or WordRetriever())
+    site = open_state(settings, lambda path: retriever or WordRetriever())
     with TestClient(create_app(site), base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
         yield site, client

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from cfmr.index.location import parse_place
-from cfmr.server.settings import gather
-from cfmr.server.stores.models import Served
+from cfmr.server.settings import resolve_settings
+from cfmr.server.stores.models import ModelRegistry
 
 ADDRESS = "milvus://db:19530/videos"
 
@@ -22,7 +22,7 @@ class Empty:
 
 def test_an_address_passes_for_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = gather(Path(ADDRESS), tmp_path)
+    settings = resolve_settings(Path(ADDRESS), tmp_path)
     assert settings.workspace == tmp_path / "page"
     assert (settings.features, settings.checkpoint) == (None, None)
     opened: list[Path] = []
@@ -31,6 +31,6 @@ def test_an_address_passes_for_a_directory(tmp_path: Path, monkeypatch: pytest.M
         opened.append(path)
         return Empty()
 
-    assert Served(settings, load).ready  # type: ignore[arg-type]
+    assert ModelRegistry(settings, load).ready  # type: ignore[arg-type]
     assert [str(parse_place(path)) for path in opened] == [ADDRESS]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["page"], "no folder is made for the address"

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from cfmr.errors import InputError
 from cfmr.server import security as guard
-from cfmr.server.settings import Settings, gather
+from cfmr.server.settings import Settings, resolve_settings
 from tests.server.running import running
 from tests.server.sites import make_settings, opened
 
@@ -65,9 +65,9 @@ def test_every_answer_forbids_foreign_and_inline_scripts(client: TestClient) -> 
 def test_no_page_has_inline_scripts_or_asks_another_host() -> None:
     import re
 
-    import cfmr.server.app
+    from cfmr.server.pages import STATIC
 
-    for path in cfmr.server.app.STATIC.iterdir():
+    for path in filter(Path.is_file, STATIC.rglob("*")):
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert "http://" not in text
         assert "https://" not in text
@@ -78,10 +78,10 @@ def test_no_page_has_inline_scripts_or_asks_another_host() -> None:
 def test_without_a_token_it_does_not_listen_beyond_this_machine(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     with pytest.raises(InputError, match="needs a token"):
-        gather(tmp_path / "index", tmp_path / "videos", host="0.0.0.0")
+        resolve_settings(tmp_path / "index", tmp_path / "videos", host="0.0.0.0")
     with pytest.raises(InputError, match="16 characters"):
-        gather(tmp_path / "index", tmp_path / "videos", host="0.0.0.0", token="short")
-    assert gather(tmp_path / "index", tmp_path / "videos", host="0.0.0.0", token=TOKEN).token == TOKEN
+        resolve_settings(tmp_path / "index", tmp_path / "videos", host="0.0.0.0", token="short")
+    assert resolve_settings(tmp_path / "index", tmp_path / "videos", host="0.0.0.0", token=TOKEN).token == TOKEN
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from cfmr.server.settings import Settings
-from cfmr.server.stores.models import Served
+from cfmr.server.stores.models import ModelRegistry
 from cfmr.server.stores.videos import Library
 from tests.server.sites import WordRetriever, make_settings, render
 
@@ -109,16 +109,16 @@ def test_what_one_process_serves_the_others_serve_soon(settings: Settings, monke
     def load(path: Path) -> WordRetriever:
         return WordRetriever(bonus=0.0 if path == settings.index else 1.0)
 
-    one, two = Served(settings, load), Served(settings, load)
+    one, two = ModelRegistry(settings, load), ModelRegistry(settings, load)
     folder = one.new_folder()
     (folder / "index").mkdir()
     one.keep(folder, 3, {})
-    assert two.present.id == "original"
+    assert two.current.id == "original"
     one.switch(folder.name)
-    assert two.present.id == folder.name
+    assert two.current.id == folder.name
     assert two.retriever.search("red").moments[0].score > 1
     two.switch("original")
-    assert one.present.id == "original"
+    assert one.current.id == "original"
 
 
 def test_an_index_that_another_process_makes_or_changes_is_taken_up(
@@ -133,7 +133,7 @@ def test_an_index_that_another_process_makes_or_changes_is_taken_up(
             self.clips["street"] = []
             return True
 
-    served = Served(settings, lambda path: Growing(clips))
+    served = ModelRegistry(settings, lambda path: Growing(clips))
     assert not served.ready
     settings.index.mkdir()
     (settings.index / "manifest.json").write_text("{}")

@@ -7,8 +7,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from cfmr.cli import main
-from cfmr.server.app import create_app, open_site
-from cfmr.server.settings import gather
+from cfmr.server.app import create_app, open_state
+from cfmr.server.settings import resolve_settings
 from tests.server.sites import render
 from tests.support.backbones import save_clip
 
@@ -28,7 +28,7 @@ def test_the_page_searches_and_takes_in_videos_without_training(
     render(videos / "kitchen.mp4")
     run(monkeypatch, "extract", videos, "--extractor", "clip", "--weights", clip, "--out", features)
     run(monkeypatch, "index", "--zero-shot", clip, "--features", features, "--out", tmp_path / "index")
-    site = open_site(gather(tmp_path / "index", videos, workspace=tmp_path / "page"))
+    site = open_state(resolve_settings(tmp_path / "index", videos, workspace=tmp_path / "page"))
     with TestClient(create_app(site), base_url="http://127.0.0.1:8000") as client:
         found = client.get("/api/search", params={"q": "the red dog runs"}).json()
         assert found["moments"][0]["video"] == "kitchen"

@@ -117,14 +117,13 @@ class Side:
         from cfmr.models.cfmr.pytorch import reference as plain
 
         self.model.eval()
-        sentences = torch.from_numpy(words), torch.from_numpy(lengths)
         with torch.inference_mode():
             if self.name == "pytorch plain":
                 video = plain.encode_video_offline(self.model, torch.from_numpy(frames))
-                text = plain.encode_text_online(self.model, *sentences)
+                text = plain.encode_text_online(self.model, torch.from_numpy(words), torch.from_numpy(lengths))
             else:
                 video = self.model.encode_video(torch.from_numpy(kept))
-                text = self.model.encode_text(*sentences)
+                text = self.model.encode_text(torch.from_numpy(words), lengths)
         return array(video.flatten(0, 1)), array(text)
 
 

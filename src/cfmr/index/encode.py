@@ -1,10 +1,10 @@
 """Features of videos to index rows."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,33 +14,12 @@ from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
 from cfmr.index.base import Value
 from cfmr.index.codec import Codec, Floats
-from cfmr.models.base import Model
+from cfmr.models.base import RowModel
 from cfmr.models.checkpoint import Checkpoint
-from cfmr.moments.curve import floor_of
 from cfmr.video.files import video_file
 
 LONGEST_CLIP = 600.0  # seconds that one clip may stand for; some published features have few clips of a long video
 LONGER = 1.25  # a video up to so many times the longest trained on is still one window
-
-
-class CompactModel(Protocol):
-    """A model whose rows are a linear image away from its vectors; see `Codec`."""
-
-    def video_rows(self, features: NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
-        """Features (n, frame_dim) -> rows (m, d) and their spans (m, 2) as fractions."""
-
-    def row_map(self) -> tuple[Floats, Floats]:
-        """Weight (K, d_concept, d) and bias (K, d_concept)."""
-
-
-class WindowedModel(Protocol):
-    """A model whose vectors depend on their window, and on the whole video."""
-
-    def clip_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
-        """Features (n, frame_dim) -> vectors (m, d) and their spans (m, 2) as fractions."""
-
-    def joined(self, vectors: Floats, features: Floats) -> Floats:
-        """All of a video's vectors (n, d) and its features -> what is indexed, (n, D)."""
 
 
 @dataclass(frozen=True)
@@ -134,20 +113,12 @@ class Windowing:
 class RowEncoder:
     """Features of a video to index rows with spans in absolute seconds."""
 
-    def __init__(self, model: Model, windowing: Windowing) -> None:
+    def __init__(self, model: RowModel, windowing: Windowing) -> None:
         self.windowing = windowing
-        self.curve = floor_of(model.readout) is not None
-        self.codec: Codec | None = None
-        self._encode = model.video_vectors
-        self._join: Callable[[Floats, Floats], Floats] = lambda rows, features: rows
-        if hasattr(model, "joined"):
-            windowed = cast(WindowedModel, model)
-            self._encode, self._join = windowed.clip_vectors, windowed.joined
-        if hasattr(model, "video_rows"):
-            compact = cast(CompactModel, model)
-            weight, bias = compact.row_map()
-            self.codec = Codec(weight.shape[2], weight, bias)
-            self._encode = compact.video_rows
+        self.curve = model.readout != "anchors"
+        mapped = model.row_map()
+        self.codec = None if mapped is None else Codec(mapped[0].shape[2], *mapped)
+        self._model = model
 
     def rows(self, features: Floats, duration: float) -> tuple[Floats, NDArray[np.float64]]:
         """Rows (n, width) and spans (n, 2) in seconds."""
@@ -157,14 +128,14 @@ class RowEncoder:
         for number, (start, end) in enumerate(cuts):
             first = min(int(start * rate), len(features) - 1)
             last = min(max(int(np.ceil(end * rate)), first + 1), len(features))
-            found, fractions = self._encode(features[first:last])
+            found, fractions = self._model.encode_rows(features[first:last], (last - first) / rate)
             seconds = first / rate + fractions.astype(np.float64) * (last - first) / rate
             if self.curve:  # of two windows that overlap, each gives the half nearer to its middle
                 kept = _nearest_to(seconds.mean(1), cuts, number, rate)
                 found, seconds = found[kept], seconds[kept]
             rows.append(found)
             spans.append(seconds)
-        return self._join(np.concatenate(rows), features), np.minimum(np.concatenate(spans), duration)
+        return self._model.finish_rows(np.concatenate(rows), features), np.minimum(np.concatenate(spans), duration)
 
 
 @dataclass(frozen=True, slots=True)

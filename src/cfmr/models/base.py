@@ -1,5 +1,6 @@
 """What the rest of the project asks of a model, and where the model of a checkpoint comes from."""
 
+from abc import ABC, abstractmethod
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal, Protocol, cast, get_args
@@ -7,24 +8,80 @@ from typing import Any, Literal, Protocol, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from cfmr.config import Config, DenseConfig
 from cfmr.errors import InputError
 from cfmr.models.checkpoint import Checkpoint
+from cfmr.moments.span_reader import Readout
 
 Backend = Literal["pytorch", "mindspore"]
 
 
-class Model(Protocol):
-    """What the rest of the project asks of a model, whichever backend it runs on."""
+Floats = NDArray[np.float32]
+Features = NDArray[np.floating[Any]]
+
+
+class RowModel(Protocol):
+    """The offline half of a model: features of a video to the rows that an index keeps.
+
+    A long video comes in windows: `encode_rows` sees one of them, `finish_rows` all of their rows together. A row is
+    the searched vector itself, or a shorter stand-in for it (see `row_map`). `PlainRows` has the usual answers.
+    """
 
     @property
-    def readout(self) -> str:
-        """How answers are found: "anchors", each vector of a video stands for a moment; or what `curves` reads off."""
+    def readout(self) -> Readout:
+        """How moments are found: each row stands for one, or they are read off the curve of all rows."""
 
-    def video_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Features (n, frame_dim) -> vectors (m, D) and their spans (m, 2) as fractions of the video."""
+    def encode_rows(self, features: Features, duration: float) -> tuple[Floats, Floats]:
+        """Features (n, frame_dim) of a video or of a window of so many seconds -> rows (m, width), spans (m, 2) as
+        fractions of it."""
 
-    def text_vectors(self, words: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Word vectors (B, W, word_dim), zero behind a sentence's end, and lengths (B,) -> (B, D)."""
+    def finish_rows(self, rows: Floats, features: Features) -> Floats:
+        """Rows (m, width) of all windows and features (n, frame_dim) of the whole video -> rows as indexed (m, w)."""
+
+    def row_map(self) -> tuple[Floats, Floats] | None:
+        """Weight (K, d_concept, width) and bias (K, d_concept) of the map from rows to concepts, see
+        `cfmr.index.codec`; None where a row is the searched vector."""
+
+
+class Model(RowModel, Protocol):
+    """A trained model, whichever framework it runs on: what index, evaluation, report and export ask of it."""
+
+    def video_vectors(self, features: Features, duration: float) -> tuple[Floats, Floats]:
+        """Features (n, frame_dim) of a video of so many seconds -> vectors (m, D), spans (m, 2) as fractions of it."""
+
+    def word_inputs(self, vectors: Floats) -> Floats:
+        """Vectors (V, word_dim) of a vocabulary, the first of padding -> what the text encoder reads of each word."""
+
+    def text_vectors(self, words: Floats, lengths: NDArray[np.int64]) -> Floats:
+        """Word inputs (B, W, w) of sentences, zero behind a sentence's end, and lengths (B,) -> (B, D)."""
+
+
+class PlainRows(ABC):
+    """A model whose rows are its vectors and do not depend on the rest of the video."""
+
+    @abstractmethod
+    def video_vectors(self, features: Features, duration: float) -> tuple[Floats, Floats]:
+        """See `Model.video_vectors`."""
+
+    def encode_rows(self, features: Features, duration: float) -> tuple[Floats, Floats]:
+        """The vectors, see `RowModel.encode_rows`."""
+        return self.video_vectors(features, duration)
+
+    def finish_rows(self, rows: Floats, features: Features) -> Floats:
+        """The rows as they are, see `RowModel.finish_rows`."""
+        return rows
+
+    def row_map(self) -> None:
+        """Rows are vectors, see `RowModel.row_map`."""
+        return
+
+
+FOLDERS = {"CFMR": "cfmr", "CFMR-Dense": "dense"}  # of `cfmr.models`, by the `model.name` of a configuration
+
+
+def model_module(config: Config, name: str) -> ModuleType:
+    """A module of the folder that holds the model of a configuration: `text_onnx`, ..."""
+    return import_module(f"cfmr.models.{FOLDERS[config.model.name]}.{name}")
 
 
 def check_backend(name: str) -> Backend:
@@ -42,6 +99,8 @@ def import_backend(room: str, backend: str) -> ModuleType:
     """
     name = check_backend(backend)
     framework, extra = {"pytorch": ("torch", "train"), "mindspore": ("mindspore", "mindspore")}[name]
+    if name == "mindspore":
+        import_module("cfmr.models.cfmr.mindspore.environment").prepare()  # before MindSpore is imported
     try:
         return import_module(f"cfmr.{room}.{name}")
     except ModuleNotFoundError as error:
@@ -56,4 +115,6 @@ def load_model(checkpoint: Checkpoint, backend: str = "pytorch", device: str = "
     Raises:
         InputError: the backend is not installed, or the parameters do not fit the configuration.
     """
+    if isinstance(checkpoint.config, DenseConfig):  # needs no framework, whatever the backend
+        return cast(Model, import_module("cfmr.models.dense.model").Dense.restore(checkpoint))
     return cast(Model, import_backend("models", backend).restore(checkpoint, device))

@@ -14,10 +14,10 @@ DEVICES = {"cpu": "CPU", "gpu": "GPU", "cuda": "GPU", "ascend": "Ascend"}
 
 def build_model(config: Config, words: int) -> CFMR:
     """A new model for a vocabulary of so many words, with random parameters."""
-    return CFMR.from_config(published(config), words)
+    return CFMR.from_config(require_cfmr(config), words)
 
 
-def published(config: Config) -> CFMRConfig:
+def require_cfmr(config: Config) -> CFMRConfig:
     """Raises InputError if it is the configuration of another model."""
     if not isinstance(config, CFMRConfig):
         raise InputError(f"model {config.model.name} runs on PyTorch only; use --backend pytorch")

@@ -1,15 +1,13 @@
-"""Which model's text encoder becomes which ONNX graph."""
+"""The text encoder of any model as an ONNX graph: each model's folder says how, in `text_onnx.py`."""
 
 import onnx
 
-from cfmr.config import Config, DenseConfig
-from cfmr.models.cfmr.text_onnx import cfmr_text
-from cfmr.models.dense.text_onnx import dense_text
+from cfmr.config import Config
+from cfmr.models.base import model_module
 from cfmr.models.onnx_graph import Parameters
 
 
 def text_graph(parameters: Parameters, config: Config) -> onnx.ModelProto:
-    """The text encoder of a checkpoint."""
-    if isinstance(config, DenseConfig):
-        return dense_text(parameters)
-    return cfmr_text(parameters, config.model.config)
+    """The text encoder of a checkpoint: words (1, n, word_dim) -> query (D,)."""
+    graph: onnx.ModelProto = model_module(config, "text_onnx").text_graph(parameters, config)
+    return graph

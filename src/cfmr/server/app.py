@@ -1,67 +1,61 @@
 """The application: everything put together, the pages, and running it."""
 
 import contextlib
+import functools
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Any
 
 import uvicorn
 from fastapi import APIRouter, Body, FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.responses import FileResponse, RedirectResponse, Response
-from starlette.staticfiles import StaticFiles
+from starlette.responses import Response
 from uvicorn.supervisors import Multiprocess
 
 from cfmr.errors import InputError
-from cfmr.server.api import labels as labelling
-from cfmr.server.api import models as learning
-from cfmr.server.api import search as searching
-from cfmr.server.api import videos as adding
-from cfmr.server.context import ProblemDocument, Site
+from cfmr.server.api import jobs, labels, models, search, videos
+from cfmr.server.context import AppState, ProblemDocument, State
+from cfmr.server.pages import Static, page_routes
 from cfmr.server.problems import MEDIA_TYPE, Problem, install
-from cfmr.server.security import Guard, PatientProtocol, same_secret, set_session
+from cfmr.server.security import Guard, TimeoutProtocol, same_secret, set_session
 from cfmr.server.settings import Settings
-from cfmr.server.stores.ground_truth import KnownMoments
+from cfmr.server.stores.ground_truth import GroundTruth
 from cfmr.server.stores.jobs import Jobs
 from cfmr.server.stores.labels import LabelStore
 from cfmr.server.stores.media import Media
-from cfmr.server.stores.models import Load, Served, load_retriever
+from cfmr.server.stores.models import Load, ModelRegistry, load_retriever
 from cfmr.server.stores.videos import Library
-
-STATIC = Path(__file__).parent / "static"
-PAGES = {"/": "search", "/label": "label", "/learn": "learn", "/add": "add", "/docs": "docs", "/sign-in": "sign-in"}
-FRESH = {"cache-control": "no-cache"}  # asked for again each time, and answered "not modified"
+from cfmr.server.work import HANDLERS
 
 
-def open_site(settings: Settings, load: Load = load_retriever) -> Site:
+def open_state(settings: Settings, load: Load = load_retriever) -> AppState:
     """Open everything a server needs.
 
     Raises:
         InputError: the index is damaged, the database cannot be reached, or the workspace cannot be written.
     """
-    return Site(
+    return AppState(
         settings=settings,
         library=Library(settings.videos),
-        served=Served(settings, load),
+        models=ModelRegistry(settings, load),
         media=Media(settings.workspace / "cache"),
         labels=LabelStore(settings.database_url),
         jobs=Jobs(settings.workspace / "jobs"),
-        known=KnownMoments(settings.annotations),
+        ground_truth=GroundTruth(settings.annotations),
     )
 
 
-def create_app(site: Site) -> FastAPI:
-    """The ASGI application over an open site, which it closes when it ends."""
+def create_app(state: AppState) -> FastAPI:
+    """The ASGI application over an open state, which it closes when it ends."""
 
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        site.jobs.begin()
+        state.jobs.begin()
         yield
-        site.jobs.close()
-        site.labels.close()
+        state.jobs.close()
+        state.labels.close()
 
     app = FastAPI(
         title="cfmr",
@@ -73,12 +67,16 @@ def create_app(site: Site) -> FastAPI:
         redoc_url=None,
     )
     install(app)
-    for station in (searching, labelling, adding, learning):
-        app.include_router(station.routes(site), prefix="/api")
-    app.include_router(_pages(site.settings.token))
-    app.mount("/static", _Static(directory=STATIC))
+    app.state.cfmr = state
+    for kind, handler in HANDLERS.items():
+        state.jobs.handlers[kind] = functools.partial(handler, state)
+    for api in (search, labels, videos, jobs, models):
+        app.include_router(api.router, prefix="/api")
+    app.include_router(session)
+    app.include_router(page_routes())
+    app.mount("/static", Static())
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
-    app.add_middleware(Guard, token=site.settings.token, max_upload=site.settings.max_upload)
+    app.add_middleware(Guard, token=state.settings.token, max_upload=state.settings.max_upload)
     return app
 
 
@@ -105,33 +103,16 @@ def _described(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-class _Static(StaticFiles):
-    def file_response(self, *args: object, **kwargs: object) -> Response:
-        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
-        response.headers.update(FRESH)
-        return response
+session = APIRouter(include_in_schema=False)
 
 
-def _pages(token: str | None) -> APIRouter:
-    pages = APIRouter(include_in_schema=False)
-
-    def page(name: str) -> object:
-        return lambda: FileResponse(STATIC / f"{name}.html", headers=FRESH)
-
-    for path, name in PAGES.items():
-        pages.add_api_route(path, page(name), methods=["GET"], response_class=FileResponse)  # type: ignore[arg-type]
-
-    @pages.get("/favicon.ico")
-    def icon() -> Response:
-        return RedirectResponse("/static/icon.svg")
-
-    @pages.post("/api/session")
-    def sign_in(given: Annotated[str, Body(embed=True, alias="token", max_length=1000)]) -> Response:
-        if token is None or not same_secret(given, token):
-            raise Problem(401, "that is not the token of this server")
-        return set_session(Response(status_code=204), token)
-
-    return pages
+@session.post("/api/session")
+def sign_in(given: Annotated[str, Body(embed=True, alias="token", max_length=1000)], state: State) -> Response:
+    """Sign a browser in that sends the token."""
+    token = state.settings.token
+    if token is None or not same_secret(given, token):
+        raise Problem(401, "that is not the token of this server")
+    return set_session(Response(status_code=204), token)
 
 
 def serve(settings: Settings) -> None:
@@ -141,14 +122,14 @@ def serve(settings: Settings) -> None:
         InputError: something cannot be opened, or the port is taken.
     """
     listening = _listen(settings.host, settings.port)
-    site = open_site(settings)  # also where workers open their own: what is wrong is said once, and here
+    state = open_state(settings)  # also where workers open their own: what is wrong is said once, and here
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     print(f"cfmr: http://{host}:{listening.getsockname()[1]}  (Ctrl+C ends it)", flush=True)  # noqa: T201
     if settings.workers == 1:
-        uvicorn.Server(_config(create_app(site))).run(sockets=[listening])
+        uvicorn.Server(_config(create_app(state))).run(sockets=[listening])
     else:
-        site.labels.close()
-        del site
+        state.labels.close()
+        del state
         Multiprocess(_config(_Application(settings), settings.workers), [listening]).run()
 
 
@@ -159,7 +140,7 @@ class _Application:
     settings: Settings
 
     def __call__(self) -> FastAPI:
-        return create_app(open_site(self.settings))
+        return create_app(open_state(self.settings))
 
 
 def _config(app: FastAPI | _Application, workers: int = 1) -> uvicorn.Config:
@@ -167,7 +148,7 @@ def _config(app: FastAPI | _Application, workers: int = 1) -> uvicorn.Config:
         app,
         factory=isinstance(app, _Application),
         workers=workers,
-        http=PatientProtocol,
+        http=TimeoutProtocol,
         ws="none",
         log_level="warning",
         access_log=False,

@@ -1,22 +1,27 @@
-"""What all requests share."""
+"""What all requests share: the state of the application, and how a route gets it."""
 
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import Query
+import anyio
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
 
 from cfmr.server.problems import Problem
 from cfmr.server.settings import Settings
-from cfmr.server.stores.ground_truth import KnownMoments
+from cfmr.server.stores.ground_truth import GroundTruth
 from cfmr.server.stores.jobs import Jobs
 from cfmr.server.stores.labels import LabelStore
 from cfmr.server.stores.media import Media
-from cfmr.server.stores.models import Served
+from cfmr.server.stores.models import ModelRegistry
 from cfmr.server.stores.videos import Library
 from cfmr.video import decode as videos
+
+# a search is about a millisecond of arithmetic: more at once than there are cores only hold each other up
+SEARCHES = 2  # at once
+CHECKS = 2  # of uploads, at once
 
 VideoName = Annotated[str, Query(min_length=1, max_length=500, description="name of a video")]
 Sentence = Annotated[str, Query(min_length=1, max_length=2000, description="what happens in the moment")]
@@ -42,16 +47,18 @@ class VideoFacts:
 
 
 @dataclass(frozen=True)
-class Site:
-    """One server: its settings, its folders, its stores, and the model that answers."""
+class AppState:
+    """One server: its settings, its stores, and the model that answers."""
 
     settings: Settings
     library: Library
-    served: Served
+    models: ModelRegistry
     media: Media
     labels: LabelStore
     jobs: Jobs
-    known: KnownMoments
+    ground_truth: GroundTruth
+    searching: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(SEARCHES))
+    checking: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(CHECKS))
     _durations: dict[tuple[Path, int], float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -62,16 +69,16 @@ class Site:
 
     def names(self) -> list[str]:
         """Every video that is indexed or in the folder, in order."""
-        return sorted({*self.served.videos, *self.library.files()})
+        return sorted({*self.models.videos, *self.library.files()})
 
     def watchable(self, name: str) -> bool:
         """Whether a video's file was in the folder a moment ago."""
-        indexed = self.served.videos.get(name)
+        indexed = self.models.videos.get(name)
         return self.library.has(name, indexed.path if indexed else None)
 
     def path(self, name: str) -> Path | None:
         """A video's file, if it is in the folder."""
-        indexed = self.served.videos.get(name)
+        indexed = self.models.videos.get(name)
         return self.library.find(name, indexed.path if indexed else None)
 
     def file(self, name: str) -> Path:
@@ -83,7 +90,7 @@ class Site:
 
     def facts(self, name: str) -> VideoFacts:
         """Raises Problem if nothing is known of such a video, InputError if its file cannot be read."""
-        path, indexed = self.path(name), self.served.videos.get(name)
+        path, indexed = self.path(name), self.models.videos.get(name)
         if indexed is not None:
             return VideoFacts(name, indexed.duration, path)
         if path is None:
@@ -96,3 +103,12 @@ class Site:
             if key not in self._durations:
                 self._durations[key] = videos.probe(path).duration
             return self._durations[key]
+
+
+async def app_state(request: Request) -> AppState:
+    """The state that `create_app` was given; a coroutine, so that no thread is taken for it."""
+    state: AppState = request.app.state.cfmr
+    return state
+
+
+State = Annotated[AppState, Depends(app_state)]

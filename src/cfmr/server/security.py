@@ -70,7 +70,7 @@ class Guard:
     - Host: without a token only names of this machine are answered, so that no foreign name can be pointed at it.
     - Origin and Sec-Fetch-Site: pages of other sites can link here, but neither read nor change anything.
     - Token, where one is set: as a bearer token, or as a cookie after signing in.
-    - Size and patience: bodies end at a limit, and clients that dawdle are let go.
+    - Size and patience: bodies end at a limit, and slow clients are disconnected.
 
     Args:
         app: what is guarded.
@@ -110,7 +110,7 @@ class Guard:
         if not name or (self.token is None and not is_loopback(name)):
             raise Problem(421, "this server does not answer to that host name; open it as http://127.0.0.1")
         origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
-        if origin is not None and _place_of(origin) != host.lower():
+        if origin is not None and _host_of(origin) != host.lower():
             raise Problem(403, "pages of another site may not use this server")
         reads_page = scope["method"] in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
         if site not in ("none", "same-origin") and not (reads_page and not scope["path"].startswith("/api")):
@@ -143,7 +143,7 @@ class Guard:
         return IMPORT_LIMIT if scope["path"] == IMPORT else JSON_LIMIT
 
 
-def _place_of(origin: str) -> str:
+def _host_of(origin: str) -> str:
     """Host and port of an origin, in small letters; empty for "null" and for nonsense."""
     try:
         return urlsplit(origin).netloc.lower()
@@ -210,8 +210,8 @@ def _with_policy(send: Send) -> Send:
     return with_headers
 
 
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that lets a client go that sends no whole request head in time, first or later."""
+class TimeoutProtocol(H11Protocol):
+    """HTTP/1.1 with a timeout on every request head, the first and later ones."""
 
     _waiting: asyncio.TimerHandle | None = None
 
@@ -240,6 +240,6 @@ class PatientProtocol(H11Protocol):
             self._waiting = None
 
 
-def warning_of(token: str) -> str | None:
+def token_weakness(token: str) -> str | None:
     """Why a token is too weak, if it is."""
     return "make the token at least 16 characters long" if len(token) < 16 else None

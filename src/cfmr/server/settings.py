@@ -8,7 +8,7 @@ from pathlib import Path
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory
 from cfmr.index.location import is_address
-from cfmr.server.security import is_loopback, warning_of
+from cfmr.server.security import is_loopback, token_weakness
 
 MAX_UPLOAD = 4 << 30
 
@@ -52,7 +52,7 @@ class Settings:
         return self.database or f"sqlite:///{self.workspace / 'labels.sqlite'}"
 
 
-def gather(
+def resolve_settings(
     index: Path,
     videos: Path,
     *,
@@ -104,7 +104,7 @@ def _found(path: Path) -> Path | None:
 
 
 def _check_reach(host: str, token: str | None) -> None:
-    if token is not None and (weak := warning_of(token)):
+    if token is not None and (weak := token_weakness(token)):
         raise InputError(f"--token: {weak}")
     if token is None and not is_loopback(host):
         raise InputError(

@@ -6,14 +6,14 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, ops
-from rich.console import Console
 
 from cfmr.config import CFMRConfig, Config
 from cfmr.models.cfmr.batches import Batch
 from cfmr.models.cfmr.mindspore.losses import Criterion
 from cfmr.models.cfmr.mindspore.model import CFMR
 from cfmr.models.checkpoint import Tensors
-from cfmr.models.mindspore import build_model, load_parameters, published, use_device
+from cfmr.models.mindspore import build_model, load_parameters, require_cfmr, use_device
+from cfmr.progress import TrainingProgress, silent
 from cfmr.training import trainer
 from cfmr.training.data import RunData
 from cfmr.training.run import RunDirectory, Select
@@ -51,7 +51,7 @@ class Adam:
             self._update(parameter, self.mean[name], self.square[name], *settings, gradient)
 
 
-class Trainer(trainer.Stepwise[Batch]):
+class Trainer(trainer.GradientTrainer[Batch]):
     """One run.
 
     Args:
@@ -118,7 +118,7 @@ class Trainer(trainer.Stepwise[Batch]):
     def load_parameters(self, parameters: Tensors) -> None:
         load_parameters(self.model, parameters)
 
-    def moments(self) -> Tensors:
+    def optimizer_state(self) -> Tensors:
         found: Tensors = {}
         for name in self.trained if self.optimizer.step else ():
             found[f"{name}/step"] = np.array(self.optimizer.step, np.float32)
@@ -126,12 +126,12 @@ class Trainer(trainer.Stepwise[Batch]):
             found[f"{name}/exp_avg_sq"] = self.optimizer.square[name].asnumpy().copy()
         return found
 
-    def load_moments(self, moments: Tensors) -> None:
+    def load_optimizer_state(self, state: Tensors) -> None:
         for name in self.trained:
-            if f"{name}/step" in moments:
-                self.optimizer.step = int(moments[f"{name}/step"])
-                self.optimizer.mean[name].set_data(Tensor(np.array(moments[f"{name}/exp_avg"])))
-                self.optimizer.square[name].set_data(Tensor(np.array(moments[f"{name}/exp_avg_sq"])))
+            if f"{name}/step" in state:
+                self.optimizer.step = int(state[f"{name}/step"])
+                self.optimizer.mean[name].set_data(Tensor(np.array(state[f"{name}/exp_avg"])))
+                self.optimizer.square[name].set_data(Tensor(np.array(state[f"{name}/exp_avg_sq"])))
 
 
 def trained_parameters(model: CFMR) -> dict[str, Parameter]:
@@ -158,19 +158,11 @@ def train(
     seed: int = 8,
     select: Select = "validation",
     device: str = "cpu",
-    console: Console | None = None,
+    progress: TrainingProgress = silent,
 ) -> dict[str, Any]:
-    """Train a model and measure it once on the test split.
-
-    Args:
-        directory: where the run is written.
-        resume: the `last` of an interrupted run, or the run's directory.
-
-    Returns:
-        the final figures, as written to `metrics.json`.
-    """
+    """See `TrainingBackend.train`."""
 
     def start(run: RunDirectory, data: RunData) -> Trainer:
-        return Trainer(published(config), run, data, seed=seed, select=select, device=device)
+        return Trainer(require_cfmr(config), run, data, seed=seed, select=select, device=device)
 
-    return run_training(start, config, directory, resume=resume, seed=seed, select=select, console=console)
+    return run_training(start, config, directory, resume=resume, seed=seed, select=select, progress=progress)

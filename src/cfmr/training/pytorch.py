@@ -10,27 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor, nn
 
-from cfmr.config import CFMRConfig, Config, DenseConfig
+from cfmr.config import CFMRConfig, Config
 from cfmr.models.cfmr.batches import Batch
-from cfmr.models.cfmr.pytorch.losses import Criterion, Losses
+from cfmr.models.cfmr.losses import Losses
+from cfmr.models.cfmr.pytorch.losses import Criterion
 from cfmr.models.cfmr.pytorch.model import CFMR
 from cfmr.models.checkpoint import Tensors
-from cfmr.models.dense.clips import ClipSet
-from cfmr.models.dense.fit import Fit
-from cfmr.models.dense.model import Dense
 from cfmr.models.pytorch import find_device, load_parameters
+from cfmr.progress import TrainingProgress, silent
 from cfmr.training import trainer
 from cfmr.training.data import RunData
 from cfmr.training.run import RunDirectory, Select
-from cfmr.training.trainer import GRADIENT_NORM, MOMENTS, run_training, training_set
+from cfmr.training.trainer import GRADIENT_NORM, OPTIMIZER_STATE, run_training, training_set
 
 
 @dataclass(frozen=True)
-class Processes:
+class ProcessGroup:
     """The processes that train together, one of them where torchrun is not used."""
 
     rank: int = 0
@@ -38,7 +35,7 @@ class Processes:
 
     @classmethod
     @contextmanager
-    def joined(cls, device: str) -> Iterator["Processes"]:
+    def from_torchrun(cls, device: str) -> Iterator["ProcessGroup"]:
         """Join the processes that torchrun started."""
         if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
             yield cls()
@@ -50,7 +47,7 @@ class Processes:
             dist.destroy_process_group()
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
     def sum(self, tensors: list[Tensor]) -> None:
@@ -60,7 +57,7 @@ class Processes:
                 dist.all_reduce(tensor)
 
 
-class _OnTorch(trainer.Trainer):
+class TorchTrainer(trainer.Trainer):
     """What every run on PyTorch does alike."""
 
     model: nn.Module
@@ -75,13 +72,13 @@ class _OnTorch(trainer.Trainer):
         load_parameters(self.model, parameters)
 
 
-class CFMRTrainer(_OnTorch, trainer.Stepwise[Batch]):
+class CFMRTrainer(TorchTrainer, trainer.GradientTrainer[Batch]):
     """Trains the published model."""
 
     def __init__(
-        self, config: CFMRConfig, directory: RunDirectory, data: RunData, run: "RunOptions", processes: Processes
+        self, config: CFMRConfig, directory: RunDirectory, data: RunData, run: "RunOptions", processes: ProcessGroup
     ) -> None:
-        self.processes, self.first = processes, processes.first
+        self.processes, self.is_main_process = processes, processes.is_main
         self.model = self.cfmr = CFMR.from_config(config, len(data.vocabulary)).to(find_device(run.device))
         rows = training_set(config, data, self.cfmr.kept_clips)
         super().__init__(self.cfmr, rows, config, directory, data, seed=run.seed, select=run.select)
@@ -117,7 +114,7 @@ class CFMRTrainer(_OnTorch, trainer.Stepwise[Batch]):
         self.processes.sum([values])
         return dict(zip(parts, values.tolist(), strict=True))
 
-    def _losses(self, batch: Batch, progress: float) -> tuple[Losses, float]:
+    def _losses(self, batch: Batch, progress: float) -> tuple[Losses[Tensor], float]:
         """The losses of this process's share of a batch, and which part of the whole it is."""
         share = batch.share(self.processes.rank, self.processes.number)
         weight = len(share) / len(batch)
@@ -135,54 +132,24 @@ class CFMRTrainer(_OnTorch, trainer.Stepwise[Batch]):
 
     # --- what a checkpoint holds beside parameters --------------------------------------------------------------------
 
-    def moments(self) -> Tensors:
+    def optimizer_state(self) -> Tensors:
         return {
             f"{name}/{key}": value.detach().cpu().numpy()
             for name, parameter in self.model.named_parameters()
             for key, value in self.optimizer.state.get(parameter, {}).items()
         }
 
-    def load_moments(self, moments: Tensors) -> None:
+    def load_optimizer_state(self, state: Tensors) -> None:
         for name, parameter in self.model.named_parameters():
             found = {
-                key: torch.from_numpy(np.array(moments[f"{name}/{key}"]))
-                for key in MOMENTS
-                if f"{name}/{key}" in moments
+                key: torch.from_numpy(np.array(state[f"{name}/{key}"]))
+                for key in OPTIMIZER_STATE
+                if f"{name}/{key}" in state
             }
             if found:
                 self.optimizer.state[parameter] = {
                     key: value if key == "step" else value.to(parameter.device) for key, value in found.items()
                 }
-
-
-class DenseTrainer(_OnTorch):
-    """Fits CFMR-Dense in closed form, every epoch anew: to bells around the glances, then also to its own readings.
-
-    That takes seconds, so several processes do the same, and one of them writes.
-    """
-
-    def __init__(
-        self, config: DenseConfig, directory: RunDirectory, data: RunData, run: "RunOptions", processes: Processes
-    ) -> None:
-        self.first = processes.first
-        self.model = self.dense = Dense.from_config(config).to(find_device(run.device))
-        super().__init__(self.dense, config, directory, data, seed=run.seed, select=run.select)
-        sizes = config.dataset
-        rows = ClipSet(
-            data.training,
-            data.features,
-            data.vocabulary,
-            max_num_frames=sizes.max_num_frames,
-            max_num_words=sizes.max_num_words,
-        )
-        self.fit = Fit(self.dense, rows, config.loss, run.seed)
-
-    def train_epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
-        task = progress.add_task(f"fitting {epoch}/{self.config.train.max_num_epochs}", total=None, figures="")
-        explained = self.fit.run(self.fit.bells() if epoch == 1 else self.fit.readings())
-        self.step += 1
-        progress.update(task, visible=False)
-        return {"loss": round(1 - explained, 6)}
 
 
 @dataclass(frozen=True)
@@ -202,23 +169,14 @@ def train(
     seed: int = 8,
     select: Select = "validation",
     device: str = "cpu",
-    console: Console | None = None,
+    progress: TrainingProgress = silent,
 ) -> dict[str, Any]:
-    """Train a model and measure it once on the test split.
-
-    Args:
-        directory: where the run is written.
-        resume: the `last` of an interrupted run, or the run's directory.
-
-    Returns:
-        the final figures, as written to `metrics.json`.
-    """
-    with Processes.joined(device) as processes:
+    """See `TrainingBackend.train`."""
+    with ProcessGroup.from_torchrun(device) as processes:
         options = RunOptions(seed, select, device)
 
         def start(run: RunDirectory, data: RunData) -> trainer.Trainer:
-            if isinstance(config, CFMRConfig):
-                return CFMRTrainer(config, run, data, options, processes)
-            return DenseTrainer(config, run, data, options, processes)
+            assert isinstance(config, CFMRConfig)
+            return CFMRTrainer(config, run, data, options, processes)
 
-        return run_training(start, config, directory, resume=resume, seed=seed, select=select, console=console)
+        return run_training(start, config, directory, resume=resume, seed=seed, select=select, progress=progress)

@@ -13,9 +13,11 @@ import numpy as np
 
 from cfmr.errors import InputError
 from cfmr.files.atomic import replacing
-from cfmr.video.decode import Frame, Orientation, Video
+from cfmr.video.colours import Colours
+from cfmr.video.decode import Frame, Video
 
 _TICKS = 90_000  # time base of what `cut` writes
+_LARGE = 1920 * 1088  # pixels
 
 
 def thumbnail(path: str | os.PathLike[str], time: float, width: int = 320) -> bytes:
@@ -65,29 +67,39 @@ _Packets = Iterator[tuple[float, int, Any]]  # seconds, which stream, packet
 def _encoded_pictures(
     target: Any, video: Video, first: Frame, rest: Iterator[Frame], start: float, end: float
 ) -> _Packets:
-    rate = Fraction(video._stream.average_rate or 25).limit_denominator(1001)
+    rate = Fraction(1 / video.step).limit_denominator(1001)
     stream = target.add_stream("libx264", rate=rate if 1 <= rate <= 240 else 25)
     width, height = (max(size // 2 * 2, 2) for size in first.size)
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     # without B-frames a packet's duration is its frame's, so the file ends exactly where the cut does
     stream.options = {"crf": "21", "preset": "veryfast", "bf": "0"}
-    stream.codec_context.time_base = Fraction(1, _TICKS)
-    stream.codec_context.thread_count = 2
-    return _encode_pictures(stream, first, rest, start, end, width, height)
+    if width * height > _LARGE:  # what the encoder looks ahead costs memory
+        stream.options |= {"rc-lookahead": "0", "sliced-threads": "1"}
+    context = stream.codec_context
+    context.time_base, context.thread_count = Fraction(1, _TICKS), 2
+    colours = Colours.of(first.picture)
+    context.color_range, context.colorspace = colours.range, colours.matrix
+    context.color_trc, context.color_primaries = colours.transfer, colours.primaries
+    return _encode_pictures(stream, first, rest, start, end, (width, height), colours)
 
 
 def _encode_pictures(
-    stream: Any, first: Frame, rest: Iterator[Frame], start: float, end: float, width: int, height: int
+    stream: Any,
+    first: Frame,
+    rest: Iterator[Frame],
+    start: float,
+    end: float,
+    size: tuple[int, int],
+    colours: Colours,
 ) -> _Packets:
     frame: Frame | None = first
+    del first
     lengths: dict[int, int] = {}
+    begin = -1
     while frame is not None:
         following = next(rest, None)
-        if frame.orientation == Orientation():
-            picture = frame.picture.reformat(width=width, height=height, format="yuv420p")
-        else:
-            picture = av.VideoFrame.from_ndarray(frame.rgb(width, height)).reformat(format="yuv420p")
-        begin = round((max(frame.time, start) - start) * _TICKS)
+        picture = colours.yuv420p(frame, size)
+        begin = max(round((max(frame.time, start) - start) * _TICKS), begin + 1)
         stop = round(((end if following is None else following.time) - start) * _TICKS)
         picture.pts, picture.dts, picture.time_base = begin, None, Fraction(1, _TICKS)
         lengths[begin] = max(stop - begin, 1)
@@ -105,14 +117,14 @@ def _lasting(packets: list[Any], lengths: dict[int, int]) -> _Packets:
 
 
 def _encoded_sound(target: Any, source: Video, start: float, end: float) -> _Packets:
-    sounds = source._container.streams.audio
-    if not sounds or sounds[0].codec_context is None:
+    if not source.sounds:
         return iter(())
-    rate = sounds[0].codec_context.sample_rate
+    context = source.sounds[0].codec_context
+    rate = context.sample_rate
     if not rate:
         return iter(())
     rate = rate if rate in (22_050, 24_000, 32_000, 44_100, 48_000) else 48_000
-    layout = "mono" if sounds[0].codec_context.channels == 1 else "stereo"
+    layout = "mono" if context.channels == 1 else "stereo"
     stream = target.add_stream("aac", rate=rate, layout=layout)
     return _encode_sound(stream, source, rate, layout, start, end)
 
@@ -120,8 +132,8 @@ def _encoded_sound(target: Any, source: Video, start: float, end: float) -> _Pac
 def _encode_sound(stream: Any, source: Video, rate: int, layout: str, start: float, end: float) -> _Packets:
     first, last = round(start * rate), round(end * rate)  # in samples since the start of the file
     position = None
-    for frame in _sound(source, rate, layout, start):
-        begin = round(frame.pts * float(frame.time_base) * rate - source._zero * rate)
+    for time, frame in _resampled(source, rate, layout, start):
+        begin = round(time * rate)
         if position is not None and abs(begin - position) < rate // 10:
             begin = position  # rounding of the container's clock, not a gap
         position = begin + frame.samples
@@ -136,22 +148,14 @@ def _encode_sound(stream: Any, source: Video, rate: int, layout: str, start: flo
     yield from _timed(1, stream.encode(None))
 
 
-def _sound(source: Video, rate: int, layout: str, start: float) -> Iterator[Any]:
-    """Decoded sound from shortly before `start`, as planar floats; pieces that cannot be decoded are left out."""
-    container, stream = source._container, source._container.streams.audio[0]
-    try:
-        container.seek(int((max(start - 1, 0) + source._zero) * av.time_base), backward=True)
-    except av.error.FFmpegError:
-        source._rewind()
-        container, stream = source._container, source._container.streams.audio[0]
+def _resampled(source: Video, rate: int, layout: str, start: float) -> Iterator[tuple[float, Any]]:
+    """Sound from shortly before `start`, as planar floats."""
     resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
-    for packet in container.demux(stream):
-        try:
-            for frame in packet.decode():
-                if frame.pts is not None:
-                    yield from resampler.resample(frame)
-        except (av.error.FFmpegError, ValueError):
-            continue
+    for time, piece in source.sound(max(start - 1, 0)):
+        shift = time - piece.time
+        for frame in resampler.resample(piece):
+            if frame.pts is not None:
+                yield frame.time + shift, frame
 
 
 def _timed(which: int, packets: list[Any]) -> _Packets:

@@ -4,9 +4,9 @@ Files are read with PyAV as a stream, so memory does not grow with length. A dam
 says so in `Video.damage`; a file that is no video raises InputError.
 """
 
-import heapq
 import math
 import os
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +18,18 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmr.errors import InputError
+from cfmr.video.container import film_of, open_file, reason_of
+from cfmr.video.stamps import LONGEST_GAP, BestEffort, Clock, in_line
 
 Image = npt.NDArray[np.uint8]
 
-_LOOKAHEAD = 4  # frames held back so that some that come out of order are put in order
-_LONGEST_GAP = 3600.0  # seconds; a longer jump is a broken timestamp, not a still picture
-_STILLS = {"tty", "image2"}  # FFmpeg "plays" text files and pictures with these
+LONGEST = 7 * 24 * 3600.0  # seconds of a video that are read
 _TELLS_LENGTH = {"mov", "matroska", "avi", "flv"}  # containers whose header knows how long the file should be
+_INDEXED = {"mov", "matroska", "avi", "asf", "mxf"}  # those in which a time is found again as it was counted
+_EARLIER = (0.0, 2.0, 10.0)  # seconds before the time sought at which one tries to begin
+_LEARNED = 8  # pictures by which one knows a file's stamps
+_SKIPPED = 128 << 20  # bytes of packets that are kept while one looks for a time
+_UNREAD = 0.2  # share of a stream's bytes that may follow its last picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,25 @@ class Frame:
         return self.orientation.turn(np.asarray(scaled.to_ndarray(), dtype=np.uint8))
 
 
+@dataclass(slots=True)
+class _Repeats:
+    """How often pictures are shown again, where a repeated picture is an empty packet."""
+
+    now: int = 0
+    before: int = 0
+
+    def again(self) -> None:
+        self.now += 1
+
+    def new(self) -> None:
+        self.now, self.before = 0, self.now
+
+    @property
+    def left_out(self) -> int:
+        """Repeats of the last picture that FFmpeg's muxer of Ogg does not write: as many as of the one before it."""
+        return 0 if self.now else self.before
+
+
 class Video:
     """One open video file.
 
@@ -128,8 +152,11 @@ class Video:
             if video.damage:
                 print(video.damage)
 
+    Of several streams of pictures the one marked as default is read, then the largest; cover pictures are none.
+
     Attributes:
         end: after reading, the time in seconds at which the last frame read goes off the screen.
+        step: seconds that a frame is shown on average, as far as the file tells.
 
     Raises:
         InputError: no such file, or no video in it that can be opened.
@@ -140,13 +167,25 @@ class Video:
         self._threads = threads
         self._container, self._stream = self._open()
         self._zero = (self._container.start_time or 0) / av.time_base
+        kinds = set(self._container.format.name.split(","))
+        self._tells_length, self._indexed = bool(kinds & _TELLS_LENGTH), bool(kinds & _INDEXED)
+        self._drops_repeats = "ogg" in kinds
         aspect = self._stream.sample_aspect_ratio
         self._pixel_aspect = float(aspect) if aspect and aspect > 0 else 1.0
-        self._begin()
+        rate = float(self._stream.average_rate or self._stream.guessed_rate or 25)
+        self.step = 1 / rate if 1e-3 < rate < 1e4 else 1 / 25
+        self._effort, self._learned = BestEffort(), False
+        # seconds of a tick; making a fraction of each stamp would cost more than reading the packet
+        self._bases = {s.index: float(s.time_base or 0) for s in self._container.streams}
+        self._index = self._stream.index
+        self._begin(self._zero)
 
-    def _begin(self) -> None:
+    def _begin(self, zero: float | None) -> None:
         self.end = 0.0
         self._count, self._lost, self._fault = 0, 0, ""
+        self._turned: tuple[int, Orientation] | None = None
+        self._clock = Clock(self._container.format.name, self._bases, zero, 1 / self.step)
+        self._effort.begin()
         self._untouched = True
 
     @property
@@ -168,21 +207,12 @@ class Video:
         self._container.close()
 
     def _open(self) -> tuple[Any, Any]:
-        if not self.path.exists():
-            raise InputError(f"{self.path}: no such file")
+        container = open_file(self.path)
         try:
-            container = av.open(str(self.path), metadata_errors="ignore")
-        except av.error.FFmpegError as error:
-            raise InputError(f"{self.path}: cannot be read as a video ({_reason(error)})") from error
-        pictures = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-        kinds = set(container.format.name.split(","))
-        if not pictures or kinds & _STILLS or any(kind.endswith("_pipe") for kind in kinds):
+            stream = film_of(container)
+        except InputError as error:
             container.close()
-            raise InputError(f"{self.path}: is not a video")
-        stream = pictures[0]
-        if stream.codec_context is None:
-            container.close()
-            raise InputError(f"{self.path}: its video is of a kind that cannot be decoded")
+            raise InputError(f"{self.path}: {error}") from None
         stream.codec_context.thread_count = self._threads
         return container, stream
 
@@ -199,12 +229,9 @@ class Video:
         self._rewind()
         width, height = first.size
         rate = self._stream.average_rate or self._stream.guessed_rate
-        duration = self._header_duration()
-        if duration is None:
-            for _ in self.frames():
-                pass
-            duration = self.end
-            self._rewind()
+        duration = self._header_duration() if self._indexed else None
+        if duration is None or not 0 < duration <= LONGEST:
+            duration = min(self._counted_duration(), LONGEST)
         return VideoInfo(duration, width, height, float(rate) if rate else 0.0, first.orientation.rotation)
 
     def frames(self, fps: float | None = None, start: float = 0.0, end: float | None = None) -> Iterator[Frame]:
@@ -215,7 +242,7 @@ class Video:
         with the one on the screen at `start`.
         """
         stop = math.inf if end is None else end
-        pictures = self._pictures(start)
+        pictures = self._bounded(self._pictures(start))
         if fps is None:
             for time, picture in self._from(pictures, start):
                 if time >= stop:
@@ -236,8 +263,21 @@ class Video:
             yield replace(shown, time=sample)
             count += 1
 
+    def _bounded(self, pictures: Iterator[tuple[float, Any]]) -> Iterator[tuple[float, Any]]:
+        for time, picture in pictures:
+            if time >= LONGEST:
+                self.end = LONGEST
+                self._fault = self._fault or f"longer than {LONGEST / 3600:.0f} hours, of which no more is read"
+                return
+            yield time, picture
+
     def _frame(self, time: float, picture: Any) -> Frame:
-        return Frame(time, picture, Orientation.of(picture), self._pixel_aspect)
+        # side data refers to its frame and the frame to it, so pictures asked for it would wait for the garbage
+        # collector; a tiny copy has the same side data
+        if self._turned is None or self._turned[0] != picture.rotation or picture.key_frame:
+            tiny = picture.reformat(width=2, height=2, format="gray", interpolation="POINT", threads=1)
+            self._turned = picture.rotation, Orientation.of(tiny)
+        return Frame(time, picture, self._turned[1], self._pixel_aspect)
 
     @staticmethod
     def _from(pictures: Iterator[tuple[float, Any]], start: float) -> Iterator[tuple[float, Any]]:
@@ -254,95 +294,172 @@ class Video:
         if not self._untouched:
             self.close()
             self._container, self._stream = self._open()
-            self._begin()
+            self._learned = False
+            self._begin(self._zero)
 
     def _pictures(self, start: float) -> Iterator[tuple[float, Any]]:
         """Decoded pictures with their times, in order, from the last key frame before `start` or earlier."""
         self._rewind()
         self._untouched = False
-        if start > 0 and self._seek(start):
-            pictures = self._in_order()
-            first = next(pictures, None)
-            if first is not None and first[0] <= start + 1e-6 and not first[1].is_corrupt:
-                yield first
-                yield from pictures
-                return
-        if start > 0:  # the file has no index, or a broken one: from the beginning
-            self._rewind()
+        if start > 0 and self._indexed:
+            for back in _EARLIER:
+                if not self._seek(max(start - back, 0.0)):
+                    break
+                pictures = in_line(self._decoded(self.packets()), self.step)
+                first = next(pictures, None)
+                if first is not None and first[0] <= start + 1e-6 and not first[1].is_corrupt:
+                    yield first
+                    del first
+                    yield from pictures
+                    return
+            self._rewind()  # the file has no index, or a broken one: from the beginning
             self._untouched = False
-        yield from self._in_order()
+        yield from in_line(self._decoded(self._skipping(start)), self.step)
 
     def _seek(self, start: float) -> bool:
-        # the decoder may need what only the beginning says: some encoders name themselves, and so their bugs, there
-        next(self._decoded(), None)
-        self._begin()
+        # the decoder may need what only the beginning says (some encoders name themselves, and so their bugs, there),
+        # and by the first pictures one knows which stamps hold
+        if not self._learned:
+            for _ in zip(range(_LEARNED), self._decoded(self.packets()), strict=False):
+                pass
+            self._learned = True
+        self._begin(None)
         self._untouched = False
         try:
-            self._container.seek(int((start + self._zero) * av.time_base), backward=True)
+            ticks = int((start + self._zero) / self._stream.time_base)
+            self._container.seek(ticks, backward=True, stream=self._stream)
         except av.error.FFmpegError:
             return False
         return True
 
-    def _in_order(self) -> Iterator[tuple[float, Any]]:
-        waiting: list[tuple[float, int, Any]] = []
-        last = -math.inf
-        for number, (time, picture) in enumerate(self._decoded()):
-            heapq.heappush(waiting, (time, number, picture))
-            if len(waiting) > _LOOKAHEAD:
-                time, _, picture = heapq.heappop(waiting)
-                if time >= last:  # later still than the lookahead: its place has gone by
-                    last = time
-                    yield time, picture
-        for time, _, picture in sorted(waiting):
-            yield time, picture
+    def _skipping(self, start: float) -> Iterator[Any]:
+        """All packets, but of the pictures only those from the last key frame but one before `start` on.
 
-    def _decoded(self) -> Iterator[tuple[float, Any]]:
+        Where times can be told from each other by reading on alone (transport and program streams, Ogg), this gives
+        the very pictures and times that decoding everything would.
+        """
+        waiting: deque[list[Any]] = deque([[]])
+        size = 0
+        packets = self.packets()
+        for packet in packets if start > 0 else ():
+            if packet.stream_index != self._index:
+                yield packet
+                continue
+            time = self._seconds(packet)
+            if packet.is_keyframe and time is not None and time - self._zero <= start:
+                waiting.append([])
+                while len(waiting) > 2:
+                    size -= sum(old.size for old in waiting.popleft())
+            waiting[-1].append(packet)
+            size += packet.size
+            if time is None or time - self._zero > start or size > _SKIPPED:
+                break
+        for group in waiting:
+            yield from group
+        yield from packets
+
+    def _decoded(self, packets: Iterator[Any]) -> Iterator[tuple[float, Any]]:
         """Pictures as the decoder gives them. A packet that cannot be decoded is left out and noted."""
-        rate = float(self._stream.average_rate or self._stream.guessed_rate or 25)
-        time, reached = -1 / rate, 0.0
-        for packet in self._packets():
-            if packet.pts is not None and packet.time_base:
-                reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base) - self._zero)
-            if packet.stream.index != self._stream.index:
+        base, time, length = self._bases[self._index], -self.step, self.step
+        reached, position, repeats = 0.0, 0, _Repeats()
+        for packet in packets:
+            stamp = self._seconds(packet)
+            if stamp is not None:
+                reached = max(reached, stamp + (packet.duration or 0) * self._bases[packet.stream_index] - self._zero)
+            position = max(position, (packet.pos or 0) + packet.size)
+            if packet.stream_index != self._index:
+                continue
+            if packet.size == 0 and stamp is not None:  # the last picture again
+                self.end = max(self.end, time + length, stamp - self._zero + self.step)
+                repeats.again()
                 continue
             try:
                 pictures = packet.decode()
             except (av.error.FFmpegError, MemoryError) as error:
-                self._note(_reason(error), lost=1)
+                self._note(reason_of(error), lost=1)
                 continue
-            for picture in pictures:
-                own = None if picture.time is None else float(picture.time) - self._zero
-                if own is not None and self._count and abs(own - self.end) > _LONGEST_GAP:
-                    self._note("a time out of line", lost=1)
-                    continue
-                time = time + 1 / rate if own is None else own
-                length = float(picture.duration * picture.time_base) if picture.duration and picture.time_base else 0
-                self.end = max(self.end, time + (length if 0 < length < _LONGEST_GAP else 1 / rate))
+            while pictures:
+                picture = pictures.pop(0)
+                chosen = self._effort.choose(picture.pts, picture.dts)
+                time = time + length if chosen is None else chosen * base - self._zero
+                length = (picture.duration or 0) * base
+                length = length if 0 < length < LONGEST_GAP else self.step
+                self.end = max(self.end, time + length)
                 self._count += 1
+                repeats.new()
                 yield time, picture
-        self._note_early_end(reached)
+                del picture  # or it would outlive the next one's decoding
+        if self._drops_repeats:
+            self.end += repeats.left_out * self.step
+        self._note_early_end(reached, position)
 
-    def _packets(self) -> Iterator[Any]:
-        # the sound is read along with the picture since it, too, tells how far the file goes
-        packets = self._container.demux([*self._container.streams.audio[:1], self._stream])
+    def packets(self) -> Iterator[Any]:
+        """Packets of the pictures and of the sound, their stamps on one timeline; at the end an empty one of each.
+
+        The sound is read along with the pictures since it, too, tells how far the file goes.
+        """
+        packets = self._container.demux([*self.sounds[:1], self._stream])
         while True:
             try:
-                yield next(packets)
+                packet = next(packets)
             except StopIteration:
                 return
             except av.error.FFmpegError as error:
-                self._note(_reason(error), lost=0)
+                self._note(reason_of(error), lost=0)
                 return
+            self._clock.adjust(packet)
+            yield packet
+
+    def sound(self, start: float) -> Iterator[tuple[float, Any]]:
+        """Decoded sound and its times in seconds, from `start` or earlier on; what cannot be decoded is left out."""
+        self._rewind()
+        self._untouched = False
+        if start > 0 and self._indexed:
+            try:
+                self._container.seek(int((start + self._zero) * av.time_base), backward=True)
+                self._begin(None)
+                self._untouched = False
+            except av.error.FFmpegError:
+                self._rewind()
+                self._untouched = False
+        stream = self.sounds[0]
+        for packet in self.packets():
+            time = self._seconds(packet)
+            if packet.stream_index != stream.index or (time is not None and time - self._zero < start - 1):
+                continue
+            try:
+                pieces = packet.decode()
+            except (av.error.FFmpegError, ValueError):
+                continue
+            for piece in pieces:
+                if piece.pts is not None:
+                    yield float(piece.pts * piece.time_base) - self._zero, piece
+
+    def _seconds(self, packet: Any) -> float | None:
+        """When a packet is shown (or, where that is not told, decoded), by the file's own clock."""
+        stamp = packet.dts if packet.pts is None else packet.pts
+        return None if stamp is None else float(stamp * self._bases[packet.stream_index])
+
+    @property
+    def sounds(self) -> list[Any]:
+        """Streams of sound that can be decoded, the default one first."""
+        found = [s for s in self._container.streams.audio if s.codec_context is not None]
+        return sorted(found, key=lambda s: not s.disposition & av.stream.Disposition.default)
 
     def _note(self, reason: str, lost: int) -> None:
         self._fault = self._fault or f"damaged at {self.end:.1f} s ({reason})"
         self._lost += lost
 
-    def _note_early_end(self, reached: float) -> None:
+    def _note_early_end(self, reached: float, position: int) -> None:
+        if self._fault:
+            return
         length = (self._container.duration or 0) / av.time_base
-        told = set(self._container.format.name.split(",")) & _TELLS_LENGTH
-        if told and not self._fault and max(reached, self.end) < length - max(0.5, 0.02 * length):
+        if self._tells_length and max(reached, self.end) < length - max(0.5, 0.02 * length):
             self._fault = f"breaks off at {self.end:.1f} s of {length:.1f} s"
+        unread = self._container.size - position
+        streams_may_change = set(self._container.format.name.split(",")) & {"mpegts", "mpeg"}
+        if streams_may_change and position and unread > max(_UNREAD * self._container.size, 8192):
+            self._fault = f"goes on after {self.end:.1f} s with other streams, which are not read"
 
     def _header_duration(self) -> float | None:
         stream = self._stream
@@ -353,12 +470,32 @@ class Video:
             return float(self._container.duration / av.time_base)
         return None
 
+    def _counted_duration(self) -> float:
+        """Length in seconds by the stamps of all packets; nothing is decoded."""
+        self._untouched = False
+        end, repeats = 0.0, _Repeats()
+        for packet in self.packets():
+            stamps = [stamp for stamp in (packet.pts, packet.dts) if stamp is not None]
+            if packet.stream_index == self._index and stamps:
+                length = (packet.duration or 0) * self._bases[packet.stream_index]
+                length = length if 0 < length < LONGEST_GAP else self.step
+                end = max(end, max(stamps) * self._bases[self._index] - self._zero + length)
+                if packet.size == 0:
+                    repeats.again()
+                else:
+                    repeats.new()
+        if self._drops_repeats:
+            end += repeats.left_out * self.step
+        self._rewind()
+        if end == 0:  # a bare stream has no stamps
+            for _ in self.frames():
+                pass
+            end = self.end
+            self._rewind()
+        return end
+
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
     """Length, size as displayed, frame rate and rotation. Raises InputError for what is no video."""
     with Video(path) as video:
         return video.info()
-
-
-def _reason(error: BaseException) -> str:
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).split("\n")[0]

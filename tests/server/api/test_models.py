@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from cfmr.config import preset
 from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.data.features import FeatureWriter
-from cfmr.demo.run import configuration
-from cfmr.server.api.models import compare
-from cfmr.server.app import create_app, open_site
-from cfmr.server.context import Site
-from cfmr.server.settings import Settings, gather
+from cfmr.server.app import create_app, open_state
+from cfmr.server.context import AppState
+from cfmr.server.settings import Settings, resolve_settings
 from cfmr.server.stores import jobs as jobs_module
+from cfmr.server.work.compare import compare
 from tests.server.sites import CLIPS, SECONDS, WordRetriever, make_settings
 
 CONFIG = {
@@ -26,7 +26,7 @@ CONFIG = {
         "val_data": "nowhere.json",
         "test_data": "annotations/test.json",
     },
-    "train": {"max_num_epochs": 3},
+    "train": {"num_fits": 3},
     "model": {"name": "CFMR-Dense", "config": {}},
 }
 
@@ -63,11 +63,11 @@ class Learned(WordRetriever):
 
 
 @pytest.fixture
-def both(settings: Settings) -> Iterator[tuple[Site, TestClient]]:
+def both(settings: Settings) -> Iterator[tuple[AppState, TestClient]]:
     def load(path: Path) -> WordRetriever:
         return WordRetriever() if path == settings.index else Learned(path)
 
-    site = open_site(settings, load)
+    site = open_state(settings, load)
     with TestClient(create_app(site), base_url="http://127.0.0.1:8000") as client:
         yield site, client
 
@@ -119,61 +119,61 @@ def test_before_and_after_are_told_of_held_out_labels(client: TestClient) -> Non
 
 
 def test_held_out_labels_are_never_trained_on_even_if_others_said_the_same(
-    client: TestClient, site: Site, tmp_path: Path
+    client: TestClient, site: AppState, tmp_path: Path
 ) -> None:
     said, held = label(client, 13)
     rows = [["kitchen", SECONDS, None, s.upper() + "!", 2.0] for s in held] + [["street", SECONDS, None, "old", 1.0]]
     (tmp_path / "annotations" / "train.json").write_text(json.dumps(rows))
     learn(client)
-    folder = site.served.folder / "0001"
+    folder = site.models.folder / "0001"
     trained = {row.sentence for row in load_annotations(folder / "train.json")}
     assert trained == {*said, "old"}
     assert {row.sentence for row in load_annotations(folder / "held-out.json")} == set(held)
 
 
-def test_the_configuration_names_what_is_there(client: TestClient, site: Site) -> None:
+def test_the_configuration_names_what_is_there(client: TestClient, site: AppState) -> None:
     label(client, 1)
-    learn(client, epochs=1)
-    config = json.loads((site.served.folder / "0001" / "config.json").read_text())
+    learn(client, fits=1)
+    config = json.loads((site.models.folder / "0001" / "config.json").read_text())
     data = config["dataset"]
     assert data["test_data"] == str(site.settings.index.parent / "annotations" / "test.json")
     assert data["val_data"] is None
     assert data["feature_path"] == str(site.features)
-    assert config["train"]["max_num_epochs"] == 1
+    assert config["train"]["num_fits"] == 1
 
 
 def test_where_the_published_model_is_served_the_better_one_learns(
-    client: TestClient, site: Site, tmp_path: Path
+    client: TestClient, site: AppState, tmp_path: Path
 ) -> None:
     published = CONFIG | {"model": {"name": "CFMR"}}
     (tmp_path / "checkpoint" / "config.json").write_text(json.dumps(published))
     label(client, 2)
     learn(client)
-    config = json.loads((site.served.folder / "0001" / "config.json").read_text())
-    shipped = configuration("dense", tmp_path).model_dump()
+    config = json.loads((site.models.folder / "0001" / "config.json").read_text())
+    shipped = preset("dense", tmp_path).model_dump()
     assert config["model"]["name"] == "CFMR-Dense"
-    assert config["model"]["config"] == shipped["model"]["config"] | {"frames_input_size": 2}
-    assert (config["loss"], config["train"]) == (shipped["loss"], shipped["train"])
-    assert len(load_annotations(site.served.folder / "0001" / "train.json")) == 4  # and the original rows
+    assert config["dataset"]["frame_dim"] == 2
+    assert (config["model"], config["train"]) == (shipped["model"], shipped["train"])
+    assert len(load_annotations(site.models.folder / "0001" / "train.json")) == 4  # and the original rows
 
 
-def test_only_the_labels_are_learned_from_if_one_wants_that(client: TestClient, site: Site) -> None:
+def test_only_the_labels_are_learned_from_if_one_wants_that(client: TestClient, site: AppState) -> None:
     label(client, 2)
     learn(client, with_original=False)
-    assert len(load_annotations(site.served.folder / "0001" / "train.json")) == 2
+    assert len(load_annotations(site.models.folder / "0001" / "train.json")) == 2
 
 
-def test_if_training_dies_the_old_model_stays_and_nothing_is_left(client: TestClient, site: Site) -> None:
+def test_if_training_dies_the_old_model_stays_and_nothing_is_left(client: TestClient, site: AppState) -> None:
     label(client, 2, "it dies at")
     job = learn(client)
     assert (job["state"], job["message"]) == ("failed", "there is no room left")
     assert [m["id"] for m in client.get("/api/models").json()] == ["original"]
     assert client.get("/api/search", params={"q": "red"}).status_code == 200
-    assert list(site.served.folder.iterdir()) == []
+    assert list(site.models.folder.iterdir()) == []
     assert "no room left" in client.get(f"/api/jobs/{job['id']}/log").json()["text"]
 
 
-def test_training_can_be_cancelled(client: TestClient, site: Site) -> None:
+def test_training_can_be_cancelled(client: TestClient, site: AppState) -> None:
     label(client, 2, "a slow thing")
     job = client.post("/api/learn", json={}).json()["id"]
     while "epoch 1 of 3" not in client.get(f"/api/jobs/{job}").json()["message"]:
@@ -182,7 +182,7 @@ def test_training_can_be_cancelled(client: TestClient, site: Site) -> None:
     assert client.post("/api/learn", json={}).status_code == 409
     client.post(f"/api/jobs/{job}/cancel")
     assert ended(client, job)["state"] == "cancelled"
-    assert list(site.served.folder.iterdir()) == []
+    assert list(site.models.folder.iterdir()) == []
     assert client.post("/api/jobs/none/cancel").status_code == 404
 
 
@@ -194,8 +194,8 @@ def test_the_choice_survives_a_restart(client: TestClient, settings: Settings) -
     label(client, 2)
     learn(client)
     client.post("/api/models/0001/serve")
-    again = open_site(settings, lambda path: WordRetriever())
-    assert again.served.present.id == "0001"
+    again = open_state(settings, lambda path: WordRetriever())
+    assert again.models.current.id == "0001"
     again.jobs.close()
 
 
@@ -204,13 +204,13 @@ def test_a_model_that_was_deleted_by_hand_is_not_served_after_a_restart(client: 
     learn(client)
     client.post("/api/models/0001/serve")
     (settings.workspace / "models" / "0001" / "model.json").unlink()
-    again = open_site(settings, lambda path: WordRetriever())
-    assert again.served.present.id == "original"
+    again = open_state(settings, lambda path: WordRetriever())
+    assert again.models.current.id == "original"
     again.jobs.close()
 
 
 def test_a_model_behind_the_videos_is_indexed_before_it_is_served(
-    client: TestClient, settings: Settings, site: Site
+    client: TestClient, settings: Settings, site: AppState
 ) -> None:
     label(client, 2)
     learn(client)
@@ -220,7 +220,7 @@ def test_a_model_behind_the_videos_is_indexed_before_it_is_served(
     answer = client.post("/api/models/0001/serve").json()
     assert answer["served"] == "original"
     assert ended(client, answer["job"])["state"] == "done"
-    assert site.served.present.id == "0001"
+    assert site.models.current.id == "0001"
 
 
 def test_the_first_model_needs_nothing_but_videos_and_labels(settings: Settings, tmp_path: Path) -> None:
@@ -228,13 +228,13 @@ def test_the_first_model_needs_nothing_but_videos_and_labels(settings: Settings,
     settings.index.rmdir()
     assert settings.features is not None
     settings.features.unlink()
-    fresh = gather(settings.index, settings.videos)
-    site = open_site(fresh, Learned)
+    fresh = resolve_settings(settings.index, settings.videos)
+    site = open_state(fresh, Learned)
     with TestClient(create_app(site), base_url="http://127.0.0.1:8000") as client:
         said, _ = label(client, 4)
         job = learn(client)
         assert job["state"] == "done", job
-        config = json.loads((site.served.folder / "0001" / "config.json").read_text())
+        config = json.loads((site.models.folder / "0001" / "config.json").read_text())
         assert (config["dataset"]["frame_dim"], config["dataset"]["test_data"]) == (3, "")
         assert client.get("/api/models").json()[0]["comparison"]["before"] is None
         assert not client.get("/api/status").json()["ready"]

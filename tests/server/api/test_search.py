@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from cfmr.data.annotations import Annotation, save_annotations
-from cfmr.server.context import Site
+from cfmr.server.context import AppState
 from cfmr.server.settings import Settings
 from cfmr.video import clip, decode
 from tests.server.sites import SECONDS, opened
@@ -100,7 +100,7 @@ def test_the_curve_comes_with_what_is_known(settings: Settings, tmp_path: Path) 
     ],
 )
 def test_ranges(
-    client: TestClient, site: Site, range_: str, status: int, content_range: str | None, length: int | None
+    client: TestClient, site: AppState, range_: str, status: int, content_range: str | None, length: int | None
 ) -> None:
     whole = site.file("kitchen").read_bytes()
     answer = client.get("/api/stream", params={"video": "kitchen"}, headers={"range": range_})
@@ -119,13 +119,13 @@ def test_ranges(
         assert answer.content == whole[first : first + len(answer.content)]
 
 
-def test_the_head_of_a_stream_has_no_body(client: TestClient, site: Site) -> None:
+def test_the_head_of_a_stream_has_no_body(client: TestClient, site: AppState) -> None:
     answer = client.head("/api/stream", params={"video": "kitchen"})
     assert answer.status_code == 200
     assert int(answer.headers["content-length"]) == site.file("kitchen").stat().st_size
 
 
-def test_a_thumbnail_is_made_once(client: TestClient, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thumbnail_is_made_once(client: TestClient, site: AppState, monkeypatch: pytest.MonkeyPatch) -> None:
     params = {"video": "kitchen", "t": "2.04"}
     first = client.get("/api/thumbnail", params=params)
     assert first.headers["content-type"] == "image/jpeg"
@@ -155,7 +155,7 @@ SECRETS = [
 
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize("path", ["/api/stream", "/api/thumbnail"])
-def test_no_name_leads_outside_the_folder(client: TestClient, site: Site, name: str, path: str) -> None:
+def test_no_name_leads_outside_the_folder(client: TestClient, site: AppState, name: str, path: str) -> None:
     outside = site.library.folder.parent / "secret.mp4"
     outside.write_bytes(site.file("kitchen").read_bytes())
     for link, target in (("link.mp4", outside), ("linked", outside.parent)):
@@ -165,7 +165,7 @@ def test_no_name_leads_outside_the_folder(client: TestClient, site: Site, name: 
     assert client.get(path, params={"video": name}).status_code == 404
 
 
-def test_an_index_that_names_a_file_outside_the_folder_is_not_followed(site: Site, tmp_path: Path) -> None:
+def test_an_index_that_names_a_file_outside_the_folder_is_not_followed(site: AppState, tmp_path: Path) -> None:
     assert site.library.find("x", "/etc/passwd") is None
     assert site.library.find("x", str(tmp_path / "labels.sqlite")) is None
 

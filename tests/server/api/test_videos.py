@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from cfmr.server.context import Site
+from cfmr.server.context import AppState
 from cfmr.server.problems import Problem
 from cfmr.server.settings import Settings
 from cfmr.server.stores import jobs as jobs_module
@@ -31,12 +31,12 @@ def upload(client: TestClient, name: str, body: bytes) -> tuple[int, dict[str, o
     return answer.status_code, answer.json()
 
 
-def ended(site: Site) -> None:
+def ended(site: AppState) -> None:
     while any(not job.over for job in site.jobs.all()):
         time.sleep(0.02)
 
 
-def test_an_uploaded_video_is_there_and_is_made_searchable(client: TestClient, site: Site, clip: bytes) -> None:
+def test_an_uploaded_video_is_there_and_is_made_searchable(client: TestClient, site: AppState, clip: bytes) -> None:
     status, answer = upload(client, "Holiday é.mp4", clip)
     assert (status, answer["video"]) == (201, "Holiday é")
     assert client.get("/api/stream", params={"video": "Holiday é"}).content == clip
@@ -46,7 +46,7 @@ def test_an_uploaded_video_is_there_and_is_made_searchable(client: TestClient, s
     assert list((site.settings.workspace / "arriving").iterdir()) == []
 
 
-def test_a_second_video_of_a_name_does_not_replace_the_first(client: TestClient, site: Site, clip: bytes) -> None:
+def test_a_second_video_of_a_name_does_not_replace_the_first(client: TestClient, site: AppState, clip: bytes) -> None:
     before = site.file("kitchen").read_bytes()
     assert upload(client, "Kitchen.mov", clip)[1]["video"] == "Kitchen-2"
     assert site.file("kitchen").read_bytes() == before
@@ -58,7 +58,7 @@ def zip_bomb(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_what_is_no_video_is_refused_by_name_and_not_kept(client: TestClient, site: Site, tmp_path: Path) -> None:
+def test_what_is_no_video_is_refused_by_name_and_not_kept(client: TestClient, site: AppState, tmp_path: Path) -> None:
     secret = site.file("kitchen")
     hostile = {
         "setup.mp4": Path(sys.executable).resolve().read_bytes()[: 1 << 20],

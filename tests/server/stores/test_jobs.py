@@ -1,3 +1,4 @@
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from cfmr.errors import InputError
 from cfmr.files.atomic import read_json, write_json
 from cfmr.server.problems import Problem
 from cfmr.server.stores import jobs as module
-from cfmr.server.stores.jobs import Job, Jobs, Work
+from cfmr.server.stores.jobs import Job, JobContext, Jobs, Progress, parse_progress
 
 
 @pytest.fixture
@@ -30,21 +31,30 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+def progress(done: int, total: int) -> str:
+    """Python that writes a line of `--progress json`."""
+    line = json.dumps({"label": "epoch", "done": done, "total": total})
+    return f"import sys; print({line!r}, file=sys.stderr, flush=True)"
+
+
+FIRST = progress(1, 2)
+
+
 def run(jobs: Jobs, code: str, kind: str = "learn") -> Job:
-    jobs.bodies[kind] = runs
+    jobs.handlers[kind] = runs
     return jobs.start(kind, "a title", {"code": code})
 
 
-def runs(work: Work, arguments: dict[str, Any]) -> dict[str, object]:
-    work.run(arguments["code"], read=lambda line: (line, 0.5) if line.startswith("epoch") else None)
+def runs(work: JobContext, arguments: dict[str, Any]) -> dict[str, object]:
+    work.run(arguments["code"])
     return {"model": "0001"}
 
 
 def test_a_job_runs_a_command_and_keeps_what_it_printed(jobs: Jobs) -> None:
-    job = run(jobs, "print('epoch 1'); print('caf\\u00e9\\x1b[1m\\rlast')")
+    job = run(jobs, f"{FIRST}; print('epoch 1'); print('caf\\u00e9\\x1b[1m\\rlast')")
     until(lambda: job.over)
     assert (job.state, job.progress, job.result) == ("done", 1.0, {"model": "0001"})
-    assert job.message == "epoch 1"
+    assert job.message == "epoch 1 of 2"
     text, offset = jobs.log(job.id)
     assert text.split("\n")[1:] == ["epoch 1", "café", "last", ""]
     assert jobs.log(job.id, offset) == ("", offset)
@@ -64,13 +74,13 @@ def test_a_command_that_is_killed_is_said_to_be(jobs: Jobs) -> None:
 
 
 def test_a_job_that_goes_wrong_inside_does_not_stop_the_next(jobs: Jobs) -> None:
-    def broken(work: Work, _: dict[str, Any]) -> dict[str, object]:
+    def broken(work: JobContext, _: dict[str, Any]) -> dict[str, object]:
         raise ZeroDivisionError
 
-    def refused(work: Work, _: dict[str, Any]) -> dict[str, object]:
+    def refused(work: JobContext, _: dict[str, Any]) -> dict[str, object]:
         raise InputError("labels.json: no such file")
 
-    jobs.bodies |= {"add": broken, "learn": refused}
+    jobs.handlers |= {"add": broken, "learn": refused}
     first, second = jobs.start("add", "a"), jobs.start("learn", "b")
     third = run(jobs, "pass", "switch")
     until(lambda: third.over)
@@ -95,7 +105,7 @@ def test_cancelling_ends_the_process_and_its_children(jobs: Jobs, tmp_path: Path
 
 
 def test_one_of_a_kind_waits_at_a_time_and_a_waiting_one_can_be_cancelled(jobs: Jobs) -> None:
-    running = run(jobs, "import time; print('epoch 1', flush=True); time.sleep(60)")
+    running = run(jobs, f"import time; {FIRST}; print('epoch 1', flush=True); time.sleep(60)")
     until(lambda: running.message)
     first, second = run(jobs, "pass", "add"), run(jobs, "pass", "add")
     assert first is second
@@ -107,7 +117,7 @@ def test_one_of_a_kind_waits_at_a_time_and_a_waiting_one_can_be_cancelled(jobs: 
 
 
 def test_closing_ends_what_runs(jobs: Jobs) -> None:
-    job = run(jobs, "import time; print('epoch 1', flush=True); time.sleep(60)")
+    job = run(jobs, f"import time; {FIRST}; print('epoch 1', flush=True); time.sleep(60)")
     until(lambda: job.message)
     jobs.close()
     assert job.state == "cancelled"
@@ -121,7 +131,7 @@ def test_jobs_are_remembered_those_left_running_marked_and_those_left_waiting_do
     (tmp_path / "3").mkdir()
     (tmp_path / "3" / "job.json").write_text('{"id": 5')
     jobs = Jobs(tmp_path)
-    jobs.bodies["learn"] = lambda work, arguments: {}
+    jobs.handlers["learn"] = lambda work, arguments: {}
     jobs.begin()
     until(lambda: all(job.over for job in jobs.all()))
     assert [(j.id, j.state) for j in reversed(jobs.all())] == [("0", "done"), ("1", "failed"), ("2", "done")]
@@ -133,16 +143,16 @@ def test_jobs_are_remembered_those_left_running_marked_and_those_left_waiting_do
 def other(jobs: Jobs) -> Iterator[Jobs]:
     """What another process has, over the same folder."""
     other = Jobs(jobs.folder)
-    other.bodies["learn"] = runs
+    other.handlers["learn"] = runs
     yield other
     other.close()
 
 
 def test_processes_see_each_others_jobs_and_do_one_at_a_time(jobs: Jobs, other: Jobs) -> None:
-    first = run(jobs, "import time; print('epoch 1', flush=True); time.sleep(60)")
-    until(lambda: first.message == "epoch 1")
+    first = run(jobs, f"import time; {FIRST}; print('epoch 1', flush=True); time.sleep(60)")
+    until(lambda: first.message == "epoch 1 of 2")
     other.begin()
-    until(lambda: (seen := other.get(first.id)).state == "running" and seen.message == "epoch 1")
+    until(lambda: (seen := other.get(first.id)).state == "running" and seen.message == "epoch 1 of 2")
     assert other.busy("learn")
     second = other.start("learn", "b", {"code": "pass"})
     assert jobs.start("learn", "c", {"code": "pass"}).id == second.id  # it waits there already
@@ -156,8 +166,8 @@ def test_processes_see_each_others_jobs_and_do_one_at_a_time(jobs: Jobs, other: 
 
 
 def test_a_job_that_waits_in_another_process_can_be_cancelled(jobs: Jobs, other: Jobs) -> None:
-    first = run(jobs, "import time; print('epoch 1', flush=True); time.sleep(60)")
-    until(lambda: first.message == "epoch 1")
+    first = run(jobs, f"import time; {FIRST}; print('epoch 1', flush=True); time.sleep(60)")
+    until(lambda: first.message == "epoch 1 of 2")
     second = run(jobs, "pass")
     assert other.cancel(second.id).state == "cancelled"
     jobs.cancel(first.id)
@@ -167,10 +177,35 @@ def test_a_job_that_waits_in_another_process_can_be_cancelled(jobs: Jobs, other:
 
 
 def test_the_work_of_a_process_that_closes_is_taken_over(jobs: Jobs, other: Jobs) -> None:
-    first = run(jobs, "import time; print('epoch 1', flush=True); time.sleep(60)")
-    until(lambda: first.message == "epoch 1")
+    first = run(jobs, f"import time; {FIRST}; print('epoch 1', flush=True); time.sleep(60)")
+    until(lambda: first.message == "epoch 1 of 2")
     other.begin()
     second = other.start("learn", "b", {"code": "pass"})
     jobs.close()
     until(lambda: other.get(second.id).over)
     assert (other.get(first.id).state, other.get(second.id).state) == ("cancelled", "done")
+
+
+def test_a_line_of_progress_says_how_far_a_command_is() -> None:
+    found = parse_progress('{"label": "epoch", "done": 2, "total": 4, "metrics": {"loss": 0.25}}')
+    assert found == Progress("epoch", 2, 4, {"loss": 0.25})
+    assert (str(found), found and found.share) == ("epoch 2 of 4", 0.5)
+    unknown = parse_progress('{"label": "loading the model", "done": 0, "total": null}')
+    assert unknown is not None
+    assert (str(unknown), unknown.share) == ("loading the model", None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "epoch 1: loss 0.2",
+        "{",
+        "{}",
+        "[1, 2]",
+        '{"label": "x", "done": "many", "total": 3}',
+        '{"label": "x", "done": 1}',
+        '{"label": "x", "done": 1, "total": 2, "metrics": 7}',
+    ],
+)
+def test_any_other_line_is_output(line: str) -> None:
+    assert parse_progress(line) is None

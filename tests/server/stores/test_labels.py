@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cfmr.data.annotations import Annotation
 from cfmr.errors import InputError
 from cfmr.server.problems import Problem
-from cfmr.server.stores.labels import LabelStore, normal, split
+from cfmr.server.stores.labels import LabelStore, normalized_sentence, split_held_out
 
 DOG = Annotation("garden", 30.0, "a dog runs", 4.5, None)
 
@@ -193,9 +193,9 @@ def test_what_is_held_out_stays_so_and_is_never_trained_on(made: list[tuple[str,
             label = store.add(Annotation(video, 30.0, sentence, float(glance), None), "Ada")
             sides[label.id] = label.held_out
         assert {label.id: label.held_out for label in store.all()} == sides
-    training, held_out = split(store.all())
-    said = {(row.video, normal(row.sentence)) for row in held_out}
-    assert not said & {(row.video, normal(row.sentence)) for row in training}
+    training, held_out = split_held_out(store.all())
+    said = {(row.video, normalized_sentence(row.sentence)) for row in held_out}
+    assert not said & {(row.video, normalized_sentence(row.sentence)) for row in training}
     store.close()
 
 

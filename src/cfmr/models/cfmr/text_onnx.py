@@ -9,8 +9,13 @@ concepts).
 import numpy as np
 import onnx
 
-from cfmr.config import CFMRSizes
+from cfmr.config import CFMRConfig, CFMRSizes
 from cfmr.models.onnx_graph import FUSED, INPUT, Graph, Parameters, finished
+
+
+def text_graph(parameters: Parameters, config: CFMRConfig) -> onnx.ModelProto:
+    """See `cfmr.models.text_graph`."""
+    return cfmr_text(parameters, config.model.config)
 
 
 def cfmr_text(parameters: Parameters, sizes: CFMRSizes) -> onnx.ModelProto:

@@ -10,12 +10,14 @@ from pydantic import AfterValidator, BaseModel, Field
 from cfmr.data.annotations import Annotation, as_row, parse_row
 from cfmr.data.vocabulary import tokenize
 from cfmr.errors import InputError
-from cfmr.server.context import Site
+from cfmr.server.context import State
 from cfmr.server.problems import Problem
 from cfmr.server.stores.labels import LONGEST_AUTHOR, LONGEST_SENTENCE, Label
 
 ANONYMOUS = "someone"
 MOST_ROWS = 100_000  # of one import
+
+router = APIRouter(tags=["labels"])
 
 
 def _printable(text: str) -> str:
@@ -57,7 +59,7 @@ class ChangedLabel(BaseModel):
     author: Author = ""
 
 
-class TakenBack(BaseModel):
+class UndoRequest(BaseModel):
     """The revision to undo."""
 
     revision: Revision
@@ -94,76 +96,79 @@ class ImportAnswer(BaseModel):
     already: int = Field(description="rows that were labels before")
 
 
-def routes(site: Site) -> APIRouter:
-    """Paths below /api."""
-    api = APIRouter(tags=["labels"])
+@router.get("/labels")
+def labels(
+    state: State,
+    video: Annotated[str | None, Query(max_length=500, description="only of this video")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    offset: Annotated[int, Query(ge=0, le=1_000_000_000)] = 0,
+) -> LabelsAnswer:
+    """Labels, the newest first."""
+    found = state.labels.all(video)
+    held_out = sum(label.held_out for label in found)
+    return LabelsAnswer(
+        total=len(found),
+        learn=len(found) - held_out,
+        held_out=held_out,
+        labels=[_answer(label) for label in found[offset : offset + limit]],
+    )
 
-    @api.get("/labels")
-    def labels(
-        video: Annotated[str | None, Query(max_length=500, description="only of this video")] = None,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 200,
-        offset: Annotated[int, Query(ge=0, le=1_000_000_000)] = 0,
-    ) -> LabelsAnswer:
-        """Labels, the newest first."""
-        found = site.labels.all(video)
-        held_out = sum(label.held_out for label in found)
-        return LabelsAnswer(
-            total=len(found),
-            learn=len(found) - held_out,
-            held_out=held_out,
-            labels=[_answer(label) for label in found[offset : offset + limit]],
-        )
 
-    @api.post("/labels", status_code=201)
-    def add(label: NewLabel) -> LabelAnswer:
-        """Say that something happens."""
-        facts = site.facts(label.video)
-        annotation = Annotation(label.video, facts.duration, label.sentence, label.glance, None)
-        _check_time(annotation)
-        return _answer(site.labels.add(annotation, label.author or ANONYMOUS, label.id))
+@router.post("/labels", status_code=201)
+def add(label: NewLabel, state: State) -> LabelAnswer:
+    """Say that something happens."""
+    facts = state.facts(label.video)
+    annotation = Annotation(label.video, facts.duration, label.sentence, label.glance, None)
+    _check_time(annotation)
+    return _answer(state.labels.add(annotation, label.author or ANONYMOUS, label.id))
 
-    @api.patch("/labels/{label}")
-    def change(label: LabelId, to: ChangedLabel) -> LabelAnswer:
-        """Say it differently, or of another second."""
-        if to.glance is not None:
-            now = site.labels.get(label).annotation
-            _check_time(Annotation(now.video, now.duration, now.sentence, to.glance, now.span))
-        author = to.author or ANONYMOUS
-        return _answer(site.labels.change(label, to.revision, author, sentence=to.sentence, glance=to.glance))
 
-    @api.delete("/labels/{label}")
-    def delete(
-        label: LabelId,
-        revision: Annotated[int, Query(ge=1, le=1_000_000)],
-        author: Annotated[str, Query(max_length=LONGEST_AUTHOR)] = "",
-    ) -> LabelAnswer:
-        """Take a label back."""
-        return _answer(site.labels.delete(label, revision, _printable_author(author)))
+@router.patch("/labels/{label}")
+def change(label: LabelId, to: ChangedLabel, state: State) -> LabelAnswer:
+    """Say it differently, or of another second."""
+    if to.glance is not None:
+        now = state.labels.get(label).annotation
+        _check_time(Annotation(now.video, now.duration, now.sentence, to.glance, now.span))
+    author = to.author or ANONYMOUS
+    return _answer(state.labels.change(label, to.revision, author, sentence=to.sentence, glance=to.glance))
 
-    @api.post("/labels/{label}/undo")
-    def undo(label: LabelId, back: TakenBack) -> LabelAnswer:
-        """Make a label what it was before a revision; a deleted one is there again, a new one is gone."""
-        return _answer(site.labels.undo(label, back.revision, back.author or ANONYMOUS))
 
-    @api.get("/labels/export", response_class=Response, responses={200: {"content": {"application/json": {}}}})
-    def export(video: Annotated[str | None, Query(max_length=500)] = None) -> Response:
-        """All labels as an annotation file: a row [video, duration, [start, end] or null, sentence, glance] each."""
-        rows = [as_row(label.annotation) for label in reversed(site.labels.all(video))]
-        text = "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n"
-        return Response(text, media_type="application/json", headers={"content-disposition": _ATTACHED})
+@router.delete("/labels/{label}")
+def delete(
+    label: LabelId,
+    state: State,
+    revision: Annotated[int, Query(ge=1, le=1_000_000)],
+    author: Annotated[str, Query(max_length=LONGEST_AUTHOR)] = "",
+) -> LabelAnswer:
+    """Take a label back."""
+    return _answer(state.labels.delete(label, revision, _printable_author(author)))
 
-    @api.post("/labels/import")
-    def take_in(
-        rows: Annotated[list[Any], Body(max_length=MOST_ROWS, description="an annotation file")],
-        author: Annotated[str, Query(max_length=LONGEST_AUTHOR)] = "",
-    ) -> ImportAnswer:
-        """Add the rows of an annotation file, all or none; those that are labels already are left out."""
-        known = set(site.names())
-        annotations = [_row(number, row, known) for number, row in enumerate(rows, 1)]
-        added, already = site.labels.take_in(annotations, _printable_author(author))
-        return ImportAnswer(added=added, already=already)
 
-    return api
+@router.post("/labels/{label}/undo")
+def undo(label: LabelId, back: UndoRequest, state: State) -> LabelAnswer:
+    """Make a label what it was before a revision; a deleted one is there again, a new one is gone."""
+    return _answer(state.labels.undo(label, back.revision, back.author or ANONYMOUS))
+
+
+@router.get("/labels/export", response_class=Response, responses={200: {"content": {"application/json": {}}}})
+def export(state: State, video: Annotated[str | None, Query(max_length=500)] = None) -> Response:
+    """All labels as an annotation file: a row [video, duration, [start, end] or null, sentence, glance] each."""
+    rows = [as_row(label.annotation) for label in reversed(state.labels.all(video))]
+    text = "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n"
+    return Response(text, media_type="application/json", headers={"content-disposition": _ATTACHED})
+
+
+@router.post("/labels/import")
+def take_in(
+    state: State,
+    rows: Annotated[list[Any], Body(max_length=MOST_ROWS, description="an annotation file")],
+    author: Annotated[str, Query(max_length=LONGEST_AUTHOR)] = "",
+) -> ImportAnswer:
+    """Add the rows of an annotation file, all or none; those that are labels already are left out."""
+    known = set(state.names())
+    annotations = [_row(number, row, known) for number, row in enumerate(rows, 1)]
+    added, already = state.labels.take_in(annotations, _printable_author(author))
+    return ImportAnswer(added=added, already=already)
 
 
 _ATTACHED = 'attachment; filename="labels.json"'

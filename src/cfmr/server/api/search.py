@@ -1,23 +1,18 @@
-"""Searching, and what is needed to watch what was found."""
+"""Searching: the moments of a sentence, its curve over a video, and what this server has."""
 
 import time
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, Response
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from cfmr.console.format import clock
 from cfmr.search.retriever import Moment
-from cfmr.server.context import Seconds, Sentence, Site, VideoName
-from cfmr.server.problems import Problem
-from cfmr.server.stores.media import stream_response
+from cfmr.server.context import AppState, Sentence, State, VideoName
 
 EXAMPLES = 6
-AT_ONCE = 2  # searches
-DAY = {"cache-control": "private, max-age=86400"}
+
+router = APIRouter(tags=["search"])
 
 
 class FoundMoment(BaseModel):
@@ -86,165 +81,80 @@ class StatusAnswer(BaseModel):
     max_upload: int
 
 
-class VideoAnswer(BaseModel):
-    """A video."""
-
-    video: str
-    duration: float | None = Field(description="seconds; null where it has not been read yet")
-    indexed: bool
-    watchable: bool
-    labels: int
-
-
-class VideosAnswer(BaseModel):
-    """Some of the videos, and how many there are."""
-
-    total: int
-    videos: list[VideoAnswer]
-
-
-def _media(kind: str, *, partial: bool = False) -> dict[int | str, dict[str, Any]]:
-    content = {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}
-    found: dict[int | str, dict[str, Any]] = {200: {"description": "the file", **content}}
-    return found | ({206: {"description": "the range asked for", **content}} if partial else {})
+@router.get("/status")
+def status(state: State) -> StatusAnswer:
+    """What this server has."""
+    indexed = state.models.videos
+    return StatusAnswer(
+        ready=state.models.ready,
+        model=state.models.current.id,
+        videos=len(state.names()),
+        indexed=len(indexed),
+        seconds=sum(video.duration for video in indexed.values()),
+        labels=sum(state.labels.counts().values()),
+        examples=state.ground_truth.examples(indexed, EXAMPLES),
+        folders=[str(folder) for folder in state.settings.folders],
+        max_upload=state.settings.max_upload,
+    )
 
 
-def routes(site: Site) -> APIRouter:
-    """Paths below /api."""
-    api = APIRouter(tags=["search"])
-    searches = anyio.CapacityLimiter(AT_ONCE)
-
-    @api.get("/status")
-    def status() -> StatusAnswer:
-        """What this server has."""
-        indexed = site.served.videos
-        return StatusAnswer(
-            ready=site.served.ready,
-            model=site.served.present.id,
-            videos=len(site.names()),
-            indexed=len(indexed),
-            seconds=sum(video.duration for video in indexed.values()),
-            labels=sum(site.labels.counts().values()),
-            examples=site.known.examples(indexed, EXAMPLES),
-            folders=[str(folder) for folder in site.settings.folders],
-            max_upload=site.settings.max_upload,
-        )
-
-    @api.get("/search")
-    async def search(
-        q: Sentence,
-        top: Annotated[int, Query(ge=1, le=100)] = 5,
-        video: Annotated[list[str] | None, Query(max_length=100, description="search only in these")] = None,
-        min_score: Annotated[float | None, Query(allow_inf_nan=False, description="leave out what is below")] = None,
-    ) -> SearchAnswer:
-        """The moments that a sentence describes."""
-        # a search is about a millisecond of arithmetic: more at once than there are cores only hold each other up
-        return await anyio.to_thread.run_sync(_search, site, q, top, video, min_score, limiter=searches)
-
-    @api.get("/curve")
-    def curve(q: Sentence, video: VideoName) -> CurveAnswer:
-        """How well each point in time of a video fits a sentence, and what is known of it."""
-        facts = site.facts(video)
-        times, scores = site.served.retriever.curve(q, video)
-        said = [
-            GlanceAnswer(id=label.id, sentence=label.annotation.sentence, glance=glance, author=label.author)
-            for label in site.labels.all(video, limit=500)
-            if (glance := label.annotation.glance) is not None
-        ]
-        return CurveAnswer(
-            video=video,
-            duration=facts.duration,
-            times=[round(float(t), 3) for t in times],
-            scores=[round(float(s), 5) for s in scores],
-            known=site.known.spans(video, q),
-            labels=said,
-        )
-
-    @api.get("/videos")
-    def videos(
-        contains: Annotated[str, Query(max_length=500, description="in the name, any case")] = "",
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        offset: Annotated[int, Query(ge=0, le=1_000_000_000)] = 0,
-    ) -> VideosAnswer:
-        """The videos that are indexed or in the folder, by name."""
-        names = [name for name in site.names() if contains.casefold() in name.casefold()]
-        counts = site.labels.counts()
-        return VideosAnswer(
-            total=len(names),
-            videos=[_video(name, site, counts.get(name, 0)) for name in names[offset : offset + limit]],
-        )
-
-    @api.get("/videos/next")
-    def next_video(after: Annotated[str, Query(max_length=500, description="not this one")] = "") -> VideoAnswer:
-        """A video to label: the one with the fewest labels that follows `after`, going round."""
-        counts = site.labels.counts()
-        names = [name for name in site.names() if site.watchable(name)]
-        if not names:
-            raise Problem(404, "there are no videos yet")
-        later = [n for n in names if n > after] + [n for n in names if n <= after]
-        chosen = min((n for n in later if n != after or len(names) == 1), key=lambda n: counts.get(n, 0))
-        return _video(chosen, site, counts.get(chosen, 0))
-
-    @api.get("/stream", response_class=Response, responses=_media("video/mp4", partial=True))
-    @api.head("/stream", include_in_schema=False)
-    def stream(video: VideoName, request: Request) -> Response:
-        """The file of a video; ranges are understood."""
-        return stream_response(request, site.file(video))
-
-    @api.get("/thumbnail", response_class=FileResponse, responses=_media("image/jpeg"))
-    async def thumbnail(
-        video: VideoName, t: Seconds = 0.0, width: Annotated[int, Query(ge=1, le=640)] = 320
-    ) -> Response:
-        """What is on the screen at a time."""
-        place = await site.media.still(await anyio.to_thread.run_sync(site.file, video), t, width)
-        return FileResponse(place, media_type="image/jpeg", headers=DAY)
-
-    @api.get("/clip", response_class=FileResponse, responses=_media("video/mp4"))
-    async def clip(video: VideoName, start: Seconds, end: Seconds) -> Response:
-        """A stretch of a video as a file of its own, cut on exact times; MP4 whatever the source was."""
-        place = await site.media.cut(await anyio.to_thread.run_sync(site.file, video), start, end)
-        name = f"{Path(video).name} {clock(start)}-{clock(end)}.mp4".replace(":", ".")
-        return FileResponse(place, media_type="video/mp4", filename=name)
-
-    return api
+@router.get("/search")
+async def search(
+    q: Sentence,
+    state: State,
+    top: Annotated[int, Query(ge=1, le=100)] = 5,
+    video: Annotated[list[str] | None, Query(max_length=100, description="search only in these")] = None,
+    min_score: Annotated[float | None, Query(allow_inf_nan=False, description="leave out what is below")] = None,
+) -> SearchAnswer:
+    """The moments that a sentence describes."""
+    return await anyio.to_thread.run_sync(_search, state, q, top, video, min_score, limiter=state.searching)
 
 
-def _search(site: Site, q: str, top: int, video: list[str] | None, min_score: float | None) -> SearchAnswer:
+@router.get("/curve")
+def curve(q: Sentence, video: VideoName, state: State) -> CurveAnswer:
+    """How well each point in time of a video fits a sentence, and what is known of it."""
+    facts = state.facts(video)
+    times, scores = state.models.retriever.curve(q, video)
+    said = [
+        GlanceAnswer(id=label.id, sentence=label.annotation.sentence, glance=glance, author=label.author)
+        for label in state.labels.all(video, limit=500)
+        if (glance := label.annotation.glance) is not None
+    ]
+    return CurveAnswer(
+        video=video,
+        duration=facts.duration,
+        times=[round(float(t), 3) for t in times],
+        scores=[round(float(s), 5) for s in scores],
+        known=state.ground_truth.spans(video, q),
+        labels=said,
+    )
+
+
+def _search(state: AppState, q: str, top: int, video: list[str] | None, min_score: float | None) -> SearchAnswer:
     began = time.perf_counter()
-    retriever = site.served.retriever
+    retriever = state.models.retriever
     for name in video or ():
-        site.facts(name)
+        state.facts(name)
     result = retriever.search(q, top=top, videos=video or None, min_score=min_score)
     return SearchAnswer(
         sentence=result.sentence,
-        moments=[_found(moment, site) for moment in result],
+        moments=[_found(moment, state) for moment in result],
         unknown=[UnknownWordAnswer(word=word.word, used=word.used) for word in result.unknown],
         convincing=result.convincing,
         threshold=result.threshold,
-        videos=len(set(video)) if video else len(site.served.videos),
+        videos=len(set(video)) if video else len(state.models.videos),
         encode_ms=round(result.encode_seconds * 1e3, 3),
         search_ms=round(result.search_seconds * 1e3, 3),
         total_ms=round((time.perf_counter() - began) * 1e3, 3),
     )
 
 
-def _found(moment: Moment, site: Site) -> FoundMoment:
+def _found(moment: Moment, state: AppState) -> FoundMoment:
     return FoundMoment(
         video=moment.video,
         start=round(moment.start, 3),
         end=round(moment.end, 3),
         score=round(moment.score, 5),
         duration=moment.duration,
-        watchable=site.watchable(moment.video),
-    )
-
-
-def _video(name: str, site: Site, labels: int) -> VideoAnswer:
-    indexed = site.served.videos.get(name)
-    return VideoAnswer(
-        video=name,
-        duration=indexed.duration if indexed else None,
-        indexed=indexed is not None,
-        watchable=site.watchable(name),
-        labels=labels,
+        watchable=state.watchable(moment.video),
     )

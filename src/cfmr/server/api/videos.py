@@ -1,4 +1,4 @@
-"""Taking videos in: uploaded, or from a folder of this machine; and the job that makes them searchable."""
+"""Videos: which there are, what is needed to watch them, and taking new ones in."""
 
 import os
 import shutil
@@ -8,19 +8,24 @@ from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
+from cfmr.console.format import clock
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory
-from cfmr.server.api.models import JobAnswer, extract_videos, index_videos, job_answer
-from cfmr.server.context import Site
+from cfmr.server.api.jobs import JobAnswer, job_answer
+from cfmr.server.context import AppState, Seconds, State, VideoName
 from cfmr.server.problems import Problem
-from cfmr.server.stores.jobs import Work
+from cfmr.server.stores.media import stream_response
 from cfmr.server.stores.videos import check_video, clean_name, videos_below
 
 MOST_FILES = 10_000  # of one folder
 SPARE = 64 << 20  # bytes that an upload leaves free
+DAY = {"cache-control": "private, max-age=86400"}
+
+router = APIRouter(tags=["videos"])
 
 
 class AddedAnswer(BaseModel):
@@ -44,71 +49,130 @@ class FolderAnswer(BaseModel):
     job: JobAnswer | None
 
 
+class VideoAnswer(BaseModel):
+    """A video."""
+
+    video: str
+    duration: float | None = Field(description="seconds; null where it has not been read yet")
+    indexed: bool
+    watchable: bool
+    labels: int
+
+
+class VideosAnswer(BaseModel):
+    """Some of the videos, and how many there are."""
+
+    total: int
+    videos: list[VideoAnswer]
+
+
+def _media(kind: str, *, partial: bool = False) -> dict[int | str, dict[str, Any]]:
+    content = {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}
+    found: dict[int | str, dict[str, Any]] = {200: {"description": "the file", **content}}
+    return found | ({206: {"description": "the range asked for", **content}} if partial else {})
+
+
 _BODY = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}, "required": True}
 
 
-def routes(site: Site) -> APIRouter:
-    """Paths below /api."""
-    api = APIRouter(tags=["videos"])
-    site.jobs.bodies["add"] = lambda work, _: add_videos(site, work)
-    checks = anyio.Semaphore(2)
+@router.get("/videos")
+def videos(
+    state: State,
+    contains: Annotated[str, Query(max_length=500, description="in the name, any case")] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    offset: Annotated[int, Query(ge=0, le=1_000_000_000)] = 0,
+) -> VideosAnswer:
+    """The videos that are indexed or in the folder, by name."""
+    names = [name for name in state.names() if contains.casefold() in name.casefold()]
+    counts = state.labels.counts()
+    return VideosAnswer(
+        total=len(names),
+        videos=[_video(name, state, counts.get(name, 0)) for name in names[offset : offset + limit]],
+    )
 
-    @api.post("/videos", status_code=201, openapi_extra={"requestBody": _BODY})
-    async def upload(
-        request: Request,
-        name: Annotated[str, Query(min_length=1, max_length=500, description="file name, like holiday.mp4")],
-    ) -> AddedAnswer:
-        """Take in a video, sent as the body; it is refused by name if it is none."""
-        clean_name(name)
-        arrived = await _receive(request, make_directory(site.settings.workspace / "arriving"), site)
+
+@router.get("/videos/next")
+def next_video(
+    state: State, after: Annotated[str, Query(max_length=500, description="not this one")] = ""
+) -> VideoAnswer:
+    """A video to label: the one with the fewest labels that follows `after`, going round."""
+    counts = state.labels.counts()
+    names = [name for name in state.names() if state.watchable(name)]
+    if not names:
+        raise Problem(404, "there are no videos yet")
+    later = [n for n in names if n > after] + [n for n in names if n <= after]
+    chosen = min((n for n in later if n != after or len(names) == 1), key=lambda n: counts.get(n, 0))
+    return _video(chosen, state, counts.get(chosen, 0))
+
+
+@router.get("/stream", response_class=Response, responses=_media("video/mp4", partial=True))
+@router.head("/stream", include_in_schema=False)
+def stream(video: VideoName, request: Request, state: State) -> Response:
+    """The file of a video; ranges are understood."""
+    return stream_response(request, state.file(video))
+
+
+@router.get("/thumbnail", response_class=FileResponse, responses=_media("image/jpeg"))
+async def thumbnail(
+    video: VideoName, state: State, t: Seconds = 0.0, width: Annotated[int, Query(ge=1, le=640)] = 320
+) -> Response:
+    """What is on the screen at a time."""
+    place = await state.media.still(await anyio.to_thread.run_sync(state.file, video), t, width)
+    return FileResponse(place, media_type="image/jpeg", headers=DAY)
+
+
+@router.get("/clip", response_class=FileResponse, responses=_media("video/mp4"))
+async def clip(video: VideoName, start: Seconds, end: Seconds, state: State) -> Response:
+    """A stretch of a video as a file of its own, cut on exact times; MP4 whatever the source was."""
+    place = await state.media.cut(await anyio.to_thread.run_sync(state.file, video), start, end)
+    name = f"{Path(video).name} {clock(start)}-{clock(end)}.mp4".replace(":", ".")
+    return FileResponse(place, media_type="video/mp4", filename=name)
+
+
+@router.post("/videos", status_code=201, openapi_extra={"requestBody": _BODY})
+async def upload(
+    request: Request,
+    state: State,
+    name: Annotated[str, Query(min_length=1, max_length=500, description="file name, like holiday.mp4")],
+) -> AddedAnswer:
+    """Take in a video, sent as the body; it is refused by name if it is none."""
+    clean_name(name)
+    arrived = await _receive(request, make_directory(state.settings.workspace / "arriving"), state)
+    try:
+        async with state.checking:
+            place = await anyio.to_thread.run_sync(_keep, state, arrived, name)
+    finally:
+        arrived.unlink(missing_ok=True)
+    return AddedAnswer(video=place, job=start_adding(state))
+
+
+@router.post("/videos/folder", status_code=202)
+def folder(what: FolderRequest, state: State) -> FolderAnswer:
+    """Take in every video of a folder of this machine, by link where the disk is the same and else by copy."""
+    added: list[str] = []
+    refused: dict[str, str] = {}
+    for path in videos_below(what.folder, state.settings.folders)[:MOST_FILES]:
+        if path.resolve().is_relative_to(state.library.folder):
+            continue
         try:
-            async with checks:
-                place = await anyio.to_thread.run_sync(_keep, site, arrived, name)
-        finally:
-            arrived.unlink(missing_ok=True)
-        return AddedAnswer(video=place, job=start_adding(site))
-
-    @api.post("/videos/folder", status_code=202)
-    def folder(what: FolderRequest) -> FolderAnswer:
-        """Take in every video of a folder of this machine, by link where the disk is the same and else by copy."""
-        added: list[str] = []
-        refused: dict[str, str] = {}
-        for path in videos_below(what.folder, site.settings.folders)[:MOST_FILES]:
-            if path.resolve().is_relative_to(site.library.folder):
-                continue
-            try:
-                added.append(_link(site, path))
-            except (Problem, InputError) as error:
-                refused[path.name] = error.detail if isinstance(error, Problem) else str(error)
-        return FolderAnswer(added=added, refused=refused, job=start_adding(site) if added else None)
-
-    @api.post("/videos/index", status_code=202)
-    def index() -> JobAnswer:
-        """Make searchable what is in the folder and is not yet."""
-        return start_adding(site)
-
-    return api
+            added.append(_link(state, path))
+        except (Problem, InputError) as error:
+            refused[path.name] = error.detail if isinstance(error, Problem) else str(error)
+    return FolderAnswer(added=added, refused=refused, job=start_adding(state) if added else None)
 
 
-def start_adding(site: Site) -> JobAnswer:
+@router.post("/videos/index", status_code=202)
+def index(state: State) -> JobAnswer:
+    """Make searchable what is in the folder and is not yet."""
+    return start_adding(state)
+
+
+def start_adding(state: AppState) -> JobAnswer:
     """Put the job in the queue, unless one waits there already."""
-    return job_answer(site.jobs.start("add", "Make new videos searchable"))
+    return job_answer(state.jobs.start("add", "Make new videos searchable"))
 
 
-def add_videos(site: Site, work: Work) -> dict[str, Any]:
-    """The job: features of new videos, and their place in the index that is served."""
-    site.library.refresh()
-    extract_videos(site, work)
-    if not site.served.ready:
-        work.say("ready to be labelled")
-        return {"videos": len(site.library.files())}
-    index_videos(site, site.served.present, work)
-    site.served.reload()
-    work.say(f"{len(site.served.videos)} videos can be searched")
-    return {"videos": len(site.served.videos)}
-
-
-async def _receive(request: Request, folder: Path, site: Site) -> Path:
+async def _receive(request: Request, folder: Path, state: AppState) -> Path:
     """Write a body to a file. Raises Problem if the disk has no room, or the client goes away."""
     handle, name = tempfile.mkstemp(dir=folder, prefix="upload-")
     path = Path(name)
@@ -129,19 +193,30 @@ async def _receive(request: Request, folder: Path, site: Site) -> Path:
     return path
 
 
-def _keep(site: Site, arrived: Path, name: str) -> str:
+def _keep(state: AppState, arrived: Path, name: str) -> str:
     """Check a file that came in and move it to the folder; returns the video's name."""
     check_video(arrived, name[:200])
     try:
         os.chmod(arrived, 0o644)
-        return site.library.keep(arrived, name).stem
+        return state.library.keep(arrived, name).stem
     except OSError as error:
         raise Problem(507, f"{name[:200]}: cannot be kept ({error.strerror or error})") from error
 
 
-def _link(site: Site, path: Path) -> str:
+def _link(state: AppState, path: Path) -> str:
     check_video(path, path.name)
     try:
-        return site.library.keep(path.resolve(), path.name).stem
+        return state.library.keep(path.resolve(), path.name).stem
     except OSError as error:
         raise InputError(f"{path.name}: cannot be copied ({error.strerror or error})") from error
+
+
+def _video(name: str, state: AppState, labels: int) -> VideoAnswer:
+    indexed = state.models.videos.get(name)
+    return VideoAnswer(
+        video=name,
+        duration=indexed.duration if indexed else None,
+        indexed=indexed is not None,
+        watchable=state.watchable(name),
+        labels=labels,
+    )

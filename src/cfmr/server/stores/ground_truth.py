@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.errors import InputError
-from cfmr.server.stores.labels import normal
+from cfmr.server.stores.labels import normalized_sentence
 
 log = logging.getLogger(__name__)
 
@@ -14,7 +14,7 @@ Span = tuple[float, float]
 SHORT = 48  # characters of a sentence that makes a good example
 
 
-class KnownMoments:
+class GroundTruth:
     """Annotated moments by video and sentence.
 
     Args:
@@ -32,12 +32,12 @@ class KnownMoments:
                 continue
             for row in rows:
                 if row.span is not None:
-                    self._spans.setdefault((row.video, normal(row.sentence)), []).append(row.span)
+                    self._spans.setdefault((row.video, normalized_sentence(row.sentence)), []).append(row.span)
                     self._examples.append(row)
 
     def spans(self, video: str, sentence: str) -> list[Span]:
         """Where this happens in this video, as far as is known."""
-        return self._spans.get((video, normal(sentence)), [])
+        return self._spans.get((video, normalized_sentence(sentence)), [])
 
     def examples(self, videos: Container[str], count: int) -> list[str]:
         """Short sentences of different videos of these, spread evenly over what is known."""

@@ -9,6 +9,7 @@ that wait, and all of them read how far it is.
 
 import contextlib
 import fcntl
+import json
 import logging
 import os
 import queue
@@ -79,12 +80,43 @@ class CancelledError(Exception):
     """Someone asked the job to stop."""
 
 
-Read = Callable[[str], tuple[str, float | None] | None]
-Body = Callable[["Work", dict[str, Any]], dict[str, Any]]
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One line of `--progress json`: how many of how many things are done, and figures where there are some."""
+
+    label: str
+    done: int
+    total: int | None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float | None:
+        """From 0 to 1; None where the total is not known."""
+        return min(self.done / self.total, 1.0) if self.total else None
+
+    def __str__(self) -> str:
+        return self.label if not self.total else f"{self.label} {self.done:,} of {self.total:,}"
 
 
-class Work:
-    """What a running job works with: it runs commands and says how far it is.
+def parse_progress(line: str) -> Progress | None:
+    """A progress line of a `cfmr` command; None for any other output."""
+    if not line.startswith("{"):
+        return None
+    try:
+        value = json.loads(line)
+        label, done, total = value["label"], value["done"], value["total"]
+        metrics = {str(k): float(v) for k, v in value.get("metrics", {}).items()}
+        return Progress(str(label), int(done), None if total is None else int(total), metrics)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+Describe = Callable[[Progress], str]
+Handler = Callable[["JobContext", dict[str, Any]], dict[str, Any]]
+
+
+class JobContext:
+    """What a running job works with: it runs commands and reports progress.
 
     Args:
         folder: of the job.
@@ -108,12 +140,12 @@ class Work:
         self.job.message, self.job.progress = message, progress
         self._told(self.job)
 
-    def run(self, *arguments: str | Path, read: Read = lambda line: None) -> None:
+    def run(self, *arguments: str | Path, describe: Describe = str) -> None:
         """Run a `cfmr` command.
 
         Args:
             arguments: of the command line.
-            read: makes a message and a progress of a line of output, where it says something.
+            describe: makes the job's message of a progress line. All other output goes to the log.
 
         Raises:
             StepFailedError: the command failed; its last line says why.
@@ -136,7 +168,7 @@ class Work:
             )
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
-        last = self._follow(process, read)
+        last = self._follow(process, describe)
         code = process.wait()
         self._process = None
         if self._cancelled.is_set():
@@ -145,7 +177,7 @@ class Work:
             why = last.removeprefix("cfmr: ") or "it said nothing"
             raise StepFailedError(why if code > 0 else f"it was ended by {signal.Signals(-code).name}")
 
-    def _follow(self, process: "subprocess.Popen[bytes]", read: Read) -> str:
+    def _follow(self, process: "subprocess.Popen[bytes]", describe: Describe) -> str:
         assert process.stdout is not None
         last = ""
         for raw in process.stdout:
@@ -153,11 +185,12 @@ class Work:
                 line = _ESCAPES.sub("", piece).rstrip()
                 if not line:
                     continue
+                progress = parse_progress(line)
+                if progress is not None:
+                    self._tell(describe(progress), progress.share)
+                    continue
                 last = line
                 self._log(line)
-                found = read(line)
-                if found is not None:
-                    self._tell(*found)
         return last
 
     def _log(self, line: str) -> None:
@@ -188,15 +221,17 @@ class Jobs:
 
     Args:
         folder: of their records.
-        bodies: what is done, by kind. It gets a `Work` and the job's arguments; what it returns is the job's result.
+
+    Attributes:
+        handlers: the body of each kind of job. It gets a `JobContext` and the job's arguments, and returns the result.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = make_directory(folder)
-        self.bodies: dict[str, Body] = {}
+        self.handlers: dict[str, Handler] = {}
         self._jobs: dict[str, Job] = {}
         self._seen: dict[str, int] = {}  # when the record was written that was read last
-        self._works: dict[str, Work] = {}
+        self._works: dict[str, JobContext] = {}
         self._recorded_at = 0.0
         self._lock = threading.RLock()
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -234,7 +269,7 @@ class Jobs:
 
     def start(self, kind: str, title: str, arguments: dict[str, Any] | None = None) -> Job:
         """Put a job in the queue; if one of its kind waits there already, that is the job."""
-        with self._alone():
+        with self._records_lock():
             waiting = next((j for j in self._jobs.values() if j.kind == kind and j.state == "queued"), None)
             if waiting is not None:
                 return waiting
@@ -251,7 +286,7 @@ class Jobs:
 
     def cancel(self, job_id: str) -> Job:
         """Stop a job. Raises Problem if it is over."""
-        with self._alone():
+        with self._records_lock():
             job = self.get(job_id)
             if job.state == "queued":
                 self._end(job, "cancelled", "cancelled")
@@ -260,7 +295,7 @@ class Jobs:
                 raise Problem(409, "this job is over")
             work = self._works.get(job.id)
             if work is None:  # another process runs it
-                self._wish(job).touch()
+                self._cancel_marker(job).touch()
         if work is not None:
             work.cancel()
         return job
@@ -279,15 +314,15 @@ class Jobs:
     def _work_off(self) -> None:
         while self._wake.get() and not self._closing.is_set():
             try:
-                with self._turn() as mine:
+                with self._queue_lock() as mine:
                     while mine and not self._closing.is_set() and (job := self._next()) is not None:
                         self._do(job)
             except Exception:  # a full disk, say; the next job may do better
                 log.exception("jobs")
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[bool]:
-        """Wait until no other process does jobs. False if this one is closed before."""
+    def _queue_lock(self) -> Iterator[bool]:
+        """The lock of whoever runs the jobs of this workspace; False if closed while waiting for it."""
         with open(self.folder / "turn.lock", "a") as file:
             while not self._closing.is_set():
                 try:
@@ -300,8 +335,8 @@ class Jobs:
             yield False
 
     def _next(self) -> Job | None:
-        """The job that waits longest. Whoever ran one that still says so is dead, since it is our turn."""
-        with self._alone():
+        """The oldest queued job. Holding the queue lock, a job still marked running belongs to a dead process."""
+        with self._records_lock():
             for job in self._jobs.values():
                 if job.state == "running":
                     self._end(job, "failed", "the server ended while this job ran")
@@ -309,7 +344,7 @@ class Jobs:
             if not waiting:
                 return None
             job = min(waiting, key=lambda job: job.created)
-            self._works[job.id] = Work(job, self.folder / job.id, self._told)
+            self._works[job.id] = JobContext(job, self.folder / job.id, self._told)
             job.state, job.started = "running", time.time()
             self._record(job)
             return job
@@ -319,7 +354,7 @@ class Jobs:
         over = threading.Event()
         threading.Thread(target=self._listen, args=(work, over), daemon=True).start()
         try:
-            job.result = self.bodies[job.kind](work, job.arguments)
+            job.result = self.handlers[job.kind](work, job.arguments)
             self._end(job, "done", job.message)
         except CancelledError:
             self._end(job, "cancelled", "cancelled")
@@ -333,14 +368,14 @@ class Jobs:
             with self._lock:
                 self._works.pop(job.id, None)
 
-    def _listen(self, work: Work, over: threading.Event) -> None:
+    def _listen(self, work: JobContext, over: threading.Event) -> None:
         """Cancel the job if another process was asked to."""
         while not over.wait(LOOK):
-            if self._wish(work.job).exists():
+            if self._cancel_marker(work.job).exists():
                 work.cancel()
                 return
 
-    def _wish(self, job: Job) -> Path:
+    def _cancel_marker(self, job: Job) -> Path:
         return self.folder / job.id / "cancel"
 
     def _end(self, job: Job, state: State, message: str) -> None:
@@ -351,8 +386,8 @@ class Jobs:
     # --- records ------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody else changes what waits, and what others changed is known."""
+    def _records_lock(self) -> Iterator[None]:
+        """Exclusive lock on the job records; re-reads them first."""
         with self._lock, open(self.folder / "records.lock", "a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             self._read()

@@ -71,7 +71,7 @@ _states = Table(
     Column("at", DateTime(timezone=True), nullable=False),
     Column("deleted", Boolean, nullable=False),
     Column("held_out", Boolean, nullable=False),
-    Column("said", Text, nullable=False),  # the sentence as `normal` makes it
+    Column("said", Text, nullable=False),  # the sentence as `normalized_sentence` makes it
     Index("label_states_by_said", "video", "said"),
 )
 _later = _states.alias()
@@ -107,7 +107,7 @@ class Label:
     held_out: bool = False
 
 
-def normal(sentence: str) -> str:
+def normalized_sentence(sentence: str) -> str:
     """A sentence without what does not change its meaning, to tell whether two are the same."""
     return " ".join(find_words(_WORD, unicodedata.normalize("NFC", sentence.casefold())))
 
@@ -184,7 +184,7 @@ class LabelStore:
         new = Label(label or uuid.uuid4().hex, 1, annotation, author, _now())
         try:
             with self._writing.begin() as connection:
-                new = replace(new, held_out=_side(connection, annotation, _count(connection)))
+                new = replace(new, held_out=_is_held_out(connection, annotation, _count(connection)))
                 _write(connection, [new])
         except IntegrityError:
             there = self.history(new.id)[0]
@@ -237,7 +237,7 @@ class LabelStore:
             new = {_key(a): a for a in annotations if _key(a) not in there}
             count, sides, labels = _count(connection), dict[tuple[str, str], bool](), list[Label]()
             for number, a in enumerate(new.values(), count):
-                side = sides.setdefault(_said(a), _side(connection, a, number))
+                side = sides.setdefault(_said(a), _is_held_out(connection, a, number))
                 labels.append(Label(uuid.uuid4().hex, 1, a, author, now, held_out=side))
             _write(connection, labels)
         return len(new), len(annotations) - len(new)
@@ -260,7 +260,7 @@ class LabelStore:
         return following
 
 
-def split(labels: Iterable[Label]) -> tuple[list[Annotation], list[Annotation]]:
+def split_held_out(labels: Iterable[Label]) -> tuple[list[Annotation], list[Annotation]]:
     """What to train on, and what is held out; what was changed to say the same as a held-out label is in neither."""
     labels = list(labels)
     held_out = [label.annotation for label in labels if label.held_out]
@@ -273,7 +273,7 @@ def _count(connection: Connection) -> int:
     return connection.scalar(select(func.count()).where(_states.c.revision == 1)) or 0
 
 
-def _side(connection: Connection, annotation: Annotation, number: int) -> bool:
+def _is_held_out(connection: Connection, annotation: Annotation, number: int) -> bool:
     """Whether the label of this number (from 0) is held out."""
     video, said = _said(annotation)
     there = select(_states.c.held_out).where(_states.c.video == video, _states.c.said == said).limit(1)
@@ -286,7 +286,7 @@ def _overtaken(now: Label) -> Problem:
 
 
 def _said(a: Annotation) -> tuple[str, str]:
-    return a.video, normal(a.sentence)
+    return a.video, normalized_sentence(a.sentence)
 
 
 def _key(a: Annotation) -> tuple[str, str, float | None]:
@@ -333,7 +333,7 @@ def _values(labels: Iterable[Label]) -> Iterator[Mapping[str, Any]]:
             "at": label.at,
             "deleted": label.deleted,
             "held_out": label.held_out,
-            "said": normal(a.sentence),
+            "said": normalized_sentence(a.sentence),
         }
 
 
@@ -350,7 +350,7 @@ def _engine(url: str) -> Engine:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """What will write takes the lock at once: after reading first it could find it taken when it is too late."""
+    """Writers use BEGIN IMMEDIATE; upgrading a read lock can deadlock in SQLite."""
     writes = connection.get_execution_options().get(_WRITES)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

@@ -85,7 +85,7 @@ class _Serving:
     videos: dict[str, Video]
 
 
-class Served:
+class ModelRegistry:
     """Which model answers. Other processes may change that, or add to its index; it is taken up within `LOOK` seconds.
 
     Args:
@@ -124,14 +124,14 @@ class Served:
         """When the choice of a model and the index of the present one were written; 0 for never."""
         return written_at(self._choice), written_at(self._now.model.index / MANIFEST)
 
-    def _follow(self) -> _Serving:
-        """What is served, after a look at what other processes did. Who comes while that is taken up gets the old."""
+    def _refresh(self) -> _Serving:
+        """The current model, reloaded if another process changed it; requests meanwhile use the previous one."""
         if time.monotonic() - self._looked >= LOOK and self._lock.acquire(blocking=False):
             try:
                 self._looked = time.monotonic()
                 marks = self._marks()
                 if marks != self._seen:
-                    self._take_up(chosen=marks[0] != self._seen[0])
+                    self._reload(chosen=marks[0] != self._seen[0])
             except InputError as error:
                 log.warning("what another process changed is left: %s", error)
                 self._seen = self._marks()
@@ -139,7 +139,7 @@ class Served:
                 self._lock.release()
         return self._now
 
-    def _take_up(self, *, chosen: bool) -> None:
+    def _reload(self, *, chosen: bool) -> None:
         now = self._now
         if chosen or now.retriever is None:
             self._now = self._begin()
@@ -149,19 +149,19 @@ class Served:
         self._seen = self._marks()
 
     @property
-    def present(self) -> Model:
+    def current(self) -> Model:
         """The model that answers."""
-        return self._follow().model
+        return self._refresh().model
 
     @property
     def ready(self) -> bool:
         """Whether anything can be searched."""
-        return self._follow().retriever is not None
+        return self._refresh().retriever is not None
 
     @property
     def retriever(self) -> Retriever:
         """The index that is searched. Raises Problem if there is none yet."""
-        retriever = self._follow().retriever
+        retriever = self._refresh().retriever
         if retriever is None:
             raise Problem(409, "there is no model yet: label some moments, then let it learn")
         return retriever
@@ -169,7 +169,7 @@ class Served:
     @property
     def videos(self) -> dict[str, Video]:
         """Indexed videos by name."""
-        return self._follow().videos
+        return self._refresh().videos
 
     def models(self) -> list[Model]:
         """Every model that can be served, the newest first."""
@@ -231,4 +231,4 @@ class Served:
     def reload(self) -> None:
         """Take up what was added to the index. Raises InputError if it is damaged; what is served stays."""
         with self._lock:
-            self._take_up(chosen=False)
+            self._reload(chosen=False)

@@ -18,7 +18,7 @@ SECONDS = 30
 FRAMES = 3
 
 
-def why_not(path: str) -> str | None:
+def rejection_reason(path: str) -> str | None:
     """The reason why a file is not taken as a video; None if it is."""
     try:
         with av.open(path, options={"format_whitelist": FORMATS, "protocol_whitelist": "file"}) as container:
@@ -41,7 +41,7 @@ def main() -> int:
     """0 for a video; 2 for anything else, with the reason on stdout."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    reason = why_not(sys.argv[1])
+    reason = rejection_reason(sys.argv[1])
     if reason is not None:
         sys.stdout.write(reason + "\n")
         return 2

@@ -1,21 +1,12 @@
 """The published losses (Method, Losses, summed)."""
 
-from dataclasses import dataclass
-
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
-from cfmr.config import CFMRLoss
-from cfmr.models.cfmr.mindspore.model import Ints, Outputs, normalize, rows_of
-
-
-@dataclass
-class Losses:
-    """The sum that is minimised, and its parts by name."""
-
-    total: Tensor
-    parts: dict[str, Tensor]
+from cfmr.models.cfmr.layout import Ints
+from cfmr.models.cfmr.losses import SIDES, PublishedLosses
+from cfmr.models.cfmr.mindspore.model import Outputs, normalize, rows_of
 
 
 def concept_cosines(a: Tensor, b: Tensor) -> Tensor:
@@ -23,34 +14,19 @@ def concept_cosines(a: Tensor, b: Tensor) -> Tensor:
     return (normalize(a) * normalize(b)).sum(-1)
 
 
-class Criterion:
-    """Each method is one of the paper's losses and returns its named parts, already weighted.
+class Criterion(PublishedLosses[Tensor, Ints]):
+    """The losses on MindSpore; what each is stands in `PublishedLosses`."""
 
-    Args:
-        config: margins and weights, `loss` of a configuration file.
-    """
-
-    def __init__(self, config: CFMRLoss) -> None:
-        self.config = config
-
-    def __call__(self, outputs: Outputs) -> Losses:
-        parts = (
-            self.reconstruction(outputs)
-            | self.multimodal_concept(outputs)
-            | self.diversity(outputs)
-            | self.intra_video(outputs)
-        )
-        return Losses(total=ops.stack(list(parts.values())).sum(), parts=parts)
+    def total(self, parts: list[Tensor]) -> Tensor:
+        return ops.stack(parts).sum()
 
     def reconstruction(self, outputs: Outputs) -> dict[str, Tensor]:
-        """Words from the sentence's own concepts, and from those of p*."""
         return {
             "reconstruction/text": self.config.alpha_2 * outputs.text_nll.mean(),
             "reconstruction/video": self.config.alpha_1 * _at_best(outputs.anchor_nll, outputs.best).mean(),
         }
 
     def multimodal_concept(self, outputs: Outputs) -> dict[str, Tensor]:
-        """The sentence's concepts near those of p* and nearer than to negatives; video concepts are detached."""
         text = outputs.text_concepts
         batch, anchors, concepts, width = outputs.anchor_concepts.shape
         listed = outputs.anchor_concepts.reshape(batch * anchors, concepts * width)
@@ -61,25 +37,23 @@ class Criterion:
             return ops.relu(concept_cosines(ops.stop_gradient(others), text) - near + margin).sum(-1).mean()
 
         parts = {"concept/distance": ops.square(text - positive).mean()}
-        for i, side in enumerate(("left", "right")[: len(outputs.negative_concepts)]):
+        for i, side in enumerate(SIDES[: len(outputs.negative_concepts)]):
             parts[f"concept/{side}"] = hinge(outputs.negative_concepts[i], self.config.margin_4)
         if self.config.use_ref_words_sam and outputs.ref_concepts is not None:
             parts["concept/ref"] = hinge(outputs.ref_concepts, self.config.margin_3)
         return parts
 
     def diversity(self, outputs: Outputs) -> dict[str, Tensor]:
-        """Concepts of one side should differ from each other."""
         return {
             "diversity/video": _redundancy(outputs.anchor_concepts).mean(),
             "diversity/text": _redundancy(outputs.text_concepts).mean(),
         }
 
     def intra_video(self, outputs: Outputs) -> dict[str, Tensor]:
-        """p* should explain the sentence better than the negatives and the whole video do."""
         positive = _at_best(outputs.anchor_nll, outputs.best)
         weight = self.config.alpha_1
         parts = {}
-        for i, side in enumerate(("left", "right")[: len(outputs.negative_nll)]):
+        for i, side in enumerate(SIDES[: len(outputs.negative_nll)]):
             parts[f"intra_video/{side}"] = (
                 weight * ops.relu(positive - outputs.negative_nll[i] + self.config.margin_2).mean()
             )

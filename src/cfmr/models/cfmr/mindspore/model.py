@@ -1,14 +1,12 @@
-"""The published model, CFMR, computing only what is read; see `backends/pytorch/model.py`, whose names it has.
+"""The published model, CFMR, computing only what is read; see `../pytorch/model.py`, whose names it has.
 
-What differs is where shapes are decided: windows, packing and masks are laid out in numpy, because they follow from
-numpy arrays, and the framework sees tensors and indices only.
+Where windows and packed sentences lie is worked out in numpy, see `layout.py`.
 
 Shapes: B batch, A anchors, S = T + 1 positions of a video, P positions of a window, W words, K concepts, d width.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import mindspore as ms
 import numpy as np
@@ -19,14 +17,13 @@ from numpy.typing import NDArray
 from cfmr.config import CFMRConfig, CFMRSizes, Transformers
 from cfmr.data.features import pool_clips
 from cfmr.files.mindspore_ckpt import checkpoint_name
+from cfmr.models.cfmr import layout, losses
 from cfmr.models.cfmr.batches import Batch
+from cfmr.models.cfmr.layout import Ints, WindowGroup, causal_bias, other_weights, sinusoids
 from cfmr.moments.anchors import (
-    FLOOR,
-    NO_WEIGHT,
     Array,
     anchor_weights,
     kept_clips,
-    negative_weights,
     num_positions,
     retrieval_anchors,
     spans,
@@ -34,8 +31,8 @@ from cfmr.moments.anchors import (
 )
 
 WINDOW_STEP = 26  # windows are computed in groups whose lengths differ by less than this; a group costs more here
-MASKED = np.float32(-1e30)
-Ints = NDArray[np.int64]
+MASKED = -1e30  # added to scores that nothing may read
+Outputs = losses.Outputs[Tensor, Ints]  # `best` stays on the host, where the negatives are laid by it
 
 
 class Attention(nn.Cell):  # type: ignore[misc]
@@ -124,11 +121,6 @@ def drop(x: Tensor, share: float, training: bool) -> Tensor:
     return ops.dropout(x, share) if training and share else x
 
 
-def causal_bias(length: int) -> Array:
-    """(L, L), masked where a position would look ahead."""
-    return np.triu(np.full((length, length), MASKED), 1)
-
-
 def neck(width: int, concepts: int) -> nn.CellList:
     return nn.CellList([nn.Dense(width, width), nn.Dense(width, concepts * width)])
 
@@ -163,23 +155,20 @@ class VideoEncoder(nn.Cell):  # type: ignore[misc]
         batch, anchors, slots = weights.shape
         flat = weights.reshape(-1, slots)
         shared = next(iter(self.vid_encoder)).self_attn.project(clips, "qkv")  # B, S, 3 d
-        groups = windows(flat)
-        last = [
-            self._encode(clips, shared, flat[rows], rows // anchors, start, length) for rows, start, length in groups
-        ]
-        order = np.argsort(np.concatenate([rows for rows, _, _ in groups]))
-        return rows_of(ops.cat(last), order.reshape(batch, anchors))
+        groups = layout.windows(flat, WINDOW_STEP)
+        last = [self._encode(clips, shared, flat[group.rows], group.rows // anchors, group) for group in groups]
+        return rows_of(ops.cat(last), layout.ungrouped(groups).reshape(batch, anchors))
 
-    def _encode(self, clips: Tensor, shared: Tensor, weights: Array, video: Ints, start: Ints, length: int) -> Tensor:
-        """Last positions (N, d) of N windows of `length` clips and the last slot."""
-        number, slots = weights.shape
-        position = np.concatenate([start[:, None] + np.arange(length), np.full((number, 1), slots - 1)], axis=1)  # N, P
-        seen = np.log(np.take_along_axis(weights, position, 1) + FLOOR, dtype=np.float32)[:, None, None, :]
-        bias, last_bias = Tensor(np.maximum(seen + causal_bias(length + 1), MASKED)), Tensor(seen)
-        rows = video[:, None] * slots + position
-        last = np.arange(number)[:, None] * (length + 1) + length  # N, 1
-        x = rows_of(clips, rows)  # N, P, d
-        first = rows_of(shared, rows)  # N, P, 3 d
+    def _encode(self, clips: Tensor, shared: Tensor, weights: Array, video: Ints, group: WindowGroup) -> Tensor:
+        """Last positions (n, d) of a group's windows, given the bells (n, S) and the video (n,) of each."""
+        slots = layout.window_slots(group, weights.shape[1])  # n, P
+        seen = layout.weight_bias(weights, slots)
+        last_bias = Tensor(seen)
+        bias = Tensor(np.maximum(seen + causal_bias(group.length + 1, MASKED), np.float32(MASKED)))
+        rows = video[:, None] * weights.shape[1] + slots
+        last = np.arange(len(rows))[:, None] * (group.length + 1) + group.length  # n, 1
+        x = rows_of(clips, rows)  # n, P, d
+        first = rows_of(shared, rows)  # n, P, 3 d
         *layers, final = self.vid_encoder
         for i, layer in enumerate(layers):
             attention = layer.self_attn
@@ -196,25 +185,6 @@ class VideoEncoder(nn.Cell):  # type: ignore[misc]
         return final.feed_forward(x)[:, 0]
 
 
-def windows(weights: Array) -> list[tuple[Ints, Ints, int]]:
-    """Group bells (N, S) by the length of the stretch where they count; the last slot is always computed apart.
-
-    Returns:
-        (rows (n,), first positions (n,), length) of each group; each row is in one group.
-    """
-    inner = weights[:, :-1] > NO_WEIGHT
-    slots = inner.shape[1]
-    first = inner.argmax(1)
-    length = np.where(inner.any(1), slots - inner[:, ::-1].argmax(1) - first, 1)
-    ceiling = -(-length // WINDOW_STEP)
-    groups = []
-    for size in np.unique(ceiling):
-        rows = np.flatnonzero(ceiling == size)
-        longest = int(length[rows].max())
-        groups.append((rows, np.minimum(first[rows], slots - longest), longest))
-    return groups
-
-
 class TextEncoder(nn.Cell):  # type: ignore[misc]
     """Concepts of a sentence."""
 
@@ -226,7 +196,7 @@ class TextEncoder(nn.Cell):  # type: ignore[misc]
     def construct(self, words: Tensor, packing: "Packing") -> Tensor:
         """words (N, d), the sentences' positions one after the other -> concepts (B, K, d)."""
         *layers, final = self.txt_encoder
-        causal = Tensor(causal_bias(packing.longest))
+        causal = Tensor(causal_bias(packing.longest, MASKED))
         x = words
         for layer in layers:
             attention = layer.self_attn
@@ -235,25 +205,16 @@ class TextEncoder(nn.Cell):  # type: ignore[misc]
         attention, last = final.self_attn, rows_of(x, packing.last)
         k, v = attention.split(packing.pad(attention.project(x, "kv")), 2)
         (q,) = attention.split(attention.project(last, "q")[:, None], 1)
-        x = final.add_attended(last, attention(q, k, v, Tensor(packing.padding_bias()))[:, 0])
+        x = final.add_attended(last, attention(q, k, v, Tensor(packing.padding_bias(MASKED)))[:, 0])
         return to_concepts(self.txt_necks, final.feed_forward(x))
 
 
-class Packing:
-    """Where the positions of sequences of different lengths stand when written one after the other."""
-
-    def __init__(self, lengths: Ints) -> None:
-        self.lengths, self.longest = lengths, int(lengths.max())
-        position = np.arange(self.longest)
-        self.valid = position < lengths[:, None]  # B, L
-        self.rows = np.flatnonzero(self.valid)  # N
-        first = np.cumsum(lengths) - lengths
-        self.last = first + lengths - 1
-        self._padded = np.where(self.valid, first[:, None] + position, 0)  # B, L
+class Packing(layout.Packing):
+    """Moves tensors between the two layouts of sequences."""
 
     def pad(self, x: Tensor) -> Tensor:
         """(..., N, c) -> (..., B, L, c). Behind a sequence's end stands something finite that nothing may read."""
-        return self._take(x, self._padded, 1)
+        return self._take(x, self.padded, 1)
 
     def pack(self, x: Tensor) -> Tensor:
         """(..., B, L, c) -> (..., N, c)."""
@@ -264,15 +225,6 @@ class Packing:
         outer, inner = x.shape[: -axes - 1], x.shape[-axes - 1 : -1]
         each = np.arange(int(np.prod(outer))) * int(np.prod(inner))
         return rows_of(x, (each.reshape(*outer, *[1] * rows.ndim) + rows).astype(np.int64))
-
-    def padding_bias(self) -> Array:
-        """(B, 1, 1, L), masked behind a sequence's end."""
-        return np.where(self.valid, np.float32(0), MASKED)[:, None, None]
-
-    def means(self) -> Array:
-        """(N, B): values of positions times this are the means of the sequences."""
-        sequence = np.repeat(np.arange(len(self.lengths)), self.lengths)
-        return np.asarray(np.eye(len(self.lengths)) / self.lengths[:, None], np.float32)[sequence]
 
 
 class CrossDecoder(nn.Cell):  # type: ignore[misc]
@@ -287,7 +239,7 @@ class CrossDecoder(nn.Cell):  # type: ignore[misc]
 
         Before the first cross-attention nothing depends on the concepts, so M sets share it.
         """
-        causal = Tensor(causal_bias(packing.longest))
+        causal = Tensor(causal_bias(packing.longest, MASKED))
         shape = (len(concepts), *words.shape)
         x = words[None]
         for layer in self.decoder:
@@ -302,31 +254,6 @@ class CrossDecoder(nn.Cell):  # type: ignore[misc]
         return x
 
 
-def sinusoids(positions: int, width: int) -> Array:
-    """(positions, width): half sines, half cosines; position 0 is all zeros (Method, Semantic reconstructor)."""
-    half = width // 2
-    frequency = np.exp(np.arange(half, dtype=np.float32) * np.float32(-(np.log(10000) / (half - 1))))
-    angle = np.arange(positions, dtype=np.float32)[:, None] * frequency
-    table = np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
-    table[0] = 0
-    return np.asarray(table, np.float32)
-
-
-@dataclass
-class Outputs:
-    """What the losses read. n training anchors; negatives and ref stand only at p*, where they are read."""
-
-    anchor_concepts: Tensor  # B, n, K, d
-    text_concepts: Tensor  # B, K, d
-    anchor_nll: Tensor  # n, B
-    text_nll: Tensor  # B
-    best: Ints  # B, index of p*, the anchor of smallest nll; on the host, where the negatives are laid by it
-    negative_concepts: Tensor  # 0 or 2, B, K, d
-    negative_nll: Tensor  # 0 or 2, B
-    ref_concepts: Tensor | None  # B, K, d
-    ref_nll: Tensor | None  # B
-
-
 class CFMR(nn.Cell):  # type: ignore[misc]
     """The published model. Parameter names are those of the original's checkpoints but for MindSpore's own of a layer
     norm, see `checkpoint_name`.
@@ -338,7 +265,7 @@ class CFMR(nn.Cell):  # type: ignore[misc]
         use_ref: whether a loss reads the whole video's concepts.
     """
 
-    readout = "anchors"
+    readout: Literal["anchors"] = "anchors"
 
     def __init__(self, sizes: CFMRSizes, vocabulary: int, max_num_frames: int, use_ref: bool = False) -> None:
         super().__init__()
@@ -392,7 +319,7 @@ class CFMR(nn.Cell):  # type: ignore[misc]
         sequence, packing = self._sequence(words, lengths)
         return self.txt_encoder(self.project_words(sequence), packing)
 
-    def video_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+    def video_vectors(self, features: NDArray[np.floating[Any]], duration: float = 0.0) -> tuple[Array, Array]:
         """What is indexed of a video.
 
         Args:
@@ -405,11 +332,15 @@ class CFMR(nn.Cell):  # type: ignore[misc]
         concepts = normalize(self.encode_video(Tensor(clips))[0])
         return concepts.reshape(len(concepts), -1).asnumpy(), spans(*retrieval_anchors(self.sizes))
 
-    def video_rows(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+    def encode_rows(self, features: NDArray[np.floating[Any]], duration: float = 0.0) -> tuple[Array, Array]:
         """The same as `video_vectors` in a seventh of the space: rows (A, d) of which `row_map` makes the concepts."""
         clips = Tensor(pool_clips(features, self.max_num_frames)[None, self.kept_clips])
         last = self.vid_encoder.last_positions(self.project_clips(clips), self._retrieval_weights(1))[0]
         return self.vid_encoder.vid_necks[0](last).asnumpy(), spans(*retrieval_anchors(self.sizes))
+
+    def finish_rows(self, rows: Array, features: NDArray[np.floating[Any]]) -> Array:
+        """Anchors do not depend on other windows, see `RowModel.finish_rows`."""
+        return rows
 
     def row_map(self) -> tuple[Array, Array]:
         """Weight (K, d, d) and bias (K, d): concept k of a row h, before normalisation, is weight[k] @ h + bias[k]."""
@@ -418,6 +349,10 @@ class CFMR(nn.Cell):  # type: ignore[misc]
         weight, bias = final.weight.asnumpy(), final.bias.asnumpy()
         weight, bias = weight.reshape(-1, count, weight.shape[1]).swapaxes(0, 1), bias.reshape(-1, count).T
         return np.ascontiguousarray(weight), np.ascontiguousarray(bias)
+
+    def word_inputs(self, vectors: Array) -> Array:
+        """Word vectors as they are, see `Model.word_inputs`."""
+        return vectors
 
     def text_vectors(self, words: Array, lengths: Ints) -> Array:
         """Word vectors (B, W, word_dim) and numbers of words (B,) -> (B, K d), to be multiplied with a video's."""
@@ -478,13 +413,8 @@ class CFMR(nn.Cell):  # type: ignore[misc]
         )
 
     def _other_weights(self, glances: Array, widths: Array, progress: float) -> Array:
-        """Weights (B, 0 to 3, S) of the left and right negative at p* and of the whole video."""
-        kinds: list[Array] = []
-        if self.sizes.use_negative:
-            kinds += negative_weights(glances, widths, self.sizes, self.positions, progress)
-        if self.use_ref:
-            kinds.append(np.ones((len(glances), self.positions + 1), np.float32))
-        return np.stack(kinds, axis=1) if kinds else np.zeros((len(glances), 0, self.positions + 1), np.float32)
+        """Weights (B, 0 to 3, S) of what p* is compared with."""
+        return other_weights(self.sizes, glances, widths, self.positions, progress, use_ref=self.use_ref)
 
     def _reconstructor(self, words: Tensor, packing: Packing, batch: Batch) -> Callable[[Tensor], Tensor]:
         """A function from concepts (M, B, K, d) to nll (M, B) of the batch's masked sentences."""
@@ -492,11 +422,10 @@ class CFMR(nn.Cell):  # type: ignore[misc]
         target = Packing(np.minimum(batch.lengths + 1, count))
         masked = np.pad(batch.masked, ((0, 0), (1, 0)))[:, : target.longest][target.valid]  # N
         listed = ops.cat([self.word_fc(self.mask_vec[None]), words])
-        first = np.cumsum(packing.lengths) - packing.lengths
-        rows = 1 + (first[:, None] + np.arange(target.longest))[target.valid]
-        places = np.broadcast_to(np.arange(target.longest), target.valid.shape)[target.valid]
+        rows = 1 + (packing.first[:, None] + np.arange(target.longest))[target.valid]
+        position = np.broadcast_to(np.arange(target.longest), target.valid.shape)[target.valid]
         inputs = rows_of(listed, np.where(masked, 0, rows))
-        inputs = inputs + Tensor(sinusoids(target.longest, words.shape[-1])[places])
+        inputs = inputs + Tensor(sinusoids(target.longest, words.shape[-1])[position])
         wanted = Tensor(smoothed_targets(batch.word_ids[:, : target.longest][target.valid], self.fc_comp.out_channels))
         means = Tensor(target.means())
 

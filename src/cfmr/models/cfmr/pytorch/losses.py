@@ -1,21 +1,11 @@
 """The published losses (Method, Losses, summed)."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cfmr.config import CFMRLoss
+from cfmr.models.cfmr.losses import SIDES, PublishedLosses
 from cfmr.models.cfmr.pytorch.model import Outputs
-
-
-@dataclass
-class Losses:
-    """The sum that is minimised, and its parts by name."""
-
-    total: Tensor
-    parts: dict[str, Tensor]
 
 
 def concept_cosines(a: Tensor, b: Tensor) -> Tensor:
@@ -23,34 +13,19 @@ def concept_cosines(a: Tensor, b: Tensor) -> Tensor:
     return (F.normalize(a, dim=-1) * F.normalize(b, dim=-1)).sum(-1)
 
 
-class Criterion:
-    """Each method is one of the paper's losses and returns its named parts, already weighted.
+class Criterion(PublishedLosses[Tensor, Tensor]):
+    """The losses on PyTorch; what each is stands in `PublishedLosses`."""
 
-    Args:
-        config: margins and weights, `loss` of a configuration file.
-    """
-
-    def __init__(self, config: CFMRLoss) -> None:
-        self.config = config
-
-    def __call__(self, outputs: Outputs) -> Losses:
-        parts = (
-            self.reconstruction(outputs)
-            | self.multimodal_concept(outputs)
-            | self.diversity(outputs)
-            | self.intra_video(outputs)
-        )
-        return Losses(total=torch.stack(list(parts.values())).sum(), parts=parts)
+    def total(self, parts: list[Tensor]) -> Tensor:
+        return torch.stack(parts).sum()
 
     def reconstruction(self, outputs: Outputs) -> dict[str, Tensor]:
-        """Words from the sentence's own concepts, and from those of p*."""
         return {
             "reconstruction/text": self.config.alpha_2 * outputs.text_nll.mean(),
             "reconstruction/video": self.config.alpha_1 * _at_best(outputs.anchor_nll, outputs.best).mean(),
         }
 
     def multimodal_concept(self, outputs: Outputs) -> dict[str, Tensor]:
-        """The sentence's concepts near those of p* and nearer than to negatives; video concepts are detached."""
         text = outputs.text_concepts
         positive = outputs.anchor_concepts[torch.arange(len(text), device=text.device), outputs.best].detach()
         near = concept_cosines(positive, text)
@@ -59,25 +34,23 @@ class Criterion:
             return F.relu(concept_cosines(others.detach(), text) - near + margin).sum(-1).mean()
 
         parts = {"concept/distance": F.mse_loss(text, positive)}
-        for side, negative in zip(("left", "right"), outputs.negative_concepts, strict=False):
+        for side, negative in zip(SIDES, outputs.negative_concepts, strict=False):
             parts[f"concept/{side}"] = hinge(negative, self.config.margin_4)
         if self.config.use_ref_words_sam and outputs.ref_concepts is not None:
             parts["concept/ref"] = hinge(outputs.ref_concepts, self.config.margin_3)
         return parts
 
     def diversity(self, outputs: Outputs) -> dict[str, Tensor]:
-        """Concepts of one side should differ from each other."""
         return {
             "diversity/video": _redundancy(outputs.anchor_concepts).mean(),
             "diversity/text": _redundancy(outputs.text_concepts).mean(),
         }
 
     def intra_video(self, outputs: Outputs) -> dict[str, Tensor]:
-        """p* should explain the sentence better than the negatives and the whole video do."""
         positive = _at_best(outputs.anchor_nll, outputs.best)
         weight = self.config.alpha_1
         parts = {}
-        for side, negative in zip(("left", "right"), outputs.negative_nll, strict=False):
+        for side, negative in zip(SIDES, outputs.negative_nll, strict=False):
             parts[f"intra_video/{side}"] = weight * F.relu(positive - negative + self.config.margin_2).mean()
         if self.config.use_ref_words_rec and outputs.ref_nll is not None:
             parts["intra_video/ref"] = weight * F.relu(positive - outputs.ref_nll + self.config.margin_1).mean()

@@ -1,6 +1,8 @@
 """The published model, CFMR, computing only what is read (Method, Video concepts to Semantic reconstructor).
 
-Three observations save most of the arithmetic and change no result; `plain.py` is the same model without them.
+Three observations save most of the arithmetic and change no result; `reference.py` is the same model without them.
+
+Where windows and packed sentences lie is worked out in numpy, see `layout.py`.
 
 * Only the last position of an encoder is read, so its last layer computes one query.
 * A clip far outside an anchor's bell has no weight in any layer, so only the window around the bell is computed.
@@ -11,8 +13,7 @@ Shapes: B batch, A anchors, S = T + 1 positions of a video, P positions of a win
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -22,14 +23,13 @@ from torch import Tensor, nn
 
 from cfmr.config import CFMRConfig, CFMRSizes, Transformers
 from cfmr.data.features import pool_clips
+from cfmr.models.cfmr import layout, losses
 from cfmr.models.cfmr.batches import Batch
+from cfmr.models.cfmr.layout import Ints, WindowGroup, causal_bias, other_weights, sinusoids
 from cfmr.moments.anchors import (
-    FLOOR,
-    NO_WEIGHT,
     Array,
     anchor_weights,
     kept_clips,
-    negative_weights,
     num_positions,
     retrieval_anchors,
     spans,
@@ -37,6 +37,11 @@ from cfmr.moments.anchors import (
 )
 
 WINDOW_STEP = 8  # windows are computed in groups whose lengths differ by less than this
+Outputs = losses.Outputs[Tensor, Tensor]
+
+
+def to_tensor(array: NDArray[Any], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
 
 class Attention(nn.Module):
@@ -108,11 +113,6 @@ class Layers(nn.Module):
         return (cast(Layer, layer) for layer in self.decoder_layers)
 
 
-def causal_bias(length: int, device: torch.device) -> Tensor:
-    """(L, L), -inf where a position would look ahead."""
-    return torch.full((length, length), -torch.inf, device=device).triu(1)
-
-
 def neck(width: int, concepts: int) -> nn.ModuleList:
     return nn.ModuleList([nn.Linear(width, width), nn.Linear(width, concepts * width)])
 
@@ -133,64 +133,40 @@ class VideoEncoder(nn.Module):
         self.vid_encoder = Layers(sizes.num_decoder_layers1, sizes.d_model, sizes.num_heads, sizes.dropout)
         self.vid_necks = neck(sizes.d_model, concepts)
 
-    def forward(self, clips: Tensor, weights: Tensor) -> Tensor:
+    def forward(self, clips: Tensor, weights: Array) -> Tensor:
         """clips (B, S, d), weights (B, A, S) -> concepts (B, A, K, d)."""
         return to_concepts(self.vid_necks, self.last_positions(clips, weights))
 
-    def last_positions(self, clips: Tensor, weights: Tensor) -> Tensor:
+    def last_positions(self, clips: Tensor, weights: Array) -> Tensor:
         """What the neck reads, (B, A, d)."""
-        batch, anchors, _ = weights.shape
-        flat = weights.flatten(0, 1)
+        batch, anchors, slots = weights.shape
+        flat = weights.reshape(-1, slots)
         shared = next(iter(self.vid_encoder)).self_attn.project(clips, "qkv")  # B, S, 3 d
-        groups = windows(flat)
-        last = [
-            self._encode(clips, shared, flat[rows], rows // anchors, start, length) for rows, start, length in groups
-        ]
-        order = torch.cat([rows for rows, _, _ in groups]).argsort()
+        groups = layout.windows(flat, WINDOW_STEP)
+        last = [self._encode(clips, shared, flat[group.rows], group.rows // anchors, group) for group in groups]
+        order = to_tensor(layout.ungrouped(groups), clips.device)
         return torch.cat(last)[order].unflatten(0, (batch, anchors))
 
-    def _encode(
-        self, clips: Tensor, shared: Tensor, weights: Tensor, video: Tensor, start: Tensor, length: int
-    ) -> Tensor:
-        """Last positions (N, d) of N windows of `length` clips and the last slot."""
-        slots = weights.shape[1]
-        steps = torch.arange(length, device=start.device)
-        position = torch.cat([start[:, None] + steps, torch.full_like(start, slots - 1)[:, None]], dim=1)  # N, P
-        bias = (weights.gather(1, position) + FLOOR).log()[:, None, None, :]
-        causal = causal_bias(length + 1, clips.device)
-        rows = video[:, None] * slots + position
-        x = clips.flatten(0, 1)[rows]  # N, P, d
+    def _encode(self, clips: Tensor, shared: Tensor, weights: Array, video: Ints, group: WindowGroup) -> Tensor:
+        """Last positions (n, d) of a group's windows, given the bells (n, S) and the video (n,) of each."""
+        slots = layout.window_slots(group, weights.shape[1])  # n, P
+        seen = layout.weight_bias(weights, slots)
+        last_bias = to_tensor(seen, clips.device)
+        bias = to_tensor(seen + causal_bias(group.length + 1), clips.device)
+        rows = to_tensor(video[:, None] * weights.shape[1] + slots, clips.device)
+        x = clips.flatten(0, 1)[rows]  # n, P, d
         *layers, final = self.vid_encoder
         for i, layer in enumerate(layers):
             attention = layer.self_attn
             q, k, v = (shared.flatten(0, 1)[rows] if i == 0 else attention.project(x, "qkv")).chunk(3, dim=-1)
-            x = layer.feed_forward(layer.add_attended(x, attention(q, k, v, bias + causal)))
+            x = layer.feed_forward(layer.add_attended(x, attention(q, k, v, bias)))
         if not layers:
             q, k, v = shared.flatten(0, 1)[rows].chunk(3, dim=-1)
             q = q[:, -1:]
         else:
             q, (k, v) = final.self_attn.project(x[:, -1:], "q"), final.self_attn.project(x, "kv").chunk(2, dim=-1)
-        x = final.add_attended(x[:, -1:], final.self_attn(q, k, v, bias))
+        x = final.add_attended(x[:, -1:], final.self_attn(q, k, v, last_bias))
         return final.feed_forward(x)[:, 0]
-
-
-def windows(weights: Tensor) -> list[tuple[Tensor, Tensor, int]]:
-    """Group bells (N, S) by the length of the stretch where they count; the last slot is always computed apart.
-
-    Returns:
-        (rows (n,), first positions (n,), length) of each group; each row is in one group.
-    """
-    inner = weights[:, :-1] > NO_WEIGHT
-    slots = inner.shape[1]
-    first = inner.int().argmax(1)
-    length = torch.where(inner.any(1), slots - inner.flip(1).int().argmax(1) - first, 1)
-    ceiling = (length + WINDOW_STEP - 1) // WINDOW_STEP
-    groups = []
-    for size in ceiling.unique():
-        rows = (ceiling == size).nonzero()[:, 0]
-        longest = int(length[rows].max())
-        groups.append((rows, first[rows].clamp(max=slots - longest), longest))
-    return groups
 
 
 class TextEncoder(nn.Module):
@@ -204,29 +180,25 @@ class TextEncoder(nn.Module):
     def forward(self, words: Tensor, packing: "Packing") -> Tensor:
         """words (N, d), the sentences' positions one after the other -> concepts (B, K, d)."""
         *layers, final = self.txt_encoder
-        causal = causal_bias(packing.longest, words.device)
+        causal = to_tensor(causal_bias(packing.longest), words.device)
         x = words
         for layer in layers:
             q, k, v = packing.pad(layer.self_attn.project(x, "qkv")).chunk(3, dim=-1)
             x = layer.feed_forward(layer.add_attended(x, packing.pack(layer.self_attn(q, k, v, causal))))
-        last = packing.last
+        last = packing.ends
         k, v = packing.pad(final.self_attn.project(x, "kv")).chunk(2, dim=-1)
         q = final.self_attn.project(x[last], "q")[:, None]
-        x = final.add_attended(x[last], final.self_attn(q, k, v, packing.padding_bias())[:, 0])
+        x = final.add_attended(x[last], final.self_attn(q, k, v, to_tensor(packing.padding_bias(), words.device))[:, 0])
         return to_concepts(self.txt_necks, final.feed_forward(x))
 
 
-class Packing:
-    """Where the positions of sequences of different lengths stand when written one after the other."""
+class Packing(layout.Packing):
+    """Moves tensors between the two layouts of sequences."""
 
-    def __init__(self, lengths: Tensor) -> None:
-        self.lengths, self.longest = lengths, int(lengths.max())
-        position = torch.arange(self.longest, device=lengths.device)
-        self.valid = position < lengths[:, None]  # B, L
-        self.rows = self.valid.flatten().nonzero()[:, 0]  # N
-        first = lengths.cumsum(0) - lengths
-        self.last = first + lengths - 1
-        self._padded = torch.where(self.valid, first[:, None] + position, 0)  # B, L
+    def __init__(self, lengths: Ints, device: torch.device) -> None:
+        super().__init__(lengths)
+        self.ends = to_tensor(self.last, device)
+        self._rows, self._padded = to_tensor(self.rows, device), to_tensor(self.padded, device)
 
     def pad(self, x: Tensor) -> Tensor:
         """(..., N, c) -> (..., B, L, c). Behind a sequence's end stands something finite that nothing may read."""
@@ -234,12 +206,7 @@ class Packing:
 
     def pack(self, x: Tensor) -> Tensor:
         """(..., B, L, c) -> (..., N, c)."""
-        return x.flatten(-3, -2)[..., self.rows, :]
-
-    def padding_bias(self) -> Tensor:
-        """(B, 1, 1, L), -inf behind a sequence's end."""
-        bias = torch.zeros_like(self.valid, dtype=torch.float32)
-        return bias.masked_fill(~self.valid, -torch.inf)[:, None, None]
+        return x.flatten(-3, -2)[..., self._rows, :]
 
 
 class CrossDecoder(nn.Module):
@@ -254,7 +221,7 @@ class CrossDecoder(nn.Module):
 
         Before the first cross-attention nothing depends on the concepts, so M sets share it.
         """
-        causal = causal_bias(packing.longest, words.device)
+        causal = to_tensor(causal_bias(packing.longest), words.device)
         x = words[None]
         for layer in self.decoder:
             q, k, v = packing.pad(layer.self_attn.project(x, "qkv")).chunk(3, dim=-1)
@@ -264,31 +231,6 @@ class CrossDecoder(nn.Module):
             q = packing.pad(layer.encoder_attn.project(x, "q"))
             x = layer.feed_forward(layer.add_crossed(x, packing.pack(layer.encoder_attn(q, k, v, None))))
         return x
-
-
-def sinusoids(positions: int, width: int, device: torch.device) -> Tensor:
-    """(positions, width): half sines, half cosines; position 0 is all zeros (Method, Semantic reconstructor)."""
-    half = width // 2
-    frequency = torch.exp(torch.arange(half, dtype=torch.float32, device=device) * -(np.log(10000) / (half - 1)))
-    angle = torch.arange(positions, dtype=torch.float32, device=device)[:, None] * frequency
-    table = torch.cat([angle.sin(), angle.cos()], dim=1)
-    table[0] = 0
-    return table
-
-
-@dataclass
-class Outputs:
-    """What the losses read. n training anchors; negatives and ref stand only at p*, where they are read."""
-
-    anchor_concepts: Tensor  # B, n, K, d
-    text_concepts: Tensor  # B, K, d
-    anchor_nll: Tensor  # n, B
-    text_nll: Tensor  # B
-    best: Tensor  # B, index of p*, the anchor of smallest nll
-    negative_concepts: Tensor  # 0 or 2, B, K, d
-    negative_nll: Tensor  # 0 or 2, B
-    ref_concepts: Tensor | None  # B, K, d
-    ref_nll: Tensor | None  # B
 
 
 class CFMR(nn.Module):
@@ -301,7 +243,7 @@ class CFMR(nn.Module):
         use_ref: whether a loss reads the whole video's concepts.
     """
 
-    readout = "anchors"
+    readout: Literal["anchors"] = "anchors"
 
     def __init__(self, sizes: CFMRSizes, vocabulary: int, max_num_frames: int, use_ref: bool = False) -> None:
         super().__init__()
@@ -335,7 +277,7 @@ class CFMR(nn.Module):
 
     def tensor(self, array: NDArray[Any]) -> Tensor:
         """The array on the model's device."""
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.mask_vec.device)
+        return to_tensor(array, self.mask_vec.device)
 
     def project_clips(self, clips: Tensor) -> Tensor:
         """Kept clips (B, S, frame_dim) -> (B, S, d)."""
@@ -346,17 +288,15 @@ class CFMR(nn.Module):
 
     def encode_video(self, clips: Tensor) -> Tensor:
         """Kept clips (B, S, frame_dim) -> concepts (B, A, K, d) of the retrieval anchors."""
-        centres, widths = retrieval_anchors(self.sizes)
-        weights = self.tensor(anchor_weights(centres, widths, self.sizes.sigma, self.positions))
-        return self.vid_encoder(self.project_clips(clips), weights.expand(len(clips), -1, -1))
+        return self.vid_encoder(self.project_clips(clips), self._retrieval_weights(len(clips)))
 
-    def encode_text(self, words: Tensor, lengths: Tensor) -> Tensor:
+    def encode_text(self, words: Tensor, lengths: Ints) -> Tensor:
         """Word vectors (B, W, word_dim) and numbers of words (B,) -> concepts (B, K, d)."""
         sequence, packing = self._sequence(words, lengths)
         return self.txt_encoder(self.project_words(sequence), packing)
 
     @torch.inference_mode()
-    def video_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+    def video_vectors(self, features: NDArray[np.floating[Any]], duration: float = 0.0) -> tuple[Array, Array]:
         """What is indexed of a video.
 
         Args:
@@ -370,13 +310,15 @@ class CFMR(nn.Module):
         return concepts.flatten(-2).cpu().numpy(), spans(*retrieval_anchors(self.sizes))
 
     @torch.inference_mode()
-    def video_rows(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+    def encode_rows(self, features: NDArray[np.floating[Any]], duration: float = 0.0) -> tuple[Array, Array]:
         """The same as `video_vectors` in a seventh of the space: rows (A, d) of which `row_map` makes the concepts."""
         clips = self.tensor(pool_clips(features, self.max_num_frames)[None, self.kept_clips])
-        centres, widths = retrieval_anchors(self.sizes)
-        weights = self.tensor(anchor_weights(centres, widths, self.sizes.sigma, self.positions))
-        last = self.vid_encoder.last_positions(self.project_clips(clips), weights[None])[0]
-        return self.vid_encoder.vid_necks[0](last).cpu().numpy(), spans(centres, widths)
+        last = self.vid_encoder.last_positions(self.project_clips(clips), self._retrieval_weights(1))[0]
+        return self.vid_encoder.vid_necks[0](last).cpu().numpy(), spans(*retrieval_anchors(self.sizes))
+
+    def finish_rows(self, rows: Array, features: NDArray[np.floating[Any]]) -> Array:
+        """Anchors do not depend on other windows, see `RowModel.finish_rows`."""
+        return rows
 
     @torch.inference_mode()
     def row_map(self) -> tuple[Array, Array]:
@@ -385,18 +327,28 @@ class CFMR(nn.Module):
         weight, bias = (p.unflatten(0, (-1, self.sizes.num_concept)).transpose(0, 1) for p in final.parameters())
         return weight.cpu().numpy().copy(), bias.cpu().numpy().copy()
 
+    def word_inputs(self, vectors: Array) -> Array:
+        """Word vectors as they are, see `Model.word_inputs`."""
+        return vectors
+
     @torch.inference_mode()
     def text_vectors(self, words: Array, lengths: NDArray[np.int64]) -> Array:
         """Word vectors (B, W, word_dim) and numbers of words (B,) -> (B, K d), to be multiplied with a video's."""
-        concepts = F.normalize(self.encode_text(self.tensor(words), self.tensor(lengths)), dim=-1)
+        concepts = F.normalize(self.encode_text(self.tensor(words), lengths), dim=-1)
         return concepts.flatten(-2).cpu().numpy()
 
-    def _sequence(self, words: Tensor, lengths: Tensor) -> tuple[Tensor, Packing]:
+    def _retrieval_weights(self, videos: int) -> Array:
+        """(B, A, S)."""
+        centres, widths = retrieval_anchors(self.sizes)
+        weights = anchor_weights(centres, widths, self.sizes.sigma, self.positions)
+        return np.broadcast_to(weights, (videos, *weights.shape))
+
+    def _sequence(self, words: Tensor, lengths: Ints) -> tuple[Tensor, Packing]:
         """Start vector, words, prediction vector of each sentence, packed: (N, word_dim)."""
-        packing = Packing(lengths + 2)
+        packing = Packing(lengths + 2, words.device)
         start = self.start_vec.expand(len(words), 1, -1)
         sequence = packing.pack(torch.cat([start, words, torch.zeros_like(start)], dim=1)[:, : packing.longest])
-        return sequence.index_copy(0, packing.last, self.txt_pred_vec.expand(len(words), -1)), packing
+        return sequence.index_copy(0, packing.ends, self.txt_pred_vec.expand(len(words), -1)), packing
 
     def forward(self, batch: Batch, progress: float) -> Outputs:
         """A training step's outputs.
@@ -405,14 +357,13 @@ class CFMR(nn.Module):
             batch: see `Batch`; its masked words are the only random choice besides dropout.
             progress: epoch / max_epoch.
         """
-        lengths = self.tensor(batch.lengths)
         clips = self.project_clips(self.tensor(batch.clips))
-        sequence, packing = self._sequence(self.tensor(batch.words), lengths)
+        sequence, packing = self._sequence(self.tensor(batch.words), batch.lengths)
         words = self.project_words(sequence)
         text = self.txt_encoder(words, packing)  # B, K, d
 
         centres, widths = np.broadcast_arrays(batch.glances[:, None], training_widths(self.sizes))
-        weights = self.tensor(anchor_weights(centres, widths, self.sizes.sigma, self.positions))
+        weights = anchor_weights(centres, widths, self.sizes.sigma, self.positions)
         anchors = self.vid_encoder(clips, weights)  # B, n, K, d
 
         reconstruct = self._reconstructor(words, packing, batch)
@@ -434,31 +385,24 @@ class CFMR(nn.Module):
             ref_nll=other_nll[-1] if self.use_ref else None,
         )
 
-    def _other_weights(self, glances: Array, widths: Array, progress: float) -> Tensor:
-        """Weights (B, 0 to 3, S) of the left and right negative at p* and of the whole video."""
-        kinds: list[Array] = []
-        if self.sizes.use_negative:
-            kinds += negative_weights(glances, widths, self.sizes, self.positions, progress)
-        if self.use_ref:
-            kinds.append(np.ones((len(glances), self.positions + 1), np.float32))
-        if not kinds:
-            return self.tensor(np.zeros((len(glances), 0, self.positions + 1), np.float32))
-        return self.tensor(np.stack(kinds, axis=1))
+    def _other_weights(self, glances: Array, widths: Array, progress: float) -> Array:
+        """Weights (B, 0 to 3, S) of what p* is compared with."""
+        return other_weights(self.sizes, glances, widths, self.positions, progress, use_ref=self.use_ref)
 
     def _reconstructor(self, words: Tensor, packing: Packing, batch: Batch) -> Callable[[Tensor], Tensor]:
         """A function from concepts (M, B, K, d) to nll (M, B) of the batch's masked sentences."""
         count = batch.word_ids.shape[1]
-        target = Packing((self.tensor(batch.lengths) + 1).clamp(max=count))
-        masked = self.tensor(np.pad(batch.masked, ((0, 0), (1, 0))))[:, : target.longest]
+        target = Packing(np.minimum(batch.lengths + 1, count), words.device)
+        masked = self.tensor(np.pad(batch.masked, ((0, 0), (1, 0)))[:, : target.longest])
         inputs = packing.pad(words)[:, : target.longest]
         inputs = torch.where(masked[..., None], self.word_fc(self.mask_vec), inputs)
-        inputs = target.pack(inputs + sinusoids(target.longest, words.shape[-1], words.device))
-        ids = target.pack(self.tensor(batch.word_ids)[:, : target.longest, None])[:, 0]
+        inputs = target.pack(inputs + self.tensor(sinusoids(target.longest, words.shape[-1])))
+        ids = self.tensor(batch.word_ids[:, : target.longest][target.valid])
+        means = self.tensor(target.means())
 
         def nll(concepts: Tensor) -> Tensor:
             hidden = self.cross_decoder(inputs, target, concepts)  # M, N, d
-            loss = smoothed_nll(self.fc_comp(hidden), ids)  # M, N
-            return target.pad(loss[..., None])[..., 0].mul(target.valid).sum(-1) / target.lengths
+            return smoothed_nll(self.fc_comp(hidden), ids) @ means  # M, N times N, B
 
         return nll
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cfmr.models.cfmr.batches import Batch
-from cfmr.models.cfmr.pytorch.model import CFMR, Attention, Layer, Outputs, sinusoids, to_concepts
+from cfmr.models.cfmr.layout import sinusoids
+from cfmr.models.cfmr.pytorch.model import CFMR, Attention, Layer, Outputs, to_concepts
 from cfmr.moments.anchors import FLOOR, anchor_weights, negative_weights, retrieval_anchors, training_widths
 
 MASKED = -1e30
@@ -117,7 +118,7 @@ def forward(model: CFMR, batch: Batch, progress: float) -> PlainOutputs:
     count = batch.word_ids.shape[1]
     masked = torch.from_numpy(np.pad(batch.masked, ((0, 0), (1, 1))))
     inputs = torch.where(masked[..., None], model.word_fc(model.mask_vec), words)
-    inputs = (inputs + sinusoids(count + 2, words.shape[-1], words.device))[:, :count]
+    inputs = (inputs + torch.from_numpy(sinusoids(count + 2, words.shape[-1])))[:, :count]
     position_counts = torch.arange(count) <= lengths[:, None]  # B, L
 
     def logits(concepts: Tensor) -> Tensor:

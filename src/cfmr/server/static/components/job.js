@@ -1,0 +1,77 @@
+// A job with its progress, its log and a way to stop it.
+
+import { get, post } from "../lib/api.js";
+import { complain, el, lasting, replace } from "../lib/dom.js";
+import { lookAtJobs } from "../lib/jobs.js";
+
+const states = { queued: "waits", running: "", done: "done", failed: "failed", cancelled: "cancelled" };
+
+export class JobView {
+  constructor(root) {
+    this.root = root;
+    this.name = el("h2", { id: "job-name" });
+    this.message = el("p", { class: "job-message" });
+    this.progress = el("progress", { "aria-labelledby": "job-name" });
+    this.cancel = el("button", { type: "button", on: { click: () => this.stop() } }, "Cancel");
+    this.log = el("pre", { tabIndex: 0, "aria-label": "Log" });
+    this.details = el(
+      "details",
+      { class: "disclosure", on: { toggle: () => this.readLog() } },
+      el("summary", {}, "Log"),
+      this.log,
+    );
+    replace(root, el("div", { class: "list-head" }, this.name, this.cancel), this.progress, this.message, this.details);
+  }
+
+  show(job) {
+    this.root.hidden = !job;
+    if (!job) return;
+    if (job.id !== this.job?.id) {
+      this.offset = 0;
+      this.log.textContent = "";
+    }
+    this.job = job;
+    const over = !["queued", "running"].includes(job.state);
+    const seconds = (job.finished ?? Date.now() / 1000) - (job.started ?? job.created);
+    this.name.textContent = job.title;
+    this.cancel.hidden = over;
+    this.progress.hidden = over;
+    if (job.progress === null) this.progress.removeAttribute("value");
+    else this.progress.value = job.progress;
+    replace(
+      this.message,
+      states[job.state] && el("strong", { class: job.state }, `${states[job.state]}  `),
+      job.message === job.state ? "" : job.message,
+      el("span", { class: "text-soft" }, `  ${job.started ? lasting(seconds) : ""}`),
+    );
+    if (this.details.open) this.readLog();
+  }
+
+  async stop() {
+    try {
+      await post(`/api/jobs/${this.job.id}/cancel`);
+      lookAtJobs();
+    } catch (error) {
+      complain(error);
+    }
+  }
+
+  async readLog() {
+    if (!this.details.open || this.reading || !this.job) return;
+    this.reading = true;
+    try {
+      const job = this.job.id;
+      const piece = await get(`/api/jobs/${job}/log`, { offset: this.offset });
+      if (job === this.job.id && piece.offset > this.offset) {
+        const atEnd = this.log.scrollTop + this.log.clientHeight >= this.log.scrollHeight - 8;
+        this.log.append(piece.text);
+        this.offset = piece.offset;
+        if (atEnd) this.log.scrollTop = this.log.scrollHeight;
+      }
+    } catch (error) {
+      complain(error);
+    } finally {
+      this.reading = false;
+    }
+  }
+}

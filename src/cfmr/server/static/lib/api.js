@@ -1,0 +1,60 @@
+// Requests to the server, and its problem documents as errors.
+
+/** An answer that says what was wrong. `status` is 0 if there was no answer. */
+export class Problem extends Error {
+  constructor(status, detail, document = {}) {
+    super(detail);
+    this.status = status;
+    this.document = document;
+  }
+}
+
+/**
+ * A path with a query; empty values are left out.
+ * @param {string} path
+ * @param {Record<string, any>} [query]
+ */
+export function address(path, query = {}) {
+  const parameters = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) {
+    if (value !== undefined && value !== null && value !== "") parameters.append(key, value);
+  }
+  const text = parameters.toString();
+  return text ? `${path}?${text}` : path;
+}
+
+/**
+ * Ask the server.
+ * @param {string} method
+ * @param {string} path
+ * @param {{ query?: Record<string, any>, body?: any, signal?: AbortSignal }} [options]
+ * @returns {Promise<any>}
+ * @throws {Problem} with status 0 if the server does not answer
+ */
+export async function call(method, path, { query, body, signal } = {}) {
+  /** @type {RequestInit & { headers: Record<string, string> }} */
+  const options = { method, signal, headers: {} };
+  if (body !== undefined) {
+    options.headers["Content-Type"] = "application/json";
+    options.body = typeof body === "string" ? body : JSON.stringify(body);
+  }
+  let response;
+  try {
+    response = await fetch(address(path, query), options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, "the server does not answer; is it still running?");
+  }
+  if (response.status === 401 && location.pathname !== "/sign-in") {
+    location.assign(address("/sign-in", { next: location.pathname + location.search }));
+  }
+  if (response.status === 204) return null;
+  const content = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Problem(response.status, content.detail ?? response.statusText, content);
+  return content;
+}
+
+/** @type {(path: string, query?: Record<string, any>, signal?: AbortSignal) => Promise<any>} */
+export const get = (path, query, signal) => call("GET", path, { query, signal });
+/** @type {(path: string, body?: any) => Promise<any>} */
+export const post = (path, body = {}) => call("POST", path, { body });

@@ -1,0 +1,27 @@
+// Types of what the server answers; see /openapi.json.
+
+/** @typedef {[number, number]} Span start and end in seconds */
+/** @typedef {{ video: string, start: number, end: number, score: number, duration: number, watchable: boolean }} FoundMoment */
+/** @typedef {FoundMoment & { span: Span }} Moment a found moment; `span` is what its handles were moved to */
+/** @typedef {{ word: string, used: string | null }} UnknownWord */
+/**
+ * @typedef {{ sentence: string, moments: FoundMoment[], unknown: UnknownWord[], convincing: boolean,
+ *   threshold: number | null, videos: number, encode_ms: number, search_ms: number, total_ms: number }} SearchAnswer
+ */
+/**
+ * @typedef {{ id: string, revision: number, video: string, glance: number, sentence: string, author: string, at: string,
+ *   deleted: boolean, held_out: boolean }} Label
+ */
+/** @typedef {{ video: string, duration: number | null, indexed: boolean, watchable: boolean, labels: number }} Video */
+/**
+ * @typedef {{ id: string, kind: string, title: string, state: "queued" | "running" | "done" | "failed" | "cancelled",
+ *   message: string, progress: number | null, created: number, started: number | null, finished: number | null,
+ *   result: Record<string, unknown> }} Job
+ */
+/** @typedef {{ of: number, first: number, several: number, everywhere: number, length: number }} Hits */
+/**
+ * @typedef {{ id: string, created: number, labels: number, served: boolean,
+ *   comparison: { before: Hits | null, after: Hits, labels: any[] } | null }} Model
+ */
+
+export {};

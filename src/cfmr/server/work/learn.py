@@ -1,0 +1,158 @@
+"""The job that trains a model on labels, indexes with it, and compares it with the current one."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from cfmr.config import preset
+from cfmr.data.annotations import Annotation, load_annotations, save_annotations
+from cfmr.data.features import FeatureStore
+from cfmr.errors import InputError
+from cfmr.files.atomic import read_json, write_json
+from cfmr.server.context import AppState
+from cfmr.server.stores.jobs import JobContext, Progress
+from cfmr.server.stores.labels import normalized_sentence, split_held_out
+from cfmr.server.stores.models import Model
+from cfmr.server.work.compare import compare
+from cfmr.server.work.index import extract_videos, index_videos
+
+ENOUGH_VIDEOS = 10  # with fewer, holding videos out for validation costs more than it tells
+
+
+class LearnRequest(BaseModel):
+    """How to learn."""
+
+    with_original: bool = Field(True, description="also train on what the present model was trained on")
+    fits: Annotated[int, Field(ge=1, le=16)] | None = Field(None, description="side by side in the model; default: 3")
+
+
+def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Job: train on labels and on earlier training data, index with that model, compare on held-out labels.
+
+    Raises:
+        InputError: there are no labels to learn from.
+        StepFailedError, CancelledError: nothing of the model is left.
+    """
+    how = LearnRequest(**arguments)
+    training, held_out = split_held_out(state.labels.all())
+    if not training:
+        raise InputError("there are no labels to learn from any more")
+    videos = {row.video for row in [*training, *held_out]}
+    if not state.features.exists() or not _has_all(state.features, videos):
+        extract_videos(state, job)
+    folder = state.models.new_folder()
+    try:
+        run = write_training_job(state, how, folder, training, held_out)
+        job.say("starting to train", 0.0)
+        job.run(
+            *("train", "--config-path", run.config, "--tag", "run", "--log", folder, "--select", run.select),
+            describe=describe_epoch,
+        )
+        shutil.rmtree(folder / "run" / "last", ignore_errors=True)  # only a broken-off run needs it
+        model = Model(folder.name, folder / "index", folder / "run" / "checkpoint")
+        index_videos(state, model, job)
+        job.say("comparing on held-out labels")
+        before = state.models.retriever if state.models.ready else None
+        comparison = compare(before, state.models.open(model), held_out)
+        state.models.keep(folder, len(training), comparison)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    job.say("ready to be served", 1.0)
+    return {"model": folder.name}
+
+
+def describe_epoch(progress: Progress) -> str:
+    """What a line of `cfmr train --progress json` says to people."""
+    figures = "  ".join(f"{name} {value:.3g}" for name, value in progress.metrics.items())
+    return f"{progress}: {figures}" if figures else str(progress)
+
+
+def _has_all(path: Path, videos: set[str]) -> bool:
+    with FeatureStore(path) as features:
+        return videos.issubset(features.videos)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """A training about to begin: its configuration, how its epoch is chosen, and how many there are."""
+
+    config: Path
+    select: str
+    epochs: int
+
+
+def write_training_job(
+    state: AppState, how: LearnRequest, folder: Path, labels: Sequence[Annotation], held_out: Sequence[Annotation]
+) -> TrainingJob:
+    """Write what `cfmr train` reads: the present model's configuration with other data.
+
+    Held-out labels are in none of it, nor are rows of the original training file that say the same.
+    """
+    value, base = base_config(state)
+    data = value["dataset"]
+    secret = {(row.video, normalized_sentence(row.sentence)) for row in held_out}
+    rows = [row for row in labels if (row.video, normalized_sentence(row.sentence)) not in secret]
+    before = base.get("train_data") if how.with_original else None
+    if before is not None:
+        rows += [
+            row for row in load_annotations(before) if (row.video, normalized_sentence(row.sentence)) not in secret
+        ]
+    save_annotations(folder / "train.json", rows)
+    save_annotations(folder / "held-out.json", held_out)
+    data |= {"train_data": str(folder / "train.json"), "feature_path": str(state.features)}
+    select = "validation"
+    if before is not None and "val_data" in base:
+        data["val_data"] = str(base["val_data"])
+    else:
+        data["val_data"] = None
+        select = "validation" if len({row.video for row in rows}) >= ENOUGH_VIDEOS else "last"
+    data["test_data"] = str(base.get("test_data", ""))
+    if how.fits is not None:
+        value["train"]["num_fits"] = how.fits
+    write_json(folder / "config.json", value)
+    return TrainingJob(folder / "config.json", select, int(value["train"]["num_fits"]))
+
+
+def base_config(state: AppState) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The configuration to learn with, and the annotation files of the first model that are there.
+
+    It is that of the model the server was started with if that is a CFMR-Dense, which learns more from few labels; else
+    the preset, for features as they are.
+
+    Raises:
+        InputError: the checkpoint is damaged.
+    """
+    checkpoint = state.settings.checkpoint
+    own: Any = {} if checkpoint is None else read_json(checkpoint / "config.json")
+    if checkpoint is not None and not _is_configuration(own):
+        raise InputError(f"{checkpoint / 'config.json'}: not the configuration of a model")
+    value = own if own.get("model", {}).get("name") == "CFMR-Dense" else _first_config(state)
+    found: dict[str, Path] = {}
+    for key in ("train_data", "val_data", "test_data"):
+        named = own.get("dataset", {}).get(key)
+        if isinstance(named, str) and named:
+            places = [Path(named), state.settings.index.parent / "annotations" / Path(named).name]
+            there = [place.resolve() for place in places if place.is_file()]
+            if there:
+                found[key] = there[0]
+    return value, found
+
+
+def _is_configuration(value: Any) -> bool:
+    sections = ("dataset", "train", "model")
+    return isinstance(value, dict) and all(isinstance(value.get(key), dict) for key in sections)
+
+
+def _first_config(state: AppState) -> dict[str, Any]:
+    """The preset of CFMR-Dense, as wide as the features are."""
+    value = preset("dense", state.settings.workspace).model_dump()
+    with FeatureStore(state.features) as features:
+        width = features.read(features.videos[0]).shape[1]
+    value["dataset"]["frame_dim"] = width
+    value["dataset"]["dataset"] = "labels"
+    return value

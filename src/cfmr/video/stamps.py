@@ -1,0 +1,131 @@
+"""When a picture is shown: which of a file's stamps hold, where its clock starts anew, and what they leave open."""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+LONGEST_GAP = 3600.0  # seconds; a longer leap is a broken stamp, not a still picture
+_DISCONTINUITY = 10.0  # seconds; FFmpeg's `dts_delta_threshold`, for formats whose clock may leap
+_BACK = 0.5  # seconds by which decoding times may step back without being a clock that starts anew
+_REORDERED = 20  # pictures that presentation times may step back by
+_HELD = 4  # pictures looked ahead to find a stamp that is ahead of its time
+
+_LEAPING = frozenset({"mpegts", "mpeg", "mpegtsraw", "flv", "live_flv", "nut", "ogg"})
+
+Picture = TypeVar("Picture")
+
+
+@dataclass(slots=True)
+class _Track:
+    end: float  # seconds of the file's clock at which its next packet is expected
+    presented: bool  # whether that is a presentation time
+    shift: float = 0.0  # seconds added to its own stamps
+
+
+class Clock:
+    """Carries one timeline through all packets of a file, also where its stamps start anew or leap.
+
+    Recordings put one after the other, and recorders that lost their signal, begin again at another time. Streams that
+    leap together keep their distance. `ends` never goes back.
+
+    Args:
+        kind: the container's format, as FFmpeg names it; transport and program streams may leap ahead by design.
+        bases: seconds of a tick of each stream, by its index.
+        zero: seconds at which the file begins; None after seeking, when the first packet may be of any time.
+        rate: pictures a second.
+    """
+
+    def __init__(self, kind: str, bases: dict[int, float], zero: float | None, rate: float) -> None:
+        self._ahead = _DISCONTINUITY if set(kind.split(",")) & _LEAPING else LONGEST_GAP
+        self._bases, self._zero, self._rate = bases, zero, rate
+        self._tracks: dict[int, _Track] = {}
+        self._shift = 0.0
+
+    def adjust(self, packet: Any) -> None:
+        """Move a packet's stamps to the timeline."""
+        stamp = packet.pts if packet.dts is None else packet.dts
+        index = packet.stream_index
+        base = self._bases[index]
+        if stamp is None or not base:
+            return
+        own, back = stamp * base, _BACK
+        if packet.dts is None:  # matroska has presentation times alone
+            back = max(1.0, _REORDERED / self._rate)
+        track = self._tracks.get(index)
+        if track is None:
+            expected = own if self._zero is None else self._zero
+            track = self._tracks[index] = _Track(expected, packet.dts is None)
+            if abs(own - expected) > LONGEST_GAP:
+                track.shift = self._shift = expected - own
+        elif track.presented != (packet.dts is None):
+            track.presented = not track.presented  # the one tells nothing of the other
+        elif not -back <= own + track.shift - track.end <= self._ahead:
+            if -back <= own + self._shift - track.end <= self._ahead:
+                track.shift = self._shift  # another stream has found the new clock
+            else:
+                track.shift = self._shift = track.end - own
+        if track.shift:
+            ticks = round(track.shift / base)
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+            packet.dts = None if packet.dts is None else packet.dts + ticks
+        length = (packet.duration or 0) * base
+        track.end = own + track.shift + (length if length < LONGEST_GAP else 0.0)
+
+
+class BestEffort:
+    """The time of a decoded picture, chosen as FFmpeg does (`best_effort_timestamp`; libavcodec/decode.c).
+
+    The presentation time holds, unless presentation times have gone backwards more often than decoding times: AVI, and
+    MP4 without composition offsets, store decoding times in the place of presentation times.
+    """
+
+    def __init__(self) -> None:
+        self._faulty_pts = self._faulty_dts = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """After seeking: what was last seen is forgotten, what was learned of the file is not."""
+        self._last_pts = self._last_dts = -math.inf
+
+    def choose(self, pts: int | None, dts: int | None) -> int | None:
+        """The stamp of the next picture in the decoder's order; None if it has none."""
+        if dts is not None:
+            self._faulty_dts += dts <= self._last_dts
+            self._last_dts = dts
+        elif pts is not None:
+            self._last_dts = pts
+        if pts is not None:
+            self._faulty_pts += pts <= self._last_pts
+            self._last_pts = pts
+        elif dts is not None:
+            self._last_pts = dts
+        return pts if pts is not None and (self._faulty_pts <= self._faulty_dts or dts is None) else dts
+
+
+def in_line(pictures: Iterator[tuple[float, Picture]], step: float) -> Iterator[tuple[float, Picture]]:
+    """The same pictures in the same order, with times that never fall.
+
+    The decoder's order is that of the screen. A time that a later one shows to be ahead is put between its neighbours.
+
+    Args:
+        pictures: times in seconds, and pictures.
+        step: seconds that a picture is usually shown.
+    """
+    held: deque[tuple[float, Picture]] = deque()
+    last = -math.inf
+    for time, picture in pictures:
+        time = max(time, last)
+        wrong = sum(1 for other, _ in held if other >= time)
+        if wrong:
+            kept = len(held) - wrong
+            before = held[kept - 1][0] if kept else last
+            before = time - (wrong + 1) * step if before == -math.inf else before
+            for number in range(wrong):
+                held[kept + number] = before + (time - before) * (number + 1) / (wrong + 1), held[kept + number][1]
+        held.append((time, picture))
+        if len(held) > _HELD:
+            last = held[0][0]
+            yield held.popleft()
+    yield from held
