@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -443,6 +444,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot write a sign writes another in its place
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    if "CFMR_JOB" in os.environ:
+        from cfmr.server.stores.orphans import end_with_server
+
+        end_with_server()
     try:
         app()
     except InputError as error:

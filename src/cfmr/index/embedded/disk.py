@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.errors import InputError
-from cfmr.files.atomic import map_npy
+from cfmr.files.atomic import cannot_write, map_npy
 from cfmr.files.reading import reading
 
 CHUNK = 1 << 22  # bytes read or written at a time
@@ -72,7 +72,7 @@ def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); make room there") from error
+        raise cannot_write(path, error) from error
     return FileRecord(size, crc)
 
 
