@@ -1,6 +1,8 @@
 """The command line. Parsing only; the work is elsewhere and imported when it is needed."""
 
 import contextlib
+import io
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -568,6 +570,13 @@ def serve(
 
 def main() -> None:
     """Run a command; a mistake of the user ends in one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot write a sign writes another in its place
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    if "CFMR_JOB" in os.environ:
+        from cfmr.server.stores.orphans import end_with_server
+
+        end_with_server()
     try:
         app(prog_name="cfmr")
     except InputError as error:

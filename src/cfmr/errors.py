@@ -7,3 +7,7 @@ class InputError(Exception):
     The message is one line: it names the file, row or key and says what to do. The command line prints it and exits
     with 2.
     """
+
+
+class DiskFullError(InputError):
+    """There was no room to write. Nothing half-written remains; the same works again where there is room."""

@@ -43,5 +43,5 @@ def test_a_file_is_held_to_its_record(tmp_path: Path) -> None:
 
 def test_what_is_no_array_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(b"text")
-    with pytest.raises(InputError, match=r"a\.npy: the index is damaged here"):
+    with pytest.raises(InputError, match=r"a\.npy: not a whole file of an index"):
         read_array(tmp_path / "a.npy")

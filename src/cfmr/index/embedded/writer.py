@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory
 from cfmr.index.base import CARD, CODEC, PendingVideos, Video, VideoRows, check_rows, not_removable
+from cfmr.index.card import load_card
 from cfmr.index.codec import BLOCK, Codec, Floats
 from cfmr.index.embedded.disk import Part, check_part, remove_part, sync_directory, writer_lock
 from cfmr.index.embedded.manifest import (
@@ -118,12 +119,9 @@ class EmbeddedWriter:
     @property
     def card(self) -> dict[str, Any]:
         """The model card of the index; empty before `set_model`."""
-        from cfmr.files.atomic import read_json
-
         if not self._manifest.model.directory:
             return {}
-        card: dict[str, Any] = read_json(self.root / self._manifest.model.directory / CARD)
-        return card
+        return load_card(self.root / self._manifest.model.directory / CARD)
 
     @property
     def videos(self) -> Mapping[str, Video]:

@@ -28,6 +28,7 @@ from typing import Any, Literal
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory, read_json, write_json
 from cfmr.server.problems import Problem
+from cfmr.server.stores.orphans import end_processes, marked
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +156,7 @@ class JobContext:
         self._log("$ cfmr " + " ".join(map(str, arguments)))
         # PYTHONUNBUFFERED: lines come when they are written; NO_COLOR, TERM: without escapes
         environment = os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "120"}
+        environment |= marked(self.job.id)
         with self._lock:
             if self._cancelled.is_set():
                 raise CancelledError
@@ -339,6 +341,7 @@ class Jobs:
         with self._records_lock():
             for job in self._jobs.values():
                 if job.state == "running":
+                    end_processes(job.id)
                     self._end(job, "failed", "the server ended while this job ran")
             waiting = [job for job in self._jobs.values() if job.state == "queued"]
             if not waiting:
