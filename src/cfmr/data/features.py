@@ -267,7 +267,9 @@ class FeatureWriter:
         for part in sorted(self.parts.glob("*.npz")):
             self.take(part)
 
-    def _agree(self, found: dict[str, Any]) -> None:
+    def _agree(self, found: Any) -> None:
+        if not isinstance(found, dict):
+            raise InputError(f"{self.parts / 'attributes.json'}: not the attributes of features; delete {self.parts}")
         for key, value in self.attributes.items():
             if found.get(key) != value:
                 raise InputError(
@@ -316,13 +318,11 @@ class FeatureWriter:
         with _disk_errors(), old as store, h5py.File(target, "w", libver="latest", rdcc_nbytes=0) as file:
             file.attrs.update({"format": FORMAT, **self.attributes})
             for video in self.videos:
-                with contextlib.ExitStack() as stack:
-                    if video in self._in_parts:
-                        content = stack.enter_context(np.load(self._in_parts[video], allow_pickle=False))
-                        features = content["features"]
-                    else:
-                        assert store is not None
-                        features = store.read(video)
+                if video in self._in_parts:
+                    features = _read_part(self._in_parts[video])
+                else:
+                    assert store is not None
+                    features = store.read(video)
                 # fletcher32: a checksum of every piece, which HDF5 itself compares when it reads
                 dataset = file.create_dataset(_key(video), data=features, chunks=_piece(features), fletcher32=True)
                 dataset.attrs.update(self._done[video])
@@ -335,6 +335,19 @@ class FeatureWriter:
             self.close()
         elif not self._in_parts:
             shutil.rmtree(self.parts, ignore_errors=True)
+
+
+def _read_part(part: Path) -> Features:
+    """The features in a finished part; one that was damaged since is removed, so that the next run does it again."""
+    try:
+        with reading(part, "a whole part", "run the same command again"), np.load(part, allow_pickle=False) as content:
+            features: Features = np.asarray(content["features"], np.float32)
+            if features.ndim != 2 or 0 in features.shape:
+                raise ValueError(f"its features have shape {features.shape}")
+            return features
+    except InputError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager
