@@ -29,7 +29,7 @@ from tests.fuzz.targets import TARGETS, Target, make_targets
 
 SECONDS = 10
 MEMORY = 1 << 30
-LONGEST_LINE = 1500
+LONGEST_LINE = 6000
 REFUSED, READ = 0, 1
 
 
@@ -62,11 +62,13 @@ def run(target: Target, inputs: int, seed: int, keep: Path) -> Outcome:
         done, refused, slowest, peak = struct.unpack("qqdq", board[:32])
         outcome.refused += refused
         outcome.slowest, outcome.peak = max(outcome.slowest, slowest), max(outcome.peak, peak)
+        if code == 3:
+            raise RuntimeError(f"the campaign itself fails at {target.name} input {done}")
         if code != 0:
             kind = {-signal.SIGALRM: f"longer than {SECONDS} s", 1: "an error"}.get(code, f"ended by {code}")
-            outcome.faults.append(
-                f"{target.name} input {done} of seed {seed}: {kind}; {keep / f'{target.name}-{done}'}"
-            )
+            _keep_again(target, done, seed, keep)
+            place = keep / f"{target.name}-{done}"
+            outcome.faults.append(f"{target.name} input {done} of seed {seed}: {kind}; {place}")
             done += 1
         outcome.tried = first = done
     return outcome

@@ -1,5 +1,6 @@
 """Seeded damage to the bytes of a file: what a broken disk, a broken copy or an enemy leaves."""
 
+import copy
 import json
 import random
 from collections.abc import Callable
@@ -34,10 +35,14 @@ def _as_json(content: bytes) -> Any:
         return None
 
 
+def _odd(rng: random.Random) -> Any:
+    return copy.deepcopy(rng.choice(ODD_VALUES))
+
+
 def _change(value: Any, rng: random.Random) -> Any:
     """Change one place of a JSON value, chosen by walking down from its root."""
     if not isinstance(value, dict | list) or not value or rng.random() < 0.1:
-        return rng.choice(ODD_VALUES)
+        return _odd(rng)
     keys: list[Any] = list(value) if isinstance(value, dict) else list(range(len(value)))
     key = rng.choice(keys)
     what = rng.random()
@@ -46,11 +51,11 @@ def _change(value: Any, rng: random.Random) -> Any:
     elif what < 0.75:
         del value[key]
     elif what < 0.85:
-        value[key] = value[rng.choice([k for k in keys if k in keys])]
+        value[key] = copy.deepcopy(value[rng.choice(keys)])
     elif isinstance(value, dict):
-        value[rng.choice(("", "x", "é", str(key) + " "))] = rng.choice(ODD_VALUES)
+        value[rng.choice(("", "x", "é", str(key) + " "))] = _odd(rng)
     else:
-        value.insert(key, rng.choice(ODD_VALUES))
+        value.insert(key, _odd(rng))
     return value
 
 

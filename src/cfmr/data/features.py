@@ -316,7 +316,7 @@ class FeatureWriter:
         old = FeatureStore(self.path) if self.path.exists() else contextlib.nullcontext()
         # rdcc_nbytes: pieces go to the disk at once, since HDF5 crashes where the last of them find it full at closing
         with _disk_errors(), old as store, h5py.File(target, "w", libver="latest", rdcc_nbytes=0) as file:
-            file.attrs.update({"format": FORMAT, **self.attributes})
+            _write_attributes(file, {"format": FORMAT, **self.attributes})
             for video in self.videos:
                 if video in self._in_parts:
                     features = _read_part(self._in_parts[video])
@@ -325,7 +325,7 @@ class FeatureWriter:
                     features = store.read(video)
                 # fletcher32: a checksum of every piece, which HDF5 itself compares when it reads
                 dataset = file.create_dataset(_key(video), data=features, chunks=_piece(features), fletcher32=True)
-                dataset.attrs.update(self._done[video])
+                _write_attributes(dataset, self._done[video])
 
     def __enter__(self) -> Self:
         return self
@@ -359,6 +359,16 @@ def _disk_errors() -> Iterator[None]:
         raise OSError(str(error)) from error
 
 
+def _write_attributes(owner: Any, values: dict[str, Any]) -> None:
+    """Texts get a fixed length: those of variable length lie in a heap, in which HDF5 loops where it is damaged."""
+    for name, value in values.items():
+        if isinstance(value, str):
+            encoded = value.encode()
+            owner.attrs.create(name, encoded, dtype=h5py.string_dtype("utf-8", max(len(encoded), 1)))
+        else:
+            owner.attrs[name] = value
+
+
 def _piece(features: Features) -> tuple[int, int]:
     """Shape of the pieces in which a dataset is stored: whole rows, about a megabyte."""
     rows, dim = features.shape
@@ -375,7 +385,8 @@ def _video(key: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    value = value.item() if isinstance(value, np.generic) else value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _some(names: list[str], total: int) -> str:
