@@ -30,11 +30,11 @@ def lines(retriever: MomentRetriever, result: SearchResult) -> Iterator[str]:
 def remarks(result: SearchResult) -> Iterator[str]:
     """What a person should know before believing the answers."""
     for unknown in result.unknown:
-        instead = f'"{unknown.used}" was searched instead' if unknown.used else "it was left out"
+        instead = f'it was read as "{unknown.used}"' if unknown.used else "it was left out"
         yield f'the model does not know "{unknown.word}"; {instead}'
     if result.best is None:
         yield "the index is empty"
-    elif not result.convincing:
+    elif result.convincing is False:
         yield (
             f"nothing here matches well: the best score is {result.best:.3g}, "
             f"true matches reach {result.threshold:.3g} (chosen on validation)"

@@ -57,7 +57,7 @@ class SearchResult(Sequence[Moment]):
     """Moments, best first, and what else a person wants to know.
 
     Args:
-        unknown: words the model does not know, and what was taken for them.
+        unknown: words the model does not know, and the known form or spelling each was read as, if any.
         threshold: the score, chosen on validation, below which nothing here matches; None if none was chosen.
         best: the best score before `min_score` was applied; None if there is nothing to search.
         encode_seconds, search_seconds: how long the sentence and the search took.
@@ -72,9 +72,11 @@ class SearchResult(Sequence[Moment]):
     search_seconds: float
 
     @property
-    def convincing(self) -> bool:
-        """False where the validated threshold says that nothing here matches."""
-        return self.best is not None and (self.threshold is None or self.best >= self.threshold)
+    def convincing(self) -> bool | None:
+        """Whether the best score reaches the threshold; None where there is no threshold to say so."""
+        if self.best is None:
+            return False
+        return None if self.threshold is None else self.best >= self.threshold
 
     def __len__(self) -> int:
         return len(self.moments)
