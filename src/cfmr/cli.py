@@ -14,6 +14,11 @@ from cfmr.progress import Progress
 
 if TYPE_CHECKING:
     from cfmr.extractors.batch import Summary
+    from cfmr.index.build import Encode
+    from cfmr.index.encode import VideoSources
+    from cfmr.index.location import IndexLocation
+    from cfmr.index.model_source import IndexModel
+    from cfmr.index.report import IndexReport
 
 ProgressOption = Annotated[
     ProgressMode, typer.Option("--progress", help="on stderr: a bar, a JSON object a line, or nothing")
@@ -189,7 +194,7 @@ def index_videos(
     ],
     checkpoint: Annotated[Path | None, typer.Option(help="the model: a checkpoint, or a run's directory")] = None,
     zero_shot: Annotated[
-        Path | None, typer.Option(help="instead of a model: the CLIP checkpoint the features were made with")
+        Path | None, typer.Option(help="instead of a model: 'builtin', or the CLIP checkpoint of the features")
     ] = None,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file of the videos")] = None,
     videos: Annotated[
@@ -217,44 +222,93 @@ def index_videos(
     progress: ProgressOption = ProgressMode.BAR,
 ) -> None:
     """Index videos for searching; run again with new videos, it adds them."""
+    from cfmr.console.index_report import report_lines
     from cfmr.console.progress import showing_progress
-    from cfmr.index.build import build_index, edit_index
-    from cfmr.index.location import parse_place
+    from cfmr.index.build import IndexOptions, build_index, edit_index
+    from cfmr.index.open import parse_location
 
-    place = parse_place(out)
+    location = parse_location(out)
     if checkpoint is not None and zero_shot is not None:
         raise InputError("--checkpoint and --zero-shot: an index has one model; choose one of them")
-    model = checkpoint or zero_shot
-    if model is None or features is None:
-        for line in edit_index(place, remove=remove or (), engine=engine).lines(place):
-            typer.echo(line)
-        return
-    kept = (
-        "the index is as it was; the same command begins again"
-        if rebuild
-        else "the videos encoded so far are kept; the same command goes on from there"
-    )
-    with saying_what_is_kept(kept), showing_progress(progress) as told:
-        report = build_index(
-            model,
-            features,
-            place,
-            annotations=annotations or (),
-            videos=videos,
-            metadata=metadata,
-            engine=engine,
-            window=window,
-            remove=remove or (),
-            rebuild=rebuild,
-            calibrate=calibrate,
-            backend=backend,
-            device=device,
-            ray=ray,
-            zero_shot=zero_shot is not None,
-            progress=told,
+    if (checkpoint is None and zero_shot is None) or features is None:
+        report = edit_index(location, remove=remove or (), engine=engine)
+    else:
+        kept = (
+            "the index is as it was; the same command begins again"
+            if rebuild
+            else "the videos encoded so far are kept; the same command goes on from there"
         )
-    for line in report.lines(place):
+        with saying_what_is_kept(kept), showing_progress(progress) as told:
+            told("loading the model", 0, None)
+            model, sources, encode = _index_parts(
+                checkpoint,
+                zero_shot,
+                features,
+                [*(annotations or ()), *([calibrate] if calibrate else [])],
+                videos,
+                metadata,
+                window,
+                backend,
+                device,
+                ray,
+            )
+            options = IndexOptions(engine, remove or (), rebuild)
+            report = build_index(model, sources, location, options, encode, told)
+            if calibrate is not None:
+                report = _calibrated(report, location, calibrate)
+    for line in report_lines(report, location):
         typer.echo(line)
+
+
+def _index_parts(
+    checkpoint: Path | None,
+    zero_shot: Path | None,
+    features: Path,
+    annotations: list[Path],
+    videos: Path | None,
+    metadata: Path | None,
+    window: float | None,
+    backend: str,
+    device: str,
+    ray: str | None,
+) -> "tuple[IndexModel, VideoSources, Encode]":
+    """What an index run is composed of: the model, the videos, and how they are encoded."""
+    from cfmr.index.build import local_encode
+    from cfmr.index.encode import VideoSources
+
+    sources = VideoSources.load(features, annotations, videos, metadata)
+    if zero_shot is not None and str(zero_shot) == "builtin":
+        from cfmr.index.prior_source import PriorModel
+
+        if ray is not None or window is not None:
+            raise InputError("--zero-shot builtin: --ray and --window do nothing for it; leave them out")
+        return PriorModel(sources.features), sources, local_encode
+    if zero_shot is not None:
+        from cfmr.index.clip_source import ClipModel
+
+        if ray is not None:
+            raise InputError("--ray: pooling CLIP's frames is too little work for a cluster; leave it out")
+        return ClipModel(zero_shot, sources.features, window), sources, local_encode
+    from cfmr.index.model_source import CheckpointModel
+
+    assert checkpoint is not None
+    model = CheckpointModel.load(checkpoint, window, backend, device)
+    if ray is None:
+        return model, sources, local_encode
+    from cfmr.cluster.encode import ray_encoder
+
+    return model, sources, ray_encoder(ray)
+
+
+def _calibrated(report: "IndexReport", location: "IndexLocation", annotations: Path) -> "IndexReport":
+    """Choose thresholds for an index that was just written; the report with what was found."""
+    from dataclasses import replace
+
+    from cfmr.data.annotations import load_annotations
+    from cfmr.search.calibrate import calibrate_index
+
+    metrics = calibrate_index(location, load_annotations(annotations, spans=False))
+    return replace(report, metrics={**report.metrics, **metrics})
 
 
 @app.command()
@@ -353,10 +407,10 @@ def _extract(
             raise InputError("--workers counts processes of this machine; with --ray the cluster's size decides")
         summary, sources = extract_on_ray(videos, extractor, out, ray, progress, **options)
         return summary, {video for video, source in sources.items() if named(videos, source)}
-    for place in videos:
-        if is_remote(place):
-            raise InputError(f"{place}: only a cluster reads from there; give --ray (local, for this machine alone)")
-    paths = [Path(place) for place in videos]
+    for video in videos:
+        if is_remote(video):
+            raise InputError(f"{video}: only a cluster reads from there; give --ray (local, for this machine alone)")
+    paths = [Path(video) for video in videos]
     found = find_videos(paths)
     summary = extract_all(found, extractor, out, workers=workers, progress=progress, **options)
     return summary, {video for video, path in found.items() if path in paths}

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from cfmr.cluster import pool as cluster
-from cfmr.cluster.pool import JOINING, Row, _join, check_nodes, connected, run_all
+from cfmr.cluster.pool import JOINING, Row, _join, check_nodes, map_tasks, ray_session
 from cfmr.errors import InputError
 
 
 def test_without_ray_the_user_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"--ray: needs Ray; pip install 'cfmr\[ray\]'"), connected("local"):
+    with pytest.raises(InputError, match=r"--ray: needs Ray; pip install 'cfmr\[ray\]'"), ray_session("local"):
         pass
 
 
@@ -22,7 +22,7 @@ def test_an_address_that_is_none_is_refused_before_ray_is_looked_for(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match="not an address; give local, auto or ray://host:port"), connected(address):
+    with pytest.raises(InputError, match="not an address; give local, auto or ray://host:port"), ray_session(address):
         pass
 
 
@@ -43,11 +43,11 @@ class Passes:
 
 
 def answered(*names: str, failed: str = "") -> list[Row]:
-    return [{"name": name, "failed": failed, "hopeless": ""} for name in names]
+    return [{"name": name, "failed": failed, "fatal": ""} for name in names]
 
 
 def run(*names: str) -> dict[str, str | None]:
-    found = list(run_all(None, [{"name": name} for name in names], object, ()))
+    found = list(map_tasks(None, [{"name": name} for name in names], object, ()))
     assert len(found) == len(names)
     return {name: None if answer is None else answer["failed"] for answer, name in found}
 
@@ -79,7 +79,7 @@ def test_an_answer_that_comes_twice_counts_once(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_no_further_try_can_change_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    Passes(monkeypatch, ([{"name": "a", "failed": "", "hopeless": "host: no weights"}], True))
+    Passes(monkeypatch, ([{"name": "a", "failed": "", "fatal": "host: no weights"}], True))
     with pytest.raises(InputError, match="host: no weights"):
         run("a")
 

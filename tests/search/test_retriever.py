@@ -155,7 +155,7 @@ def test_an_answer_is_a_sequence_of_moments(retriever: MomentRetriever) -> None:
     assert len(list(result)) == len(result) == 3
     assert result[0] in result
     assert result[:2] == result.moments[:2]
-    assert result.convincing is None, "without a threshold nothing says so"
+    assert result.has_match is None, "without a threshold nothing says so"
 
 
 def test_the_package_offers_the_retriever_by_name() -> None:

@@ -127,7 +127,7 @@ def _is_video(path: PurePosixPath) -> bool:
 
 
 @contextlib.contextmanager
-def fetched(where: str) -> Iterator[Path]:
+def downloaded(where: str) -> Iterator[Path]:
     """A video as a file of this machine, for as long as the block runs.
 
     Raises:

@@ -34,7 +34,7 @@ def remarks(result: SearchResult) -> Iterator[str]:
         yield f'the model does not know "{unknown.word}"; {instead}'
     if result.best is None:
         yield "the index is empty"
-    elif result.convincing is False:
+    elif result.has_match is False:
         yield (
             f"nothing here matches well: the best score is {result.best:.3g}, "
             f"true matches reach {result.threshold:.3g} (chosen on validation)"
@@ -62,7 +62,7 @@ def as_json(result: SearchResult) -> str:
         "sentence": result.sentence,
         "moments": moments,
         "unknown": [{"word": u.word, "used": u.used} for u in result.unknown],
-        "convincing": result.convincing,
+        "convincing": result.has_match,
         "threshold": result.threshold,
         "milliseconds": {
             "encode": round(result.encode_seconds * 1000, 3),

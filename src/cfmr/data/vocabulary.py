@@ -107,11 +107,11 @@ class Vocabulary:
 # --- languages --------------------------------------------------------------------------------------------------------
 
 FUNCTION_WORDS = frozenset(
-    """a about after all also am an and any are as at be because been before being but by can could did do does doing
-    for from had has have having he her here hers him his i if in into is it its itself just me might more most my no
-    nor not of on only or our ours own s she should so some such t than that the their theirs them then there these they
-    this those to too very was we were what when where which while who whom whose why will with would you your yours
-    n't 's 're 've 'll 'd 'm""".split()  # noqa: SIM905
+    """a about after all also am an and any are as at be because been before being but by can could did do does
+    doing for from had has have having he her here hers him his i if in into is it its itself just me might
+    more most my no nor not of on only or our ours own s she should so some somebody someone something such t
+    than that the their theirs them then there these they this those to too very was we were what when where
+    which while who whom whose why will with would you your yours n't 's 're 've 'll 'd 'm""".split()  # noqa: SIM905
 )
 # Frequent little words that English lacks; one of them and no English one make a sentence foreign.
 _FOREIGN = {

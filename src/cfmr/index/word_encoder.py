@@ -1,8 +1,6 @@
-"""Sentences to query vectors, with ONNX Runtime and numpy only."""
+"""Sentences to query vectors where the model reads words of a vocabulary."""
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,47 +12,18 @@ from cfmr.data.vocabulary import FUNCTION_WORDS, Vocabulary, foreign_language, s
 from cfmr.data.word_vectors import WordVectors
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json
-from cfmr.index.embedded import disk
+from cfmr.index.files import map_array
+from cfmr.index.text_encoder import GRAPH, LONGEST_TEXT, Query, UnknownWord, open_graph
 
 Floats = NDArray[np.float32]
 
-GRAPH, WORDS, VECTORS = "text.onnx", "words.json", "words.npy"
-LONGEST_TEXT = 2000  # characters; more is no sentence
+WORDS, VECTORS = "words.json", "words.npy"
 NO_VECTORS = WordVectors([], np.zeros((0, 1), np.float32))
-REMEMBERED = 10_000  # unknown words of which it is kept what they were read as
-
-
-@dataclass(frozen=True, slots=True)
-class UnknownWord:
-    """A word of the query that the model does not know, and the known form or spelling that was used for it, if any."""
-
-    word: str
-    used: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A sentence as the model reads it: the known words, what became of the others, and its vector (dim,)."""
-
-    sentence: str
-    words: tuple[str, ...]
-    unknown: tuple[UnknownWord, ...]
-    vector: Floats
-
-
-def open_graph(path: str | os.PathLike[str]) -> Any:
-    """An ONNX Runtime session on one thread: a sentence is too little work to share."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+CACHED_WORDS = 10_000  # unknown words of which it is kept what they were read as
 
 
 class SentenceEncoder:
-    """The text encoder of an index.
+    """The text encoder of an index whose model reads words.
 
     Args:
         directory: holds the graph, the vocabulary and its vectors.
@@ -64,7 +33,7 @@ class SentenceEncoder:
     def __init__(self, directory: Path, max_words: int, graph: str = GRAPH) -> None:
         self.max_words = max_words
         words = read_json(directory / WORDS)
-        self.vocabulary = Vocabulary(words, disk.map_array(directory / VECTORS))
+        self.vocabulary = Vocabulary(words, map_array(directory / VECTORS))
         self._graph = directory / graph
         self._read_as: dict[str, str | None] = {}  # unknown words looked up before
 
@@ -137,7 +106,7 @@ class SentenceEncoder:
 
     def _known_form(self, word: str) -> str | None:
         if word not in self._read_as:
-            if len(self._read_as) >= REMEMBERED:
+            if len(self._read_as) >= CACHED_WORDS:
                 self._read_as.clear()
             self._read_as[word] = None if word.isdigit() else self._search_known_form(word)
         return self._read_as[word]

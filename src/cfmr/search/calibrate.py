@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from cfmr.data.annotations import Annotation
 from cfmr.errors import InputError
-from cfmr.index.location import Place
-from cfmr.index.open import open_writer
+from cfmr.index.location import GivenLocation
+from cfmr.index.open import open_writer, parse_location
 from cfmr.search.retriever import MomentRetriever
 
 SENTENCES = 500
@@ -58,8 +58,11 @@ def measured(retriever: MomentRetriever, rows: Sequence[Annotation]) -> dict[str
     }
 
 
-def calibrate_index(path: Place, annotations: Sequence[Annotation]) -> Mapping[str, Any]:
+def calibrate_index(path: GivenLocation, annotations: Sequence[Annotation]) -> Mapping[str, Any]:
     """Choose the thresholds of an index on annotated videos that are in it, and write them into it.
+
+    Returns:
+        what was measured, as it is in the index's metrics.
 
     Raises:
         InputError: fewer than two of the videos are in the index.
@@ -70,11 +73,12 @@ def calibrate_index(path: Place, annotations: Sequence[Annotation]) -> Mapping[s
     if len({row.video for row in rows}) < 2:
         raise InputError(f"{path}: calibration needs sentences of at least two videos of the index, found {len(rows)}")
     step = max(1, len(rows) // SENTENCES)
-    notes = measured(retriever, rows[::step][:SENTENCES])
-    with open_writer(path) as writer:
-        writer.note(notes)
+    metrics = measured(retriever, rows[::step][:SENTENCES])
+    with open_writer(parse_location(path), create=False) as writer:
+        for name, value in metrics.items():
+            writer.set_metric(name, value)
         writer.commit(tidy=False)
-    return notes
+    return metrics
 
 
 def _readable(retriever: MomentRetriever, sentence: str) -> bool:

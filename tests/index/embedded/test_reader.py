@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfmr.errors import InputError
-from cfmr.index.base import best
+from cfmr.index.base import top_k
 from cfmr.index.codec import Codec
 from cfmr.index.embedded import reader as store
 from cfmr.index.embedded.reader import EmbeddedIndex
-from cfmr.index.embedded.writer import IndexWriter, Limits
+from cfmr.index.embedded.writer import EmbeddedWriter, Limits
 from tests.support.collections_of_rows import CARD, WIDTH, concept_codec, fill, made_video, queries
 
 LARGE = Limits(exact_rows=200, tail_rows=100)
@@ -64,7 +64,7 @@ def test_a_moment_keeps_its_seconds_and_its_video(tmp_path: Path) -> None:
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.integers(1, 45))
 def test_best_is_a_stable_sort_cut_off(values: list[int], count: int) -> None:
     scores = np.array(values, np.float32)
-    assert best(scores, count).tolist() == np.argsort(-scores, kind="stable")[:count].tolist()
+    assert top_k(scores, count).tolist() == np.argsort(-scores, kind="stable")[:count].tolist()
 
 
 def test_the_filter_is_inside_the_search(tmp_path: Path) -> None:
@@ -103,9 +103,9 @@ def test_a_filter_that_nothing_meets_names_the_keys_there_are(tmp_path: Path) ->
 
 
 def large(path: Path, videos: int = 60) -> None:
-    with IndexWriter.open(path, LARGE) as writer:
+    with EmbeddedWriter.open(path, LARGE) as writer:
         writer.set_model(CARD, concept_codec(), lambda _: [])
-        writer.queries = lambda: queries(20)
+        writer.set_queries(lambda: queries(20))
         writer.add(made_video(f"v{i}", 10, metadata={"half": i % 2}) for i in range(videos))
         writer.commit()
 
@@ -139,7 +139,7 @@ def test_approximate_search_filters_inside_too(tmp_path: Path, monkeypatch: pyte
 
 def test_videos_added_removed_and_replaced_show_in_approximate_search(tmp_path: Path) -> None:
     large(tmp_path / "i")
-    with IndexWriter.open(tmp_path / "i", LARGE) as writer:
+    with EmbeddedWriter.open(tmp_path / "i", LARGE) as writer:
         writer.remove(["v0", "v1"])
         writer.add([made_video("new", 10), made_video("v2", 10, seed=99)])
         writer.commit()
@@ -158,7 +158,7 @@ def test_videos_added_removed_and_replaced_show_in_approximate_search(tmp_path: 
 
 def test_most_videos_removed_leaves_no_trace(tmp_path: Path) -> None:
     large(tmp_path / "i")
-    with IndexWriter.open(tmp_path / "i", LARGE) as writer:
+    with EmbeddedWriter.open(tmp_path / "i", LARGE) as writer:
         writer.remove([f"v{i}" for i in range(5, 60, 2)])
         writer.commit()
     index = EmbeddedIndex.open(tmp_path / "i")
@@ -169,7 +169,7 @@ def test_most_videos_removed_leaves_no_trace(tmp_path: Path) -> None:
 def test_the_engine_can_be_chosen(tmp_path: Path) -> None:
     large(tmp_path / "i")
     for engine in ("exact", "ivf", "exact", "auto"):
-        with IndexWriter.open(tmp_path / "i", LARGE) as writer:
+        with EmbeddedWriter.open(tmp_path / "i", LARGE) as writer:
             writer.set_engine(engine)
             writer.commit()
         expected = "ivf" if engine == "auto" else engine
@@ -245,7 +245,7 @@ def test_a_newer_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("rows", [1, 2, 15, 100])
 def test_the_approximate_engine_works_on_few_rows_too(tmp_path: Path, rows: int) -> None:
-    with IndexWriter.open(tmp_path / "i") as writer:
+    with EmbeddedWriter.open(tmp_path / "i") as writer:
         writer.set_engine("ivf")
         writer.set_model(CARD, concept_codec(), lambda _: [])
         writer.add([made_video("a", rows)])

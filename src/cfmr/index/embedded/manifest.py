@@ -7,7 +7,8 @@
       segment-NNNNNN/          rows.npy, scales.npy, spans.npy, videos.json
       ann-NNNNNN/              ivf.faiss, projection.npy (large collections only)
 
-Each row has a number that is never used again, `first_row` + its place in the segment. Rows of a video are neighbours.
+Each row has a number that is never used again, `first_row` + its position in the segment. Rows of a video are
+neighbours.
 """
 
 import json
@@ -18,7 +19,9 @@ from typing import Any
 
 from cfmr.errors import InputError
 from cfmr.files.atomic import replacing
-from cfmr.index.embedded.disk import FileRecord, Part, damaged, sync_directory
+from cfmr.index.base import no_index
+from cfmr.index.embedded.disk import Part, sync_directory
+from cfmr.index.files import FileRecord, damaged
 
 FORMAT = "cfmr-index"
 VERSION = 1
@@ -27,7 +30,7 @@ NAME = "manifest.json"
 
 @dataclass(frozen=True, slots=True)
 class SegmentPart:
-    """Rows of some videos. `dead` are the places in videos.json of videos removed or replaced since."""
+    """Rows of some videos. `dead` are the positions in videos.json of videos removed or replaced since."""
 
     part: Part
     first_row: int
@@ -128,7 +131,7 @@ def read_manifest(root: Path) -> Manifest:
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{root}: no index here (no {NAME}); build one with: cfmr index --out {root}") from error
+        raise no_index(root, f" (no {NAME})") from error
     except UnicodeDecodeError as error:
         raise damaged(path, "it is not text") from error
     except OSError as error:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from cfmr.index.base import Video, VideoRows
 from cfmr.index.codec import Floats
-from cfmr.index.embedded import disk
-from cfmr.index.embedded.disk import Part
+from cfmr.index.embedded.disk import Part, sync_directory
 from cfmr.index.embedded.manifest import SegmentPart
+from cfmr.index.files import map_array, write_array, write_json
 
 
 def _video_to_json(video: Video) -> list[Any]:
@@ -32,13 +32,13 @@ class Segment:
         self.entry = entry
         self.first_row = entry.first_row
         self.path = root / entry.part.directory
-        mapped = disk.map_array(self.path / "rows.npy")
+        mapped = map_array(self.path / "rows.npy")
         self.rows: Floats = mapped.view(np.ndarray)
         self.rows_offset = int(mapped.offset)  # of the first row in the file
         self.scales: Floats | None = None
         if "scales.npy" in entry.part.files:
-            self.scales = disk.map_array(self.path / "scales.npy").view(np.ndarray)
-        self.spans: NDArray[np.float64] = disk.map_array(self.path / "spans.npy").view(np.ndarray)
+            self.scales = map_array(self.path / "scales.npy").view(np.ndarray)
+        self.spans: NDArray[np.float64] = map_array(self.path / "spans.npy").view(np.ndarray)
         self.videos = [_video_from_json(v) for v in json.loads((self.path / "videos.json").read_bytes())]
         self._starts = [v.first for v in self.videos]
         self.dead = frozenset(entry.dead)
@@ -47,13 +47,13 @@ class Segment:
         """The videos that are still part of the index."""
         return (v for i, v in enumerate(self.videos) if i not in self.dead)
 
-    def place_of(self, row: int) -> int:
-        """The place, in `videos`, of the video that a row of this segment belongs to."""
+    def video_number(self, row: int) -> int:
+        """The position, in `videos`, of the video that a row of this segment belongs to."""
         return bisect_right(self._starts, row) - 1
 
     def video_of(self, row: int) -> Video:
         """The video that a row of this segment belongs to."""
-        return self.videos[self.place_of(row)]
+        return self.videos[self.video_number(row)]
 
     def dead_rows(self) -> int:
         """Rows of removed videos."""
@@ -81,11 +81,11 @@ def write_segment(
         table.append(_video_to_json(Video(v.id, v.duration, len(item.rows), total, v.path, v.metadata, v.fingerprint)))
         total += len(item.rows)
     files = {
-        "rows.npy": disk.write_array(path / "rows.npy", (v.rows for v in videos), total),
-        "spans.npy": disk.write_array(path / "spans.npy", (v.spans for v in videos), total),
-        "videos.json": disk.write_json(path / "videos.json", table),
+        "rows.npy": write_array(path / "rows.npy", (v.rows for v in videos), total),
+        "spans.npy": write_array(path / "spans.npy", (v.spans for v in videos), total),
+        "videos.json": write_json(path / "videos.json", table),
     }
     if scales is not None:
-        files["scales.npy"] = disk.write_array(path / "scales.npy", [scales], total)
-    disk.sync_directory(path)
+        files["scales.npy"] = write_array(path / "scales.npy", [scales], total)
+    sync_directory(path)
     return SegmentPart(Part(name, files), first_row, total)

@@ -140,7 +140,7 @@ def _search(state: AppState, q: str, top: int, video: list[str] | None, min_scor
         sentence=result.sentence,
         moments=[_found(moment, state) for moment in result],
         unknown=[UnknownWordAnswer(word=word.word, used=word.used) for word in result.unknown],
-        convincing=result.convincing,
+        convincing=result.has_match,
         threshold=result.threshold,
         videos=len(set(video)) if video else len(state.models.videos),
         encode_ms=round(result.encode_seconds * 1e3, 3),
