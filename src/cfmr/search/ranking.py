@@ -39,7 +39,7 @@ def rank(
         return _best_rows(index, vector, top, selection, NMS_IOU if duplicate is None else duplicate)
     reader = _CurveReader(index, vector, readout, CURVE_NMS_IOU if duplicate is None else duplicate)
     if alone is not None:  # then which video is best is no question
-        return reader.moments(index.video(alone), max(top, MAX_MOMENTS))
+        return reader.moments(index.video(alone), max(top, MAX_MOMENTS))[:top]
     return _best_of_curves(reader, top, selection)
 
 
