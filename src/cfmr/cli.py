@@ -10,6 +10,7 @@ import typer
 from cfmr.console.interrupt import saying_what_is_kept
 from cfmr.console.mode import ProgressMode
 from cfmr.errors import InputError
+from cfmr.index import BUILT_IN
 from cfmr.progress import Progress
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def index_videos(
     ],
     checkpoint: Annotated[Path | None, typer.Option(help="the model: a checkpoint, or a run's directory")] = None,
     zero_shot: Annotated[
-        Path | None, typer.Option(help="instead of a model: 'builtin', or the CLIP checkpoint of the features")
+        Path | None, typer.Option(help=f"instead of a model: '{BUILT_IN}', or the CLIP checkpoint of the features")
     ] = None,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file of the videos")] = None,
     videos: Annotated[
@@ -256,6 +257,8 @@ def index_videos(
             report = build_index(model, sources, location, options, encode, told)
             if calibrate is not None:
                 report = _calibrated(report, location, calibrate)
+            elif zero_shot is not None and str(zero_shot) == BUILT_IN:
+                report = _calibrated_on_names(report, location, model)
     for line in report_lines(report, location):
         typer.echo(line)
 
@@ -277,11 +280,11 @@ def _index_parts(
     from cfmr.index.encode import VideoSources
 
     sources = VideoSources.load(features, annotations, videos, metadata)
-    if zero_shot is not None and str(zero_shot) == "builtin":
+    if zero_shot is not None and str(zero_shot) == BUILT_IN:
         from cfmr.index.prior_source import PriorModel
 
         if ray is not None or window is not None:
-            raise InputError("--zero-shot builtin: --ray and --window do nothing for it; leave them out")
+            raise InputError(f"--zero-shot {BUILT_IN}: --ray and --window do nothing for it; leave them out")
         return PriorModel(sources.features), sources, local_encode
     if zero_shot is not None:
         from cfmr.index.clip_source import ClipModel
@@ -311,6 +314,21 @@ def _calibrated(report: "IndexReport", location: "IndexLocation", annotations: P
     return replace(report, metrics={**report.metrics, **metrics})
 
 
+def _calibrated_on_names(report: "IndexReport", location: "IndexLocation", model: "IndexModel") -> "IndexReport":
+    """The same without annotations; thresholds from annotations are kept."""
+    from dataclasses import replace
+
+    from cfmr.index.prior_source import PriorModel
+    from cfmr.search.calibrate import RANDOM_SENTENCES, calibrate_on_random_words
+
+    same = "thresholds" in report.metrics and not (report.added or report.replaced or report.removed)
+    if same or report.metrics.get("threshold_accuracy") or not report.rows:
+        return report
+    assert isinstance(model, PriorModel)
+    metrics = calibrate_on_random_words(location, model.random_names(RANDOM_SENTENCES))
+    return replace(report, metrics={**report.metrics, **metrics})
+
+
 @app.command()
 def search(
     sentence: Annotated[str, typer.Argument(help="what happens in the moment")],
@@ -321,7 +339,7 @@ def search(
     ] = None,
     top: Annotated[int, typer.Option(help="how many moments")] = 5,
     min_score: Annotated[
-        str | None, typer.Option(help="leave out moments below it; auto: as chosen on validation")
+        str | None, typer.Option(help="leave out moments below it; auto: those that do not match")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     save_clips: Annotated[Path | None, typer.Option(help="folder to write each moment to as a playable file")] = None,

@@ -36,8 +36,7 @@ def remarks(result: SearchResult) -> Iterator[str]:
         yield "the index is empty"
     elif result.has_match is False:
         yield (
-            f"nothing here matches well: the best score is {result.best:.3g}, "
-            f"true matches reach {result.threshold:.3g} (chosen on validation)"
+            f"nothing here matches well: the best score is {result.best:.3g}, a match reaches {result.threshold:.3g}"
         )
     elif not result:
         yield f"no moment has the score asked for; the best has {result.best:.3g}"
@@ -116,7 +115,7 @@ def parse_where(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def parse_min_score(value: str | None, retriever: MomentRetriever, videos: Sequence[str] | None) -> float | None:
-    """A number, or "auto" for the threshold chosen on validation. Raises InputError if that was never chosen."""
+    """A number, or "auto" for the index's threshold. Raises InputError if it has none."""
     if value is None:
         return None
     if value == "auto":

@@ -260,6 +260,13 @@ def same_word(word: str, known: Sequence[str], vectors: WordVectors | None = Non
     for other in known:
         if own.intersection(base_forms(other)) and _alike(word, other, vectors):
             return other
+    return intended_word(word, known, vectors)
+
+
+def intended_word(word: str, known: Sequence[str], vectors: WordVectors | None = None) -> str | None:
+    """The word of `known` that a misspelling stands for; None if it is none, or stands for no such word."""
+    word = word.lower()
+    vectors = load_word_vectors() if vectors is None else vectors
     if vectors.row.get(word, _COMMON) < _COMMON or len(word) <= _SHORTEST_BASE:  # a word of its own, or too short
         return None
     like = [one for one in known if one[:1] == word[:1] and abs(len(one) - len(word)) <= 1]

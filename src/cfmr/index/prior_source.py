@@ -18,6 +18,7 @@ from cfmr.data.vocabulary import Vocabulary
 from cfmr.data.word_vectors import load_word_vectors
 from cfmr.errors import InputError
 from cfmr.extractors.efficientnet_lite0 import EfficientNetLite0
+from cfmr.index import BUILT_IN
 from cfmr.index.codec import Floats
 from cfmr.index.encode import RowEncoder, Windowing
 from cfmr.index.files import write_array, write_json
@@ -31,9 +32,9 @@ from cfmr.models.onnx_graph import INPUT, Graph, finished
 from cfmr.models.prior import DIM, KNOWLEDGE, VERSION, ClassPrior
 from cfmr.moments.span_reader import SpanReader, running_mean
 
-BUILT_IN = "builtin"  # in place of a checkpoint
 MAX_WORDS = 40
 MADE_UP_WORDS = 3
+COMMON_NAMES = 3000
 #: Moments of 7.5 s, more or less, in videos of any length: nothing was seen that would tell.
 READER = SpanReader(width=0.25, width_spread=0.6, width_exponent=1.0)
 
@@ -87,6 +88,11 @@ class PriorModel:
         """Of words that have a look."""
         return synthetic_sentences(self.vocabulary.words, MADE_UP_WORDS, count)
 
+    def random_names(self, count: int) -> list[str]:
+        """Common words that have a look, at random; few of them are in any collection of videos."""
+        common = self.vocabulary.words[:COMMON_NAMES]
+        return [str(word) for word in np.random.default_rng(0).choice(common, count)]
+
     def text_vectors(self, sentences: Sequence[str]) -> Floats:
         """See `IndexModel`."""
         ids = [self.vocabulary.ids(sentence, MAX_WORDS) for sentence in sentences]
@@ -97,8 +103,8 @@ class PriorModel:
         return self.model.video_vectors(features, duration)[0]
 
     def card_extras(self) -> dict[str, Any]:
-        """That there is no checkpoint."""
-        return {"zero_shot": BUILT_IN, "extractor": EfficientNetLite0.name}
+        """That there is no checkpoint, and that sentences are read as names of things."""
+        return {"zero_shot": BUILT_IN, "extractor": EfficientNetLite0.name, "reads": "names"}
 
     def export_text(self, folder: Path, card: dict[str, Any], check: TextCheck) -> Iterable[str]:
         """Words and their looks, and the graph that adds them up, see `IndexModel`."""

@@ -18,6 +18,7 @@ LONGEST_TEXT = 2000  # characters; more is no sentence
 #: What a model reads, as the card of an index says ("reads") -> module and class.
 ENCODERS = {
     "words": "cfmr.index.word_encoder:SentenceEncoder",
+    "names": "cfmr.index.word_encoder:NameEncoder",
     "tokens": "cfmr.index.token_encoder:TokenEncoder",
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.data.vocabulary import FUNCTION_WORDS, Vocabulary, foreign_language, same_word, tokenize
+from cfmr.data.vocabulary import FUNCTION_WORDS, Vocabulary, foreign_language, intended_word, same_word, tokenize
 from cfmr.data.word_vectors import WordVectors
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json
@@ -111,8 +111,16 @@ class SentenceEncoder:
             self._read_as[word] = None if word.isdigit() else self._search_known_form(word)
         return self._read_as[word]
 
+    _same_word = staticmethod(same_word)
+
     def _search_known_form(self, word: str) -> str | None:
         try:
-            return same_word(word, self.vocabulary.words)
+            return self._same_word(word, self.vocabulary.words)
         except InputError:  # no word vectors are installed
-            return same_word(word, self.vocabulary.words, NO_VECTORS)
+            return self._same_word(word, self.vocabulary.words, NO_VECTORS)
+
+
+class NameEncoder(SentenceEncoder):
+    """A text encoder whose vocabulary has every form of its words: another form is another word ("green", "greens")."""
+
+    _same_word = staticmethod(intended_word)

@@ -43,6 +43,7 @@ DIM = 512
 TEMPERATURE = 0.04
 NEAR = 0.6  # least strength times cosine with which a word means a class
 HEAD, MODIFIER = 0.8, 0.7  # strength of a name of several words for its last one, and for the others
+PLURALS = frozenset({"men", "women", "children", "feet", "geese", "mice", "teeth"})
 COMMON = 60_000  # words of GloVe, by frequency, of which a table of words is made
 OWN = 0.95  # a word that names a class so strongly means nothing else
 
@@ -117,11 +118,11 @@ class ClassPrior:
         return [words[row] for row in kept], looks[kept]
 
     def _may_mean(self, word: str) -> bool:
-        return any(form in self._things or form in self._meant for form in base_forms(word))
+        return any(form in self._things or form in self._meant for form in _singular_forms(word))
 
     def _similarity(self, word: str, vectors: WordVectors) -> Floats | None:
         """How much a word means each class, (1000,), or None for a word that means none."""
-        forms = base_forms(word)
+        forms = _singular_forms(word)
         named = [self._meant[form] for form in forms if form in self._meant]
         own = np.max(named, axis=0) if named else None
         if own is not None and own.max() >= OWN:
@@ -157,6 +158,11 @@ def _load() -> ClassPrior:
     if weights is None or weights.shape != (CLASSES, CHANNELS):
         raise InputError(f"{source}: these are not the weights of EfficientNet-Lite0 (it has no classifier)")
     return ClassPrior(weights, read_json(KNOWLEDGE))
+
+
+def _singular_forms(word: str) -> tuple[str, ...]:
+    """What a noun may be a form of, itself first."""
+    return base_forms(word) if word.endswith("s") or word in PLURALS else (word,)
 
 
 def _leading(rows: NDArray[np.float64], count: int) -> NDArray[np.float64]:
