@@ -45,7 +45,7 @@ def test_the_cursor_is_in_the_box_and_results_come_as_one_types(page: Page) -> N
     expect(page.locator("#q")).to_be_focused()
     page.keyboard.type("a red square")
     expect(page.locator(".result").first).to_be_visible()
-    expect(page.locator("#tally")).to_contain_text(re.compile(r"\d+ moments? in 8 videos.*found in [\d.]+ ms"))
+    expect(page.locator("#tally")).to_contain_text(re.compile(r"\d+ moments? in 8 videos.*[\d.]+ ms"))
     page.locator("#q").fill("")
     expect(page.locator("#found")).to_be_hidden()
     expect(page.locator("#start")).to_contain_text("8 videos")
@@ -98,7 +98,7 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
     expect(page.locator("#q")).to_be_focused()
     page.keyboard.press("Escape")
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog")).to_contain_text("this is the moment")
+    expect(page.get_by_role("dialog")).to_contain_text("This is the moment")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
 
@@ -107,7 +107,7 @@ def test_single_letter_keys_can_be_switched_off(page: Page) -> None:
     search(page)
     page.keyboard.press("Escape")
     page.keyboard.press("?")
-    page.get_by_label("single-letter keys").uncheck()
+    page.get_by_label("Single-letter shortcuts").uncheck()
     page.keyboard.press("Escape")
     page.keyboard.press("j")
     assert chosen(page) == 0
@@ -141,7 +141,7 @@ def test_a_click_on_the_timeline_goes_there(page: Page) -> None:
 def test_the_timeline_shows_relevance_found_and_annotated_spans(page: Page) -> None:
     search(page)
     expect(page.locator(".timeline-curve")).to_have_attribute("d", re.compile("^M0 "))
-    expect(page.locator(".timeline-legend")).to_contain_text("fit over time")
+    expect(page.locator(".timeline-legend")).to_contain_text("Relevance")
     names = page.locator(".result .result-video").all_text_contents()
     for at in range(len(names)):
         page.locator(".result").nth(at).click()
@@ -194,7 +194,7 @@ def test_this_is_the_moment_makes_a_label_and_takes_it_back(page: Page, server: 
     assert label["sentence"] == SENTENCE
     assert span(page)[0] <= label["glance"] <= span(page)[1]
     page.get_by_role("button", name="Undo").click()
-    expect(page.locator(".notice")).to_contain_text("Taken back")
+    expect(page.locator(".notice")).to_contain_text("Undone")
     assert label["id"] not in [one["id"] for one in server.ask("/api/labels")["labels"]]
 
 

@@ -79,11 +79,12 @@ _BODY = {"content": {"application/octet-stream": {"schema": {"type": "string", "
 def videos(
     state: State,
     contains: Annotated[str, Query(max_length=500, description="in the name, any case")] = "",
+    video: Annotated[str | None, Query(max_length=500, description="only the one of this name")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     offset: Annotated[int, Query(ge=0, le=1_000_000_000)] = 0,
 ) -> VideosAnswer:
     """The videos that are indexed or in the folder, by name."""
-    names = [name for name in state.names() if contains.casefold() in name.casefold()]
+    names = [name for name in state.names_with(contains) if video in (None, name)]
     counts = state.labels.counts()
     return VideosAnswer(
         total=len(names),
@@ -169,7 +170,7 @@ def index(state: State) -> JobAnswer:
 
 def start_adding(state: AppState) -> JobAnswer:
     """Put the job in the queue, unless one waits there already."""
-    return job_answer(state.jobs.start("add", "Make new videos searchable"))
+    return job_answer(state.jobs.start("add", "Indexing new videos"))
 
 
 async def _receive(request: Request, folder: Path, state: AppState) -> Path:

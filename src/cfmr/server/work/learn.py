@@ -47,7 +47,7 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
     folder = state.models.new_folder()
     try:
         run = write_training_job(state, how, folder, training, held_out)
-        job.say("starting to train", 0.0)
+        job.say("Preparing to train")
         job.run(
             *("train", "--config-path", run.config, "--tag", "run", "--log", folder, "--select", run.select),
             describe=describe_epoch,
@@ -55,14 +55,17 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
         shutil.rmtree(folder / "run" / "last", ignore_errors=True)  # only a broken-off run needs it
         model = Model(folder.name, folder / "index", folder / "run" / "checkpoint")
         index_videos(state, model, job)
-        job.say("comparing on held-out labels")
+        job.say("Comparing on held-out labels")
         before = state.models.retriever if state.models.ready else None
         comparison = compare(before, state.models.open(model), held_out)
         state.models.keep(folder, len(training), comparison)
+        first = not state.models.ready
+        if first:  # there is nothing that it could be worse than
+            state.models.switch(folder.name)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    job.say("ready to be served", 1.0)
+    job.say("The model is in use" if first else "The model is ready to use", 1.0)
     return {"model": folder.name}
 
 
@@ -122,7 +125,7 @@ def base_config(state: AppState) -> tuple[dict[str, Any], dict[str, Path]]:
     """The configuration to learn with, and the annotation files of the first model that are there.
 
     It is that of the model the server was started with if that is a CFMR-Dense, which learns more from few labels; else
-    that of the demo's, for features as they are.
+    the preset, for features as they are.
 
     Raises:
         InputError: the checkpoint is damaged.
