@@ -1,12 +1,23 @@
 """The command line: one command a station. Parsing only; the work is elsewhere and imported when it is needed."""
 
+import contextlib
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cfmr.console.interrupt import saying_what_is_kept
+from cfmr.console.mode import ProgressMode
 from cfmr.errors import InputError
+from cfmr.progress import Progress
+
+if TYPE_CHECKING:
+    from cfmr.extractors.batch import Summary
+
+ProgressOption = Annotated[
+    ProgressMode, typer.Option("--progress", help="on stderr: a bar, a JSON object a line, or nothing")
+]
 
 app = typer.Typer(
     name="cfmr",
@@ -39,6 +50,7 @@ def train(
     select: Annotated[
         str, typer.Option(help="epoch to keep: best on 'validation' videos, 'last', or best on 'test' (the original's)")
     ] = "validation",
+    progress: ProgressOption = ProgressMode.BAR,
 ) -> None:
     """Train a model from one glance per sentence."""
     if evaluate_only:
@@ -46,15 +58,23 @@ def train(
             raise InputError("--eval needs --resume CHECKPOINT")
         return evaluate(config_path=config_path, resume=resume, backend=backend, device=device)
     from cfmr.config import load_config
+    from cfmr.console.progress import showing_progress
     from cfmr.console.tables import print_run
     from cfmr.training.backends import find_training
     from cfmr.training.run import check_select
 
     config = load_config(config_path)
     directory = (log or Path(config.train.model_saved_path)) / tag
-    figures = find_training(backend).train(
-        config, directory, resume=resume, seed=seed, select=check_select(select), device=device
-    )
+
+    def kept() -> str:
+        if not (directory / "last").exists():
+            return f"no epoch was finished, so nothing is kept in {directory}"
+        return f"the epochs finished are kept; go on with --resume {directory} added to the command"
+
+    with saying_what_is_kept(kept), showing_progress(progress) as told:
+        figures = find_training(backend, config).train(
+            config, directory, resume=resume, seed=seed, select=check_select(select), device=device, progress=told
+        )
     if figures:
         print_run(figures, directory)
     return None
@@ -194,9 +214,10 @@ def index_videos(
     backend: Annotated[str, typer.Option(help="pytorch or mindspore")] = "pytorch",
     device: Annotated[str, typer.Option(help="cpu, cuda; with mindspore CPU, GPU, Ascend")] = "cpu",
     ray: Annotated[str | None, typer.Option(help="encode on a Ray cluster: local, auto or ray://host:port")] = None,
+    progress: ProgressOption = ProgressMode.BAR,
 ) -> None:
     """Index videos for searching; run again with new videos, it adds them."""
-    from cfmr.console.progress import shown
+    from cfmr.console.progress import showing_progress
     from cfmr.index.build import build_index, edit_index
     from cfmr.index.location import parse_place
 
@@ -208,7 +229,12 @@ def index_videos(
         for line in edit_index(place, remove=remove or (), engine=engine).lines(place):
             typer.echo(line)
         return
-    with shown() as progress:
+    kept = (
+        "the index is as it was; the same command begins again"
+        if rebuild
+        else "the videos encoded so far are kept; the same command goes on from there"
+    )
+    with saying_what_is_kept(kept), showing_progress(progress) as told:
         report = build_index(
             model,
             features,
@@ -225,7 +251,7 @@ def index_videos(
             device=device,
             ray=ray,
             zero_shot=zero_shot is not None,
-            progress=progress,
+            progress=told,
         )
     for line in report.lines(place):
         typer.echo(line)
@@ -282,10 +308,11 @@ def extract(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
     ray: Annotated[str | None, typer.Option(help="extract on a Ray cluster: local, auto or ray://host:port")] = None,
+    progress: ProgressOption = ProgressMode.BAR,
 ) -> None:
     """Turn videos into features. Broken off, it carries on; damaged files are named at the end."""
-    from cfmr.console.extract_places import extract_places
     from cfmr.console.extraction import print_summary
+    from cfmr.console.progress import showing_progress
 
     if pca is not None:
         from cfmr.extractors.pca import check_wanted, reduce_features
@@ -293,7 +320,9 @@ def extract(
         check_wanted(pca)
     raw = out if pca is None else out.with_name(f"{out.name}.raw")
     options = {"weights": weights, "layer": layer}
-    summary, named = extract_places(videos, extractor, raw, workers, ray, **options)
+    kept = "the features of finished videos are kept; the same command goes on from there"
+    with saying_what_is_kept(kept), showing_progress(progress) as told:
+        summary, named = _extract(videos, extractor, raw, workers, ray, told, **options)
     print_summary(summary, out)
     if pca is not None:
         components = reduce_features(raw, out, pca)
@@ -301,6 +330,36 @@ def extract(
         typer.echo(f"{size} of {dim} numbers a clip, {100 * components.share:.1f} % of the variance; all are in {raw}")
     if named & set(summary.failed):  # in a folder there may be anything
         raise SystemExit(2)
+
+
+def _extract(
+    videos: list[str],
+    extractor: str,
+    out: Path,
+    workers: int | None,
+    ray: str | None,
+    progress: Progress,
+    **options: Any,
+) -> tuple["Summary", set[str]]:
+    """Extract here or on a cluster: what became of each video, and which were named rather than found in a folder."""
+    from cfmr.cluster.remote_files import is_remote
+    from cfmr.extractors.batch import extract_all
+    from cfmr.video.files import find_videos
+
+    if ray is not None:
+        from cfmr.cluster.extract import extract_on_ray, named
+
+        if workers is not None:
+            raise InputError("--workers counts processes of this machine; with --ray the cluster's size decides")
+        summary, sources = extract_on_ray(videos, extractor, out, ray, progress, **options)
+        return summary, {video for video, source in sources.items() if named(videos, source)}
+    for place in videos:
+        if is_remote(place):
+            raise InputError(f"{place}: only a cluster reads from there; give --ray (local, for this machine alone)")
+    paths = [Path(place) for place in videos]
+    found = find_videos(paths)
+    summary = extract_all(found, extractor, out, workers=workers, progress=progress, **options)
+    return summary, {video for video, path in found.items() if path in paths}
 
 
 @app.command()
@@ -311,11 +370,15 @@ def demo(
     videos: Annotated[int, typer.Option(help="how many to render; 40 make a small demo")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="of the world and of training")] = 0,
     published: Annotated[bool, typer.Option(help="train the published model too, to stand beside")] = True,
+    progress: ProgressOption = ProgressMode.BAR,
 ) -> None:
     """Render videos, learn from one click per sentence, find moments by sentence."""
+    from cfmr.console.progress import showing_progress
     from cfmr.demo.run import run_demo
 
-    run_demo(out, videos, seed, published=published)
+    kept = f"what is finished is kept in {out}; the same command goes on from there"
+    with saying_what_is_kept(kept), showing_progress(progress) as told:
+        run_demo(out, videos, seed, published=published, progress=told)
 
 
 @app.command()
@@ -354,23 +417,24 @@ def serve(
     from cfmr.server.app import serve as run
     from cfmr.server.settings import resolve_settings
 
-    run(
-        resolve_settings(
-            index,
-            videos,
-            host=host,
-            port=port,
-            token=token or None,
-            database=database,
-            workspace=workspace,
-            features=features,
-            checkpoint=checkpoint,
-            annotations=annotations or (),
-            folders=folder or (),
-            max_upload=max_upload << 20,
-            workers=workers,
-        )
+    settings = resolve_settings(
+        index,
+        videos,
+        host=host,
+        port=port,
+        token=token or None,
+        database=database,
+        workspace=workspace,
+        features=features,
+        checkpoint=checkpoint,
+        annotations=annotations or (),
+        folders=folder or (),
+        max_upload=max_upload << 20,
+        workers=workers,
     )
+    with contextlib.suppress(KeyboardInterrupt):  # the usual way to end it
+        run(settings)
+    typer.echo("cfmr: stopped", err=True)
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from cfmr.cli import main
 from cfmr.cluster.remote_files import fetched, list_sources
-from cfmr.console.extract_places import extract_places
 from cfmr.errors import InputError
 from cfmr.video.files import find_videos
 
@@ -50,11 +49,17 @@ def test_videos_that_cannot_be_told_apart_are_named(folder: Path) -> None:
         list_sources([str(folder), folder.as_uri()])
 
 
-def test_an_address_needs_a_cluster_and_a_cluster_no_workers(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="s3://bucket/videos: only a cluster reads from there; give --ray"):
-        extract_places(["s3://bucket/videos"], "efficientnet-lite0", tmp_path / "f.hdf5", None, None)
-    with pytest.raises(InputError, match="--workers counts processes of this machine"):
-        extract_places([str(folder)], "efficientnet-lite0", tmp_path / "f.hdf5", 2, "local")
+def test_an_address_needs_a_cluster_and_a_cluster_no_workers(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["cfmr", "extract", *arguments, "--out", str(tmp_path / "f.hdf5")])
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        return capsys.readouterr().err
+
+    assert "s3://bucket/videos: only a cluster reads from there; give --ray" in refused("s3://bucket/videos")
+    assert "--workers counts processes of this machine" in refused(str(folder), "--workers", "2", "--ray", "local")
 
 
 def test_without_pyarrow_the_user_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

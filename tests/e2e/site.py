@@ -80,8 +80,6 @@ def _config(root: Path) -> dict[str, Any]:
         width = features.read(features.videos[0]).shape[1]
     value = preset("dense", root).model_dump()
     value["dataset"]["frame_dim"] = width
-    value["model"]["config"]["frames_input_size"] = width
-    value["train"]["max_num_epochs"] = 4
     return value
 
 

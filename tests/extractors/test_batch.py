@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -91,8 +92,8 @@ def test_a_video_that_has_changed_is_done_again(folder: Path, tmp_path: Path, le
 def test_an_interrupted_batch_carries_on(
     folder: Path, tmp_path: Path, levels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(share: float, done: int) -> None:
-        if done == 2:
+    def interrupted(label: str, done: int, total: int | None) -> None:
+        if "2 of 3 videos" in label:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -104,10 +105,12 @@ def test_an_interrupted_batch_carries_on(
 
 
 def test_progress_rises_to_the_whole(folder: Path, tmp_path: Path) -> None:
-    calls: list[tuple[float, int]] = []
-    run(folder, tmp_path / "f.hdf5", progress=lambda share, done: calls.append((share, done)))
-    assert calls == sorted(calls)
-    assert calls[-1] == (pytest.approx(1.0), 3)
+    calls: list[tuple[str, int, int | None]] = []
+    run(folder, tmp_path / "f.hdf5", progress=lambda *told: calls.append(told))
+    assert [done for _, done, _ in calls] == sorted(done for _, done, _ in calls)
+    label, done, total = calls[-1]
+    assert done == total
+    assert re.fullmatch(r"extracting: 3 of 3 videos, [\d,]+ h of video an hour", label)
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_goes_on(folder: Path, tmp_path: Path, shared: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from cfmr.config import Optimizer, load_config
+from cfmr.console.tables import print_run
 from cfmr.errors import InputError
 from cfmr.models.checkpoint import Checkpoint
 from cfmr.training.data import load_data
@@ -24,8 +24,6 @@ torch = pytest.importorskip("torch")
 from cfmr.models import pytorch as models  # noqa: E402
 from cfmr.training import pytorch as training  # noqa: E402
 
-QUIET = Console(file=open(os.devnull, "w"))  # noqa: SIM115
-
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
@@ -34,7 +32,7 @@ def one_thread() -> None:
 
 def run(world: World, name: str, **options: Any) -> dict[str, Any]:
     options.setdefault("select", "last")
-    return training.train(load_config(world.config), world.root / name, console=QUIET, **options)
+    return training.train(load_config(world.config), world.root / name, **options)
 
 
 def weights(world: World, name: str) -> dict[str, np.ndarray]:
@@ -221,5 +219,20 @@ def test_a_device_that_is_not_there_is_named(world: World) -> None:
 
 
 def test_choosing_on_the_test_split_says_so(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    training.train(load_config(world.config), world.root / "run", select="test", console=Console(width=200))
+    print_run(run(world, "run", select="test"), world.root / "run")
     assert "chosen on the test split" in capsys.readouterr().out
+
+
+def test_progress_rises_to_the_whole_and_each_epoch_tells_its_figures(world: World) -> None:
+    calls: list[tuple[int, int | None, Any]] = []
+
+    def told(label: str, done: int, total: int | None, metrics: Any = None) -> None:
+        calls.append((done, total, metrics))
+
+    run(world, "run", select="validation", progress=told)
+    assert len({total for _, total, _ in calls}) == 1
+    assert [done for done, _, _ in calls] == sorted(done for done, _, _ in calls)
+    assert calls[-1][:2] == (calls[-1][1], calls[-1][1])
+    figures = [metrics for _, _, metrics in calls if metrics is not None]
+    assert [line["epoch"] for line in figures] == [1, 2]
+    assert all({"loss", "R@1,mIoU"} <= line.keys() for line in figures)

@@ -7,9 +7,7 @@ whatever is repeated. An hour of video is 67 MB of features (EfficientNet-Lite0)
 
 import inspect
 import os
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +18,8 @@ from cfmr.cluster.remote_files import Source, fetched, is_remote, list_sources
 from cfmr.data.features import FeatureWriter
 from cfmr.errors import InputError
 from cfmr.extractors import Extractor, get_extractor
-from cfmr.extractors.batch import Summary, attributes_of, keep, nothing_read
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How far a job is.
-
-    Attributes:
-        share: of all bytes.
-        done, total: videos.
-        seconds: of video that were extracted now.
-        elapsed: seconds since the job began.
-    """
-
-    share: float
-    done: int
-    total: int
-    seconds: float
-    elapsed: float
-
-    @property
-    def speed(self) -> float:
-        """Hours of video an hour."""
-        return self.seconds / max(self.elapsed, 1e-9)
-
-
-Told = Callable[[Tally], None]
+from cfmr.extractors.batch import Meter, Summary, attributes_of, keep, nothing_read
+from cfmr.progress import Progress, silent
 
 
 class ExtractingWorker:
@@ -86,7 +59,7 @@ def extract_on_ray(
     extractor: str,
     out: str | os.PathLike[str],
     address: str,
-    told: Told | None = None,
+    progress: Progress = silent,
     worker: type = ExtractingWorker,
     **options: Any,
 ) -> tuple[Summary, dict[str, Source]]:
@@ -98,7 +71,7 @@ def extract_on_ray(
         extractor: name in the registry.
         out: the HDF5 file.
         address: of the cluster; see `cfmr.cluster.pool.connected`.
-        told: how far it is, after every video.
+        progress: told after every video.
         worker: what runs in the cluster's processes.
         options: of the extractor.
 
@@ -113,7 +86,7 @@ def extract_on_ray(
     summary = Summary()
     with FeatureWriter(out, maker.attributes()) as writer:
         waiting = _waiting(sources, writer, summary)
-        meter = _Meter(sources, waiting, told or (lambda tally: None))
+        meter = Meter({video: source.size for video, source in sources.items()}, summary.kept, progress)
         if waiting:
             with connected(address) as ray:
                 gpus = gpus_for(ray, "device" in inspect.signature(type(maker)).parameters)
@@ -145,28 +118,6 @@ def _take(answer: Row | None, source: Source, writer: FeatureWriter, summary: Su
     summary.extracted.append(source.video)
     if answer["damage"]:
         summary.damaged[source.video] = answer["damage"]
-
-
-class _Meter:
-    """Adds up how far a job is, by the size of files."""
-
-    def __init__(self, sources: dict[str, Source], waiting: Sequence[Source], told: Told) -> None:
-        self._sizes = {video: source.size + 1 for video, source in sources.items()}
-        self._total = sum(self._sizes.values())
-        self._bytes = self._total - sum(self._sizes[source.video] for source in waiting)
-        self._done = len(sources) - len(waiting)
-        self._seconds, self._began, self._told = 0.0, time.monotonic(), told
-        self._tell()
-
-    def finish(self, video: str, seconds: float) -> None:
-        self._bytes += self._sizes[video]
-        self._done += 1
-        self._seconds += seconds
-        self._tell()
-
-    def _tell(self) -> None:
-        elapsed = time.monotonic() - self._began
-        self._told(Tally(self._bytes / self._total, self._done, len(self._sizes), self._seconds, elapsed))
 
 
 def named(places: Sequence[str], source: Source) -> bool:

@@ -56,4 +56,6 @@ def print_run(figures: Mapping[str, Any], directory: Path) -> None:
     """The figures of a finished run, and where it lies."""
     console = Console()
     print_figures(figures, console=console)
+    if figures["selected_on"] == "test":
+        console.print("The epoch was chosen on the test split, as the original release does: no honest test figure.")
     console.print(f"epoch {figures['epoch']}, selected on {figures['selected_on']}; written to {directory}")

@@ -8,19 +8,18 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cfmr.config import Config, preset
 from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.demo.world import World, render_videos
 from cfmr.files.atomic import read_json, write_json
+from cfmr.progress import TrainingProgress, silent
 
 EXTRACTOR = "efficientnet-lite0"
 ANSWERED = 5  # held-out sentences shown at the end
@@ -54,7 +53,15 @@ class Places:
         return self.root if model == "dense" else self.root / "published"
 
 
-def run_demo(out: Path, videos: int, seed: int, *, published: bool = True, console: Console | None = None) -> None:
+def run_demo(
+    out: Path,
+    videos: int,
+    seed: int,
+    *,
+    published: bool = True,
+    progress: TrainingProgress = silent,
+    console: Console | None = None,
+) -> None:
     """Render, extract, train, evaluate, index, answer, draw.
 
     Args:
@@ -62,17 +69,21 @@ def run_demo(out: Path, videos: int, seed: int, *, published: bool = True, conso
         videos: how many, 300 for the figures in the docs.
         seed: of the world and of training.
         published: train the published model too, to stand beside.
+        progress: told of every station.
+        console: where results are printed.
     """
     console = console or Console()
     began = time.monotonic()
     places = Places(out)
-    with _step(console, f"rendering {videos} videos") as show:
-        world = render_videos(out, videos, seed, show)
-    _extract(world, places, console)
+    world = render_videos(out, videos, seed, progress)
+    _done(console, f"{videos} videos rendered")
+    _extract(world, places, progress)
+    _done(console, f"features extracted with {EXTRACTOR}")
     models = [name for name in MODELS if name == "dense" or published]
-    figures = {name: _train(name, places, seed, console) for name in models}
+    figures = {name: _train(name, places, seed, console, progress) for name in models}
     _print_figures(figures, videos, seed, console)
-    _index(world, places, console)
+    _index(world, places, progress)
+    _done(console, "all videos indexed")
     _answer(world, places, console)
     console.print(f"\nThat took {time.monotonic() - began:.0f} s. Everything is in {out}; look at {places.picture}.")
     console.print("Search it in the browser:")
@@ -86,26 +97,18 @@ def _program() -> str:
     return "cfmr" if shutil.which("cfmr") or not beside.exists() else os.path.relpath(beside)
 
 
-@contextmanager
-def _step(console: Console, name: str) -> Iterator[Any]:
-    """A bar with the time left; what it yields is told how much is done, and of how much."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-    console.print(f"[green]\u2713[/] {name}", highlight=False)
+def _done(console: Console, what: str) -> None:
+    console.print(f"[green]\u2713[/] {what}", highlight=False)
 
 
-def _extract(world: World, places: Places, console: Console) -> None:
+def _extract(world: World, places: Places, progress: TrainingProgress) -> None:
     from cfmr.extractors.batch import extract_all
     from cfmr.video.files import find_videos
 
-    found = find_videos([world.videos])
-    with _step(console, f"extracting features with {EXTRACTOR}") as show:
-        extract_all(found, EXTRACTOR, places.features, progress=lambda share, done: show(done, len(found)))
+    extract_all(find_videos([world.videos]), EXTRACTOR, places.features, progress=progress)
 
 
-def _train(model: str, places: Places, seed: int, console: Console) -> dict[str, Any]:
+def _train(model: str, places: Places, seed: int, console: Console, progress: TrainingProgress) -> dict[str, Any]:
     """Figures of a finished run, which is trained, carried on or just read, whichever it needs."""
     from cfmr.training.backends import find_training
 
@@ -115,15 +118,17 @@ def _train(model: str, places: Places, seed: int, console: Console) -> dict[str,
     record = directory / "trained-from.json"
     known = record.exists() and read_json(record) == key
     if known and (directory / "metrics.json").exists():
-        console.print(f"[green]\u2713[/] {MODELS[model]} is trained already", highlight=False)
+        _done(console, f"{MODELS[model]} is trained already")
         figures: dict[str, Any] = read_json(directory / "metrics.json")
         return figures
     console.print(f"training {MODELS[model]} on one click per sentence")
     (directory / "metrics.json").unlink(missing_ok=True)
     resume = directory if known and (directory / "last").is_dir() else None
     write_json(record, key)
-    training = find_training("pytorch")
-    return training.train(config, directory, resume=resume, seed=seed, select="validation", device="cpu")
+    training = find_training("pytorch", config)
+    return training.train(
+        config, directory, resume=resume, seed=seed, select="validation", device="cpu", progress=progress
+    )
 
 
 def _key(config: Config, seed: int) -> dict[str, Any]:
@@ -143,20 +148,19 @@ def _print_figures(figures: dict[str, dict[str, Any]], videos: int, seed: int, c
     console.print(corpus_table(best["corpus"]))
 
 
-def _index(world: World, places: Places, console: Console) -> None:
+def _index(world: World, places: Places, progress: TrainingProgress) -> None:
     from cfmr.index.build import build_index
 
-    with _step(console, "indexing all videos") as show:
-        build_index(
-            places.run("dense"),
-            places.features,
-            places.index,
-            annotations=list(world.annotations.values()),
-            videos=world.videos,
-            calibrate=world.annotations["val"],
-            rebuild=True,
-            progress=lambda what, done, total: show(done, total),
-        )
+    build_index(
+        places.run("dense"),
+        places.features,
+        places.index,
+        annotations=list(world.annotations.values()),
+        videos=world.videos,
+        calibrate=world.annotations["val"],
+        rebuild=True,
+        progress=progress,
+    )
 
 
 def _answer(world: World, places: Places, console: Console) -> None:

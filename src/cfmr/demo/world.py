@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable
+import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,11 @@ from cfmr.demo.rendering import render
 from cfmr.demo.script import Script, held_out_pairs, write_script
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory, read_json, replacing, write_json
+from cfmr.progress import Progress, silent
 
 VERSION = 1  # of the world: raised whenever the same seed would render something else
 FEWEST_VIDEOS = 10
 SPLITS = ("train", "val", "test")
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +71,7 @@ def annotate(seed: int, split: str, number: int, script: Script) -> list[tuple[A
     return rows
 
 
-def render_videos(
-    out: str | os.PathLike[str], videos: int = 300, seed: int = 0, progress: Progress | None = None
-) -> World:
+def render_videos(out: str | os.PathLike[str], videos: int = 300, seed: int = 0, progress: Progress = silent) -> World:
     """Render the world of a seed into `out`/videos and `out`/annotations; what is there from before is kept.
 
     A world of fewer videos is not part of a larger one's split, but its files are the same where names are. Videos of
@@ -84,7 +81,7 @@ def render_videos(
         out: directory, made if needed.
         videos: how many, at least 10.
         seed: of everything random.
-        progress: called with how many videos are done and how many there are.
+        progress: told how many videos are done.
 
     Raises:
         InputError: too few videos asked for, or `out` cannot be written.
@@ -129,20 +126,25 @@ def _render_one(folder: Path, seed: int, split: str, number: int) -> None:
         render(script, path)
 
 
-def _render_all(folder: Path, seed: int, todo: list[tuple[str, int]], total: int, progress: Progress | None) -> None:
+def _render_all(folder: Path, seed: int, todo: list[tuple[str, int]], total: int, progress: Progress) -> None:
     done = total - len(todo)
-    report = progress or (lambda done, total: None)
-    report(done, total)
+
+    def tell() -> None:
+        progress(f"rendering: {done:,} of {total:,} videos", done, total)
+
+    tell()
     if not todo:
         return
     workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(todo))
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    ignored = signal.SIGINT, signal.SIG_IGN  # when interrupted, the parent decides
+    with ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=ignored) as pool:
         jobs = [pool.submit(_render_one, folder, seed, split, number) for split, number in todo]
         try:
             for job in as_completed(jobs):
                 job.result()
                 done += 1
-                report(done, total)
+                tell()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

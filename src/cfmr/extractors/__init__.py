@@ -25,7 +25,7 @@ EXTRACTORS = {
 _EXTRAS = {"torch": "train", "torchvision": "backbones", "open_clip": "backbones", "transformers": "backbones"}
 
 Attributes = dict[str, str | int | float]
-Progress = Callable[[float], None]  # called with the share of a video that is done
+VideoProgress = Callable[[float], None]  # called with the share of a video that is done
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Extractor(Protocol):
         """All that decides what the features are; kept in the feature file, so that unlike ones are not mixed."""
         ...
 
-    def extract(self, path: str | os.PathLike[str], progress: Progress | None = None) -> Extraction:
+    def extract(self, path: str | os.PathLike[str], progress: VideoProgress | None = None) -> Extraction:
         """Features of one video, read as a stream.
 
         Raises:

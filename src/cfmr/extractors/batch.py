@@ -4,7 +4,8 @@ import hashlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -13,10 +14,9 @@ from typing import Any
 from cfmr.data.features import FeatureWriter, write_part
 from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extractor, get_extractor
+from cfmr.progress import Progress, silent
 
 _SAMPLE = 1 << 16  # bytes at either end of a file by which it is recognised
-
-Progress = Callable[[float, int], None]  # share of all bytes done, videos done
 
 
 @dataclass(slots=True)
@@ -47,6 +47,7 @@ class _Task:
 class _Result:
     task: _Task
     part: Path | None = None
+    duration: float = 0.0
     damage: str = ""
     error: str = ""
 
@@ -56,7 +57,7 @@ def extract_all(
     extractor: str,
     out: str | os.PathLike[str],
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     **options: Any,
 ) -> Summary:
     """Extract the features of many videos into one HDF5 file.
@@ -70,7 +71,7 @@ def extract_all(
         extractor: name in the registry.
         out: the HDF5 file.
         workers: processes; by default one a core.
-        progress: called with the share of all bytes done, and the number of videos done.
+        progress: told how many bytes are done.
         options: of the extractor.
 
     Raises:
@@ -82,7 +83,8 @@ def extract_all(
     with FeatureWriter(out, maker.attributes()) as writer:
         tasks = _tasks(videos, writer, summary)
         workers = max(1, min(workers or cores, len(tasks)))
-        meter = _Meter(videos, summary, progress or (lambda share, done: None))
+        sizes = {video: path.stat().st_size for video, path in videos.items() if video not in summary.failed}
+        meter = Meter(sizes, summary.kept, progress)
         if workers == 1:
             results = (_extract(maker, task, writer.parts, meter.inside(task.video)) for task in tasks)
         else:
@@ -90,7 +92,7 @@ def extract_all(
             results = _in_processes(tasks, workers, setup, meter)
         for result in results:
             _count(result, writer, summary)
-            meter.finish(result.task.video)
+            meter.finish(result.task.video, result.duration)
         if not writer.videos:
             raise InputError(nothing_read(summary))
     return summary
@@ -143,7 +145,7 @@ def _extract(extractor: Extractor, task: _Task, parts: Path, progress: Callable[
     except InputError as error:
         return _Result(task, error=str(error))
     part = write_part(parts, task.video, extraction.features, **attributes)
-    return _Result(task, part, extraction.damage or "")
+    return _Result(task, part, extraction.duration, extraction.damage or "")
 
 
 def _count(result: _Result, writer: FeatureWriter, summary: Summary) -> None:
@@ -163,30 +165,43 @@ def nothing_read(summary: Summary) -> str:
     return f"nothing could be read: {first}{others}"
 
 
-class _Meter:
-    """Adds up progress, by the size of files: their length is not known before they are read."""
+class Meter:
+    """How far a batch is, by the size of files: their length is not known before they are read.
 
-    def __init__(self, videos: dict[str, Path], summary: Summary, report: Progress) -> None:
-        sizes = {video: path.stat().st_size + 1 for video, path in videos.items() if video not in summary.failed}
-        total = sum(sizes.values()) or 1
-        self._shares = {video: size / total for video, size in sizes.items()}
-        self._within = dict.fromkeys(summary.kept, 1.0)
-        self._done = len(summary.kept)
-        self._report = report
+    Args:
+        sizes: bytes by video, of all that can be read.
+        kept: videos that were there already.
+        progress: told of every change.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], kept: Iterable[str], progress: Progress) -> None:
+        self._sizes = {video: size + 1 for video, size in sizes.items()}  # an empty file counts, too
+        self._within = dict.fromkeys(kept, 1.0)
+        self._done = len(self._within)
+        self._seconds, self._began, self._progress = 0.0, time.monotonic(), progress
         self.update()
 
     def update(self) -> None:
-        self._report(sum(self._shares[video] * part for video, part in self._within.items()), self._done)
+        """Tell how far it is."""
+        label = f"extracting: {self._done:,} of {len(self._sizes):,} videos"
+        if self._seconds:
+            label += f", {self._seconds / max(time.monotonic() - self._began, 1e-9):,.0f} h of video an hour"
+        done = sum(int(self._sizes[video] * part) for video, part in self._within.items())
+        self._progress(label, done, sum(self._sizes.values()))
 
     def inside(self, video: str) -> Callable[[float], None]:
+        """To be called with the share of a video that is done."""
+
         def report(part: float) -> None:
             self._within[video] = min(part, 1.0)
             self.update()
 
         return report
 
-    def finish(self, video: str) -> None:
+    def finish(self, video: str, seconds: float) -> None:
+        """A video of some seconds is done; of none where it could not be read."""
         self._done += 1
+        self._seconds += seconds
         self.inside(video)(1.0)
 
 
@@ -227,7 +242,7 @@ def _work(pipe: Connection, name: str, threads: int, options: dict[str, Any], pa
             return
 
 
-def _in_processes(tasks: list[_Task], workers: int, setup: tuple[Any, ...], meter: _Meter) -> Any:
+def _in_processes(tasks: list[_Task], workers: int, setup: tuple[Any, ...], meter: Meter) -> Any:
     """Results as they come. A process that dies costs the video it was at, and is replaced."""
     waiting = tasks[::-1]
     crew: dict[Connection, _Worker] = {}

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmr.errors import InputError
-from cfmr.extractors import Attributes, Extraction, Progress, needs
+from cfmr.extractors import Attributes, Extraction, VideoProgress, needs
 from cfmr.extractors.windows import Images, Plan, digest, extract_windows, load_weights, read_weights
 from cfmr.video.decode import Frame
 
@@ -54,7 +54,7 @@ class C3D:
         own: Attributes = {"extractor": self.name, "version": self.version, "dim": self.dim, "layer": self.layer}
         return {**own, "weights": digest(self.weights), **self.plan.attributes()}
 
-    def extract(self, path: str | os.PathLike[str], progress: Progress | None = None) -> Extraction:
+    def extract(self, path: str | os.PathLike[str], progress: VideoProgress | None = None) -> Extraction:
         """Features of a video, (clips, 4096). Raises InputError if it is none, or the weights are of no use."""
         network = self._network
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmr.errors import InputError
-from cfmr.extractors import Attributes, Extraction, Progress, needs
+from cfmr.extractors import Attributes, Extraction, VideoProgress, needs
 from cfmr.extractors.clip_checkpoints import Towers, open_towers, package_of
 from cfmr.extractors.windows import Plan, digest, extract_windows
 from cfmr.video.decode import Frame
@@ -61,7 +61,7 @@ class Clip:
         own: Attributes = {"extractor": self.name, "version": self.version, "dim": self.dim}
         return {**own, "weights": _digest(self.weights), **self.plan.attributes()}
 
-    def extract(self, path: str | os.PathLike[str], progress: Progress | None = None) -> Extraction:
+    def extract(self, path: str | os.PathLike[str], progress: VideoProgress | None = None) -> Extraction:
         """Vectors of a video's frames, (clips, dim). Raises InputError if it is none, or the checkpoint no use."""
         return extract_windows(path, self.plan, self._prepare, self._encode, progress)
 

@@ -27,7 +27,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from cfmr.errors import InputError
-from cfmr.extractors import Attributes, Extraction, Progress, motion
+from cfmr.extractors import Attributes, Extraction, VideoProgress, motion
 from cfmr.files.atomic import cache_folder, replacing
 from cfmr.files.safe_pickle import read_torch
 from cfmr.video.decode import Video
@@ -88,7 +88,7 @@ class EfficientNetLite0:
             "clips_per_second": self.clips_per_second,
         }
 
-    def extract(self, path: str | os.PathLike[str], progress: Progress | None = None) -> Extraction:
+    def extract(self, path: str | os.PathLike[str], progress: VideoProgress | None = None) -> Extraction:
         """Features of a video, (clips, dim). Raises InputError if it is none, or holds no frame."""
         blocks = []
         with Video(path) as video:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmr.errors import InputError
-from cfmr.extractors import Attributes, Extraction, Progress, needs
+from cfmr.extractors import Attributes, Extraction, VideoProgress, needs
 from cfmr.extractors.windows import (
     Parameters,
     Plan,
@@ -78,7 +78,7 @@ class I3D:
         }
         return {**own, **self.plan.attributes()}
 
-    def extract(self, path: str | os.PathLike[str], progress: Progress | None = None) -> Extraction:
+    def extract(self, path: str | os.PathLike[str], progress: VideoProgress | None = None) -> Extraction:
         """Features of a video, (clips, 1024). Raises InputError if it is none, or the weights are of no use."""
         network = self._network
         return extract_windows(path, self.plan, lambda frame: centre_crop(frame, 256, 224), network.features, progress)

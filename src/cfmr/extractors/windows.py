@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfmr.errors import InputError
-from cfmr.extractors import Attributes, Extraction, Progress
+from cfmr.extractors import Attributes, Extraction, VideoProgress
 from cfmr.files.safe_pickle import read_torch
 from cfmr.video.decode import Frame, Video
 
@@ -47,7 +47,7 @@ def extract_windows(
     plan: Plan,
     prepare: Callable[[Frame], Images],
     encode: Callable[[Images], npt.NDArray[np.float32]],
-    progress: Progress | None = None,
+    progress: VideoProgress | None = None,
 ) -> Extraction:
     """Run a network over the windows of a video.
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ from cfmr.models.base import load_model
 from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 from cfmr.models.encode import encode_sentences
 from cfmr.models.text_graph import text_graph
-
-Progress = Callable[[str, int, int], None]  # what, done, of how many
+from cfmr.moments.span_reader import readout_to_json
+from cfmr.progress import Progress, silent
 
 SENTENCES = 1000  # the quantised text encoder is judged on at most so many
 CHECKED_VIDEOS = 32  # whose moments it ranks for that
@@ -63,10 +63,11 @@ class IndexBuild:
         device: str = "cpu",
         limits: Limits | None = None,
         ray: str | None = None,
-        progress: Progress = lambda what, done, total: None,
+        progress: Progress = silent,
     ) -> None:
         self.window, self.backend, self.device, self.ray = window, backend, device, ray
         self.checkpoint, self.sources, self.progress, self.limits = checkpoint, sources, progress, limits
+        progress("loading the model", 0, None)
         self.model = load_model(checkpoint, backend, device)
         self.encoder = RowEncoder(self.model, Windowing.of(checkpoint, window))
         self.name: str = checkpoint.config.model.name
@@ -104,20 +105,25 @@ class IndexBuild:
             added = replaced = unchanged = 0
             failed: dict[str, str] = {}
             saved = time.monotonic()
-            for number, (name, item) in enumerate(self._videos(names, known)):
-                self.progress("encoding videos", number, len(names))
-                if isinstance(item, InputError):
-                    failed[name] = str(item)
-                    continue
-                if item is None:
-                    unchanged += 1
-                    continue
-                writer.add([item])
-                replaced, added = replaced + (name in known), added + (name not in known)
-                if not (fresh and rebuild) and time.monotonic() - saved > SAVE_SECONDS:
+            try:
+                for number, (name, item) in enumerate(self._videos(names, known)):
+                    self.progress(f"encoding: {number:,} of {len(names):,} videos", number, len(names))
+                    if isinstance(item, InputError):
+                        failed[name] = str(item)
+                        continue
+                    if item is None:
+                        unchanged += 1
+                        continue
+                    writer.add([item])
+                    replaced, added = replaced + (name in known), added + (name not in known)
+                    if not rebuild and time.monotonic() - saved > SAVE_SECONDS:
+                        writer.commit(tidy=False)
+                        saved = time.monotonic()
+            except KeyboardInterrupt:
+                if not rebuild:
                     writer.commit(tidy=False)
-                    saved = time.monotonic()
-            self.progress("writing the index", len(names), len(names))
+                raise
+            self.progress("writing the index", len(names), None)
             if names and len(failed) == len(names):
                 raise InputError(f"no video could be encoded: {next(iter(failed.values()))}")
             changed = fresh or added or replaced or remove or engine is not None
@@ -154,7 +160,7 @@ class IndexBuild:
             **self._described(),
             "fingerprint": self.fingerprint,
             "cfmr": version("cfmr"),
-            "readout": self.model.readout,
+            "readout": readout_to_json(self.model.readout),
             "max_words": self.max_words,
             "frame_dim": self.frame_dim,
             "window": {"length": windowing.length, "longest": windowing.longest},
@@ -173,7 +179,7 @@ class IndexBuild:
         """The text encoder and its vocabulary; what was measured on the way goes into the card."""
         vocabulary = self.checkpoint.vocabulary
         disk.write_json(folder / WORDS, vocabulary.words)
-        disk.write_array(folder / VECTORS, [vocabulary.vectors], len(vocabulary.vectors))
+        disk.write_array(folder / VECTORS, [self.model.word_inputs(vocabulary.vectors)], len(vocabulary.vectors))
         onnx.save(text_graph(self.checkpoint.parameters, self.checkpoint.config), folder / "whole.onnx")
         if difference := self._keep_graph(folder, card, SentenceEncoder):
             raise RuntimeError(f"the exported text encoder differs from the model by {difference:.1e}")
@@ -202,7 +208,11 @@ class IndexBuild:
         """Vectors of some videos' moments, (n, dim)."""
         features = self.sources.features
         names = features.videos[:: max(1, len(features.videos) // videos)][:videos]
-        return np.concatenate([self.model.video_vectors(features.read(name))[0] for name in names])
+        return np.concatenate([self._vectors(name) for name in names])
+
+    def _vectors(self, name: str) -> Floats:
+        features = self.sources.features.read(name)
+        return self.model.video_vectors(features, self.sources.duration(name, len(features)))[0]
 
     def _expected_rows(self) -> int:
         """About how many rows all videos will have, judged by one of them."""
@@ -312,7 +322,7 @@ def build_index(
     device: str = "cpu",
     ray: str | None = None,
     zero_shot: bool = False,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> Report:
     """Index videos, or add them to an index; see `cfmr index --help` for the arguments.
 

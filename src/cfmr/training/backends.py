@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from rich.console import Console
-
-from cfmr.config import Config
-from cfmr.models.base import import_backend
+from cfmr.config import Config, DenseConfig
+from cfmr.models.base import check_backend, import_backend
+from cfmr.progress import TrainingProgress, silent
+from cfmr.training import dense
 from cfmr.training.run import Select
 
 
@@ -22,7 +22,7 @@ class TrainingBackend(Protocol):
         seed: int = 8,
         select: Select = "validation",
         device: str = "cpu",
-        console: Console | None = None,
+        progress: TrainingProgress = silent,
     ) -> dict[str, Any]:
         """Train a model and measure it once on the test split.
 
@@ -33,7 +33,7 @@ class TrainingBackend(Protocol):
             seed: of the first weights, the order of rows, masked words and dropout.
             select: which epoch becomes the checkpoint.
             device: "cpu", "cuda", "cuda:1", "Ascend", ...
-            console: where progress and figures of epochs go; standard output by default.
+            progress: told of every step, and of the figures of every epoch.
 
         Returns:
             the final figures, as written to `metrics.json`.
@@ -43,6 +43,13 @@ class TrainingBackend(Protocol):
         """
 
 
-def find_training(backend: str) -> TrainingBackend:
-    """The training module of a backend. Raises InputError naming the extra to install if its framework is missing."""
+def find_training(backend: str, config: Config | None = None) -> TrainingBackend:
+    """The training module for a configuration on a backend; CFMR-Dense needs none.
+
+    Raises:
+        InputError: names the extra to install if the backend's framework is missing.
+    """
+    if isinstance(config, DenseConfig):
+        check_backend(backend)
+        return cast(TrainingBackend, dense)
     return cast(TrainingBackend, import_backend("training", backend))

@@ -6,7 +6,6 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, ops
-from rich.console import Console
 
 from cfmr.config import CFMRConfig, Config
 from cfmr.models.cfmr.batches import Batch
@@ -14,6 +13,7 @@ from cfmr.models.cfmr.mindspore.losses import Criterion
 from cfmr.models.cfmr.mindspore.model import CFMR
 from cfmr.models.checkpoint import Tensors
 from cfmr.models.mindspore import build_model, load_parameters, require_cfmr, use_device
+from cfmr.progress import TrainingProgress, silent
 from cfmr.training import trainer
 from cfmr.training.data import RunData
 from cfmr.training.run import RunDirectory, Select
@@ -158,11 +158,11 @@ def train(
     seed: int = 8,
     select: Select = "validation",
     device: str = "cpu",
-    console: Console | None = None,
+    progress: TrainingProgress = silent,
 ) -> dict[str, Any]:
     """See `TrainingBackend.train`."""
 
     def start(run: RunDirectory, data: RunData) -> Trainer:
         return Trainer(require_cfmr(config), run, data, seed=seed, select=select, device=device)
 
-    return run_training(start, config, directory, resume=resume, seed=seed, select=select, console=console)
+    return run_training(start, config, directory, resume=resume, seed=seed, select=select, progress=progress)

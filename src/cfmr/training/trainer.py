@@ -11,8 +11,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cfmr.config import CFMRConfig, Config, Optimizer
 from cfmr.data.annotations import Annotation
@@ -23,6 +21,7 @@ from cfmr.models.cfmr.batches import TrainingSet
 from cfmr.models.cfmr.initialization import initial_parameters
 from cfmr.models.checkpoint import Checkpoint, Tensors
 from cfmr.models.encode import Encoded, encode
+from cfmr.progress import TrainingProgress, silent
 from cfmr.training.data import RunData, load_data
 from cfmr.training.evaluation import constant_answer, evaluate, evaluate_corpus, evaluate_glances
 from cfmr.training.run import RunDirectory, Select
@@ -90,7 +89,7 @@ class Trainer(ABC):
     # --- what a backend adds ------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def train_epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
+    def train_epoch(self, epoch: int, progress: TrainingProgress) -> dict[str, Any]:
         """One pass over the rows. Returns a line of `metrics.jsonl`: the loss, its parts and what else there is."""
 
     @abstractmethod
@@ -114,32 +113,27 @@ class Trainer(ABC):
 
     # --- one epoch after the other ------------------------------------------------------------------------------------
 
-    def run(self, console: Console) -> dict[str, Any]:
+    def run(self, progress: TrainingProgress = silent) -> dict[str, Any]:
         """Train to the end and return the final figures."""
         if self.is_main_process:
             self.directory.write_config(self.config)
-        with self._progress(console) as progress:
-            for epoch in range(self.epoch + 1, self.config.train.max_num_epochs + 1):
-                began = time.monotonic()
-                figures = self.train_epoch(epoch, progress)
-                self.epoch = epoch
-                line = {"epoch": epoch, "step": self.step, **figures, "seconds": round(time.monotonic() - began, 2)}
-                line |= self._validate()
-                self._save_epoch(line, progress)
-        return self._finish(console) if self.is_main_process else {}
+        else:
+            progress = silent
+        epochs = self.config.train.epochs
+        for epoch in range(self.epoch + 1, epochs + 1):
+            began = time.monotonic()
+            figures = self.train_epoch(epoch, progress)
+            self.epoch = epoch
+            line = {"epoch": epoch, "step": self.step, **figures, "seconds": round(time.monotonic() - began, 2)}
+            line |= self._validate()
+            self._save_epoch(line)
+            steps = self.epoch_steps()
+            progress(f"epoch {epoch}/{epochs}", epoch * steps, epochs * steps, _flat(line))
+        return self._finish() if self.is_main_process else {}
 
-    def _progress(self, console: Console) -> Progress:
-        return Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-            console=console,
-            disable=not self.is_main_process,
-        )
+    def epoch_steps(self) -> int:
+        """Steps of an epoch, of which progress is told."""
+        return 1
 
     # --- which epoch is kept ------------------------------------------------------------------------------------------
 
@@ -161,23 +155,23 @@ class Trainer(ABC):
         rows = self.data.test if self.select == "test" else self.data.validation
         return {self.select: self._metrics(rows)}
 
-    def _save_epoch(self, line: dict[str, Any], progress: Progress) -> None:
+    def epoch_value(self, figures: Mapping[str, float]) -> float:
+        """What the kept epoch has most of, of its validation figures."""
+        return figures.get("R@1,mIoU", figures.get("R@1,glance", float(self.epoch)))
+
+    def _save_epoch(self, line: dict[str, Any]) -> None:
         """Write the epoch down. `last` is written at the end, so that a run killed before repeats the epoch."""
         if not self.is_main_process:
             return
         self.lines.append(line)
         figures = line.get(self.select, {})
-        value = figures.get("R@1,mIoU", figures.get("R@1,glance", float(self.epoch)))
+        value = self.epoch_value(figures)
         if not self.best or value > self.best["value"]:
             self.best = {"epoch": self.epoch, "value": value, "selected_on": self.select}
             self._checkpoint(with_optimizer=False).save(self.directory.chosen)
         self._log(line)
         self.directory.write_epochs(self.lines)
         self._checkpoint(with_optimizer=True).save(self.directory.last)
-        shown = "  ".join(
-            f"{name} {figures[name]:.1f}" for name in ("R@1,IoU=0.5", "R@1,mIoU", "R@1,glance") if name in figures
-        )
-        progress.console.print(f"epoch {self.epoch}: loss {line['loss']:.3f}  {shown}", highlight=False)
 
     def _log(self, line: Mapping[str, Any]) -> None:
         from tensorboard.summary import Writer
@@ -188,7 +182,7 @@ class Trainer(ABC):
                 writer.add_scalar(f"{name}/{label}" if label else f"training/{name}", number, line["epoch"])
         writer.close()
 
-    def _finish(self, console: Console) -> dict[str, Any]:
+    def _finish(self) -> dict[str, Any]:
         chosen = Checkpoint.load(self.directory.chosen)
         self.load_parameters(chosen.parameters)
         figures = {
@@ -197,10 +191,6 @@ class Trainer(ABC):
             **self._test(),
             "features": self.data.features.attributes | {"path": self.config.dataset.feature_path},
         }
-        if self.select == "test":
-            console.print(
-                "The epoch was chosen on the test split, as the original release does: no honest test figure."
-            )
         write_json(self.directory.final, figures)
         return figures
 
@@ -246,6 +236,12 @@ class Trainer(ABC):
         self.best, self.lines = state["best"], state["lines"]
 
 
+def _flat(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of `metrics.jsonl` as one flat object: the figures that the epoch is judged by beside its losses."""
+    flat = {name: value for name, value in line.items() if not isinstance(value, dict)}
+    return flat | {name: value for part in line.values() if isinstance(part, dict) for name, value in part.items()}
+
+
 class GradientTrainer(Trainer, Generic[BatchType]):
     """A run of many small steps, from the weights of its seed. A backend says how to take one.
 
@@ -281,19 +277,22 @@ class GradientTrainer(Trainer, Generic[BatchType]):
         """The learning rate of the step that `step` counts."""
         return learning_rate(self.steps.optimizer, self.step)
 
-    def train_epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
-        size, total = self.steps.batch_size, self.steps.max_num_epochs
-        task = progress.add_task(f"epoch {epoch}/{total}", total=self.training.num_batches(size), figures="")
+    def epoch_steps(self) -> int:
+        return self.training.num_batches(self.steps.batch_size)
+
+    def train_epoch(self, epoch: int, progress: TrainingProgress) -> dict[str, Any]:
+        size, total, steps = self.steps.batch_size, self.steps.max_num_epochs, self.epoch_steps()
+        progress(f"epoch {epoch}/{total}", (epoch - 1) * steps, total * steps)
         self.start_epoch(epoch)
         sums: dict[str, float] = {}
         rows = 0
-        for batch in self.training.epoch(size, np.random.default_rng([self.seed, epoch])):
+        batches = self.training.epoch(size, np.random.default_rng([self.seed, epoch]))
+        for done, batch in enumerate(batches, (epoch - 1) * steps + 1):
             parts = self.train_step(batch, epoch / total)
             rows += len(batch)
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value * len(batch)
-            progress.update(task, advance=1, figures=f"loss {parts['loss']:.3f}  lr {self.rate():.1e}")
-        progress.update(task, visible=False)
+            progress(f"epoch {epoch}/{total}, loss {parts['loss']:.3f}", done, total * steps)
         return {**{name: round(value / rows, 6) for name, value in sums.items()}, "lr": self.rate()}
 
 
@@ -305,12 +304,13 @@ def run_training(
     resume: Path | None,
     seed: int,
     select: Select,
-    console: Console | None,
+    progress: TrainingProgress = silent,
 ) -> dict[str, Any]:
     """Train a model and measure it once on the test split; see a backend's `train`.
 
     Args:
         start: makes the backend's trainer, once the data is checked.
+        progress: told of every step, and of the figures of every epoch.
     """
     data = load_data(config, select, seed)
     trainer = start(RunDirectory(directory), data)
@@ -319,4 +319,4 @@ def run_training(
         # a run that was killed in its first epoch has nothing to carry on from but its configuration
         if source != resume or not (resume / "config.json").is_file() or (resume / "state.json").exists():
             trainer.resume(Checkpoint.load(source), str(source))
-    return trainer.run(console or Console())
+    return trainer.run(progress)

@@ -33,6 +33,7 @@ def index_videos(state: AppState, model: Model, job: JobContext) -> None:
     job.run(
         *("index", source, checkpoint, "--features", state.features),
         *("--out", model.index, "--videos", state.library.folder),
+        stage="Indexing",
     )
 
 
@@ -65,7 +66,7 @@ def extract_videos(state: AppState, job: JobContext) -> None:
         if clip is not None and name.partition("/")[0] == "clip":
             extractor = (*extractor, "--weights", str(clip))
     job.say("Reading videos")
-    job.run("extract", state.library.folder, *extractor, "--out", state.features)
+    job.run("extract", state.library.folder, *extractor, "--out", state.features, stage="Reading videos")
 
 
 def add_videos(state: AppState, job: JobContext, _: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json, write_json
 from cfmr.server.context import AppState
-from cfmr.server.stores.jobs import JobContext, Progress
+from cfmr.server.stores.jobs import JobContext
 from cfmr.server.stores.labels import normalized_sentence, split_held_out
 from cfmr.server.stores.models import Model
 from cfmr.server.work.compare import compare
@@ -27,7 +27,7 @@ class LearnRequest(BaseModel):
     """How to learn."""
 
     with_original: bool = Field(True, description="also train on what the present model was trained on")
-    epochs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(None, description="of training; default: as before")
+    fits: Annotated[int, Field(ge=1, le=16)] | None = Field(None, description="side by side in the model; default: 3")
 
 
 def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
         job.say("Preparing to train")
         job.run(
             *("train", "--config-path", run.config, "--tag", "run", "--log", folder, "--select", run.select),
-            describe=describe_epoch,
+            stage="Training",
         )
         shutil.rmtree(folder / "run" / "last", ignore_errors=True)  # only a broken-off run needs it
         model = Model(folder.name, folder / "index", folder / "run" / "checkpoint")
@@ -67,12 +67,6 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
         raise
     job.say("The model is in use" if first else "The model is ready to use", 1.0)
     return {"model": folder.name}
-
-
-def describe_epoch(progress: Progress) -> str:
-    """What a line of `cfmr train --progress json` says to people."""
-    figures = "  ".join(f"{name} {value:.3g}" for name, value in progress.metrics.items())
-    return f"{progress}: {figures}" if figures else str(progress)
 
 
 def _has_all(path: Path, videos: set[str]) -> bool:
@@ -115,10 +109,10 @@ def write_training_job(
         data["val_data"] = None
         select = "validation" if len({row.video for row in rows}) >= ENOUGH_VIDEOS else "last"
     data["test_data"] = str(base.get("test_data", ""))
-    if how.epochs is not None:
-        value["train"]["max_num_epochs"] = how.epochs
+    if how.fits is not None:
+        value["train"]["num_fits"] = how.fits
     write_json(folder / "config.json", value)
-    return TrainingJob(folder / "config.json", select, int(value["train"]["max_num_epochs"]))
+    return TrainingJob(folder / "config.json", select, int(value["train"]["num_fits"]))
 
 
 def base_config(state: AppState) -> tuple[dict[str, Any], dict[str, Path]]:
@@ -156,6 +150,6 @@ def _first_config(state: AppState) -> dict[str, Any]:
     value = preset("dense", state.settings.workspace).model_dump()
     with FeatureStore(state.features) as features:
         width = features.read(features.videos[0]).shape[1]
-    value["dataset"]["frame_dim"] = value["model"]["config"]["frames_input_size"] = width
+    value["dataset"]["frame_dim"] = width
     value["dataset"]["dataset"] = "labels"
     return value
