@@ -31,7 +31,7 @@ def main() -> int:
         said = " ".join(row[3] for row in rows)
         run = Path(options["--log"]) / options["--tag"]
         (run / "last").mkdir(parents=True)
-        total = config["train"]["max_num_epochs"]
+        total = config["train"]["num_fits"]
         for epoch in range(1, total + 1):
             progress(f"epoch {epoch}/{total}", epoch, total, loss=1 / epoch)
             if "slow" in said:
