@@ -151,3 +151,125 @@ def test_the_next_video_is_handed_out(page: Page) -> None:
     expect(page.locator(".stage-title")).to_have_text("kitchen")
     page.get_by_role("button", name="Next").click()
     expect(page.locator(".stage-title")).not_to_have_text("kitchen")
+
+
+def ready(page: Page, video: str) -> None:
+    page.goto(f"/label?video={video}")
+    until(page, "document.querySelector('video').readyState > 1")
+
+
+def test_the_keys_work_on_the_page_as_it_opens_and_after_every_label(page: Page, server: Server) -> None:
+    clear(server)
+    ready(page, "market")
+    for number in range(2):
+        page.keyboard.press("Enter")
+        expect(page.locator("#sentence")).to_be_focused()
+        page.keyboard.type(f"thing {number}")
+        page.keyboard.press("Enter")
+        expect(page.locator("#labels .label-sentence")).to_have_count(number + 1)
+        until(page, "document.querySelector('video').currentTime > 0.6 * (1 + " + str(number) + ")")
+    page.keyboard.press("Space")
+    until(page, "document.querySelector('video').paused")
+    page.get_by_role("button", name="Play", exact=True).click()
+    until(page, "!document.querySelector('video').paused")
+    page.keyboard.press("Enter")  # after a click on Play it marks all the same
+    expect(page.locator("#say-what")).to_contain_text("What happens at")
+
+
+def test_undo_goes_as_far_back_as_the_session_and_over_a_reload(page: Page, server: Server) -> None:
+    clear(server)
+    ready(page, "yard")
+    page.keyboard.press("Enter")
+    page.keyboard.type("a dog")
+    page.keyboard.press("Enter")
+    expect(page.locator("#labels .label-sentence")).to_have_count(1)
+    page.get_by_role("button", name="Edit: a dog").click()
+    page.get_by_label("Sentence").fill("a cat")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Edit: a cat")).to_be_focused()
+    page.get_by_role("button", name="Delete: a cat").click()
+    expect(page.locator("#labels .label-sentence")).to_have_count(0)
+    page.reload()
+    until(page, "document.querySelector('video').readyState > 0")
+    page.keyboard.press("Control+z")
+    expect(page.locator("#labels .label-sentence")).to_contain_text("a cat")
+    page.keyboard.press("Control+z")
+    expect(page.locator("#labels .label-sentence")).to_contain_text("a dog")
+    page.keyboard.press("Control+z")
+    expect(page.locator("#labels .label-sentence")).to_have_count(0)
+    page.keyboard.press("Control+z")
+    expect(page.locator(".notice")).to_contain_text("Nothing to undo")
+
+
+def test_a_label_made_offline_is_seen_and_sent_by_itself(page: Page, server: Server) -> None:
+    clear(server)
+    ready(page, "roof")
+    page.route("**/api/**", lambda route: route.abort())
+    page.keyboard.press("Enter")
+    page.keyboard.type("a square at sea")
+    page.keyboard.press("Enter")
+    expect(page.locator(".label-pending")).to_contain_text("a square at sea")
+    expect(page.locator("#pace")).to_contain_text("1 label not saved yet")
+    expect(page.locator(".notice")).to_contain_text("kept in this browser")
+    page.unroute("**/api/**")
+    expect(page.locator(".label-pending")).to_have_count(0)
+    expect(page.locator("#labels .label-sentence")).to_contain_text("a square at sea")
+    expect(page.locator("#pace")).not_to_contain_text("not saved yet")
+    assert server.ask("/api/labels")["total"] == 1
+
+
+def test_an_edit_that_is_refused_keeps_what_was_typed(page: Page, server: Server) -> None:
+    clear(server)
+    server.label("hall", 2.0, "a square moves")
+    ready(page, "hall")
+    page.get_by_role("button", name="Edit: a square moves").click()
+    page.get_by_label("Sentence").fill("a square flies")
+    page.get_by_label("Time in seconds").fill("9999")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("after the end of the video")
+    expect(page.get_by_label("Sentence")).to_have_value("a square flies")
+    page.get_by_label("Time in seconds").fill("3")
+    (label,) = server.ask("/api/labels")["labels"]
+    server.ask(f"/api/labels/{label['id']}", {"revision": 1, "sentence": "theirs", "author": "Bob"}, "PATCH")
+    page.get_by_label("Sentence").press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("Bob changed this label to “theirs”")
+    page.get_by_role("button", name="Save mine").click()
+    expect(page.locator("#labels .label-sentence")).to_contain_text("a square flies")
+
+
+def test_a_half_typed_sentence_waits_at_its_video(page: Page, server: Server) -> None:
+    clear(server)
+    ready(page, "kitchen")
+    page.keyboard.press("Enter")
+    page.keyboard.type("a square that")
+    page.get_by_role("button", name="Next").click()
+    expect(page.locator(".stage-title")).not_to_have_text("kitchen")
+    expect(page.locator("#sentence")).to_have_value("")
+    page.locator(".notice").get_by_role("button", name="Go back").click()
+    expect(page.locator(".stage-title")).to_have_text("kitchen")
+    expect(page.locator("#sentence")).to_have_value("a square that")
+    page.keyboard.press("Escape")
+    page.locator(".notice").get_by_role("button", name="Restore").click()
+    expect(page.locator("#sentence")).to_have_value("a square that")
+
+
+def test_a_part_of_a_name_opens_a_video_and_the_keys_work_at_once(page: Page, server: Server) -> None:
+    ready(page, "kitchen")
+    page.locator("#video").fill("gard")
+    page.keyboard.press("Enter")
+    expect(page.locator(".stage-title")).to_have_text("garden")
+    until(page, "document.querySelector('video').readyState > 1")
+    page.keyboard.press("m")
+    expect(page.locator("#sentence")).to_be_focused()
+
+
+def test_another_tab_is_told_of_a_new_label(page: Page, server: Server) -> None:
+    clear(server)
+    ready(page, "street")
+    other = page.context.new_page()
+    ready(other, "street")
+    page.keyboard.press("Enter")
+    page.keyboard.type("a square")
+    page.keyboard.press("Enter")
+    expect(other.locator("#labels .label-sentence")).to_contain_text("a square")
+    other.close()

@@ -60,7 +60,7 @@ document.addEventListener("keydown", (event) => {
     const single = !event.ctrlKey && event.key.length === 1;
     if (single && settings.get(OFF)) continue;
     if (!typing && [" ", "Enter"].includes(event.key) && target.closest?.("button, a, summary, label, input")) continue;
-    if (event.key.startsWith("Arrow") && target.closest?.("[role=slider], input")) continue;
+    if (event.key.startsWith("Arrow") && target.closest?.("[role=slider], [type=checkbox], [type=range]")) continue;
     if (run(event) !== false) event.preventDefault();
     return;
   }
