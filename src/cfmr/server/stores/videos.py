@@ -1,5 +1,7 @@
 """The folder of videos: which file stands behind a name, and which files may come in."""
 
+import contextlib
+import filecmp
 import os
 import re
 import shutil
@@ -70,6 +72,15 @@ class Library:
         except (OSError, RuntimeError, ValueError):
             return False
         return real.is_file() and real.is_relative_to(self.folder)
+
+    def twin(self, file: Path) -> str | None:
+        """The video with the same content as a file, whatever its name; None if there is none."""
+        size = file.stat().st_size
+        for name, path in self.files().items():
+            with contextlib.suppress(OSError):
+                if path.stat().st_size == size and (path.samefile(file) or filecmp.cmp(path, file, shallow=False)):
+                    return name
+        return None
 
     def keep(self, file: Path, name: str) -> Path:
         """Put a file into the folder under about this name, by link where the disk is the same and else by copy.

@@ -46,9 +46,9 @@ async function next() {
   sending = true;
   for (let upload = queue.shift(); upload; upload = queue.shift()) {
     try {
-      const { video, job } = await send(upload);
+      const { video, already, job } = await send(upload);
       follow(job);
-      end(upload, words.added(video), "text-good");
+      end(upload, already ? words.already(video) : words.added(video), "text-good");
     } catch (error) {
       end(upload, withoutName(error.message, upload.file.name), "text-bad");
     }
@@ -132,9 +132,9 @@ $("#folder-form").addEventListener("submit", async (event) => {
   button.disabled = true;
   button.textContent = words.looking;
   try {
-    const { added, refused, job } = await post("/api/videos/folder", { folder });
+    const { added, already, refused, job } = await post("/api/videos/folder", { folder });
     if (job) follow(job);
-    notify(words.imported(added.length));
+    notify(words.imported(added.length, already.length));
     replace(
       $("#uploads"),
       Object.entries(refused).map(([name, why]) =>
