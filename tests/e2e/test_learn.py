@@ -167,7 +167,7 @@ def test_a_newcomer_needs_nothing_but_videos(
             expect(page.locator("#labels")).to_contain_text("none yet")
     page.get_by_role("link", name="Learn").click()
     page.get_by_role("button", name="Start training").click()
-    until(page, "document.querySelector('#job .job-message') !== null")
+    expect(page.locator("#job")).to_be_visible()
     assert [(job["state"], job["message"]) for job in fresh.wait_for_jobs()] == [("done", "The model is in use")]
     expect(page.locator("#outcome .model-current")).to_contain_text("in use")
     page.get_by_role("link", name="Search", exact=True).first.click()

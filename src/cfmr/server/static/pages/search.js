@@ -565,6 +565,7 @@ async function showMeant(meant) {
 }
 
 addEventListener("popstate", () => {
+  if (location.pathname + location.search === remembered) return; // only to a part of the page
   const meant = fromAddress();
   clearTimeout(waiting);
   entry = JSON.stringify([box.value.trim(), within.value.trim()]);
@@ -575,6 +576,7 @@ addEventListener("popstate", () => {
 
 async function begin() {
   const meant = fromAddress();
+  remembered = location.pathname + location.search;
   entry = JSON.stringify([box.value.trim(), within.value.trim()]);
   const first = box.value.trim() || meant ? ask({ meant }) : null;
   try {
