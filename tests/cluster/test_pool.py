@@ -1,13 +1,14 @@
+import os
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from cfmr.cluster import pool as cluster
-from cfmr.cluster.pool import JOINING, Row, _join, check_nodes, map_tasks, ray_session
+from cfmr.cluster.pool import JOINING, Row, Worker, _join, check_nodes, map_tasks, ray_session
 from cfmr.errors import InputError
 
 
@@ -82,6 +83,39 @@ def test_what_no_further_try_can_change_ends_the_job(monkeypatch: pytest.MonkeyP
     Passes(monkeypatch, ([{"name": "a", "failed": "", "fatal": "host: no weights"}], True))
     with pytest.raises(InputError, match="host: no weights"):
         run("a")
+
+
+class Halver(Worker):
+    """Halves numbers, where its machine has what it needs."""
+
+    EMPTY: ClassVar[Row] = {"half": 0}
+
+    def __init__(self, ready: bool = True) -> None:
+        super().__init__()
+        self.ready, self.prepared = ready, 0
+
+    def prepare(self) -> None:
+        self.prepared += 1
+        if not self.ready:
+            raise InputError("no numbers here")
+
+    def answer(self, task: Row) -> Row:
+        if task["number"] % 2:
+            raise InputError(f"{task['number']} is odd")
+        return {"half": task["number"] // 2}
+
+
+def test_a_worker_gets_ready_once_and_every_answer_has_the_same_keys() -> None:
+    worker = Halver()
+    assert worker({"name": "a", "number": 4}) == {"name": "a", "failed": "", "fatal": "", "half": 2}
+    assert worker({"name": "b", "number": 3}) == {"name": "b", "failed": "3 is odd", "fatal": "", "half": 0}
+    assert worker.prepared == 1
+
+
+def test_what_a_machine_lacks_is_fatal_and_told_with_its_name() -> None:
+    answer = Halver(ready=False)({"name": "a", "number": 4})
+    assert answer["fatal"] == f"{os.uname().nodename}: no numbers here"
+    assert answer["half"] == 0
 
 
 class Heads:

@@ -59,7 +59,7 @@ def test_nothing_that_matches_is_said(retriever: MomentRetriever) -> None:
     doubtful = replace(result, threshold=result.best + 1)
     assert any("nothing here matches well" in line for line in answers.remarks(doubtful))
     filtered = replace(result, moments=(), threshold=None)
-    assert any("no moment has the score asked for" in line for line in answers.remarks(filtered))
+    assert any("no moment reaches the requested score" in line for line in answers.remarks(filtered))
 
 
 def test_min_score_is_a_number_or_auto(retriever: MomentRetriever, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,8 +87,13 @@ def test_clips_are_cut_on_exact_times(shared: Path, tmp_path: Path) -> None:
 
 
 def test_a_missing_video_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'a': no file found in .*give --videos"):
+    (tmp_path / "films").mkdir()
+    with pytest.raises(InputError, match=r"'a': the index does not say where its file is; give --videos DIR"):
         answers.save_clips([Moment("a", 0, 1, 1.0, 2.0)], tmp_path)
+    with pytest.raises(InputError, match=r"'a': no file at /gone/a\.mp4; give --videos DIR"):
+        answers.save_clips([Moment("a", 0, 1, 1.0, 2.0, "/gone/a.mp4")], tmp_path)
+    with pytest.raises(InputError, match=r"--videos .*films: no file of video 'a' there"):
+        answers.save_clips([Moment("a", 0, 1, 1.0, 2.0)], tmp_path, tmp_path / "films")
 
 
 def test_a_video_name_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:

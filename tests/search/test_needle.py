@@ -84,7 +84,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> tuple[EmbeddedIndex, np.n
     videos.append(VideoRows(Video("long", LONG, len(rows)), rows, found))
     path: Path = tmp_path_factory.mktemp("needle") / "index"
     with EmbeddedWriter.open(path) as writer:
-        writer.set_model({"readout": "anchors"}, Codec(DIM), lambda _: [])
+        writer.set_model({"readout": "anchors", "max_words": 20}, Codec(DIM), lambda _: [])
         writer.add(videos)
         writer.commit()
     return EmbeddedIndex.open(path), looks / np.linalg.norm(looks, axis=1, keepdims=True), truth

@@ -10,7 +10,7 @@ from cfmr.index.codec import Codec
 from cfmr.index.embedded.writer import EmbeddedWriter, Limits
 
 WIDTH, CONCEPTS = 8, 3
-CARD = {"readout": "anchors"}
+CARD = {"readout": "anchors", "max_words": 20}
 
 
 def concept_codec() -> Codec:

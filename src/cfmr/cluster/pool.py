@@ -145,8 +145,8 @@ def check_nodes(ray: Any, address: str, package: str) -> None:
     installed.__module__ = "__main__"  # so that Ray sends the function itself, not where to import it from
     ask = ray.remote(num_cpus=0)(installed)
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
-    asked = [ask.options(scheduling_strategy=place).remote(package) for place in places]
+    affinities = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+    asked = [ask.options(scheduling_strategy=affinity).remote(package) for affinity in affinities]
     for node, answer in zip(nodes, asked, strict=True):
         try:
             found = ray.get(answer, timeout=120)

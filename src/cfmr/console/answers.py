@@ -39,7 +39,7 @@ def remarks(result: SearchResult) -> Iterator[str]:
             f"nothing here matches well: the best score is {result.best:.3g}, a match reaches {result.threshold:.3g}"
         )
     elif not result:
-        yield f"no moment has the score asked for; the best has {result.best:.3g}"
+        yield f"no moment reaches the requested score; the best has {result.best:.3g}"
 
 
 def as_json(result: SearchResult) -> str:
@@ -102,8 +102,10 @@ def _source(moment: Moment, folder: Path | None) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    looked = folder or moment.path or "the index, which does not say where it lies"
-    raise InputError(f"video {moment.video!r}: no file found in {looked}; give --videos DIR")
+    if folder is not None:
+        raise InputError(f"--videos {folder}: no file of video {moment.video!r} there")
+    looked = f"no file at {moment.path}" if moment.path else "the index does not say where its file is"
+    raise InputError(f"video {moment.video!r}: {looked}; give --videos DIR, the folder that has it")
 
 
 def parse_where(pairs: Sequence[str]) -> dict[str, str]:

@@ -24,8 +24,6 @@ _VARIATIONS = re.compile("[\ufe00-\ufe0f]")  # how a sign is drawn, as an emoji 
 def tokenize(sentence: str) -> list[str]:
     """The words of a sentence in lower case, without punctuation, in the composed form of Unicode (NFC)."""
     text = sentence.lower().replace("\u2019", "'")
-    if text.isascii():
-        return _TOKEN.findall(text)
     return find_words(_TOKEN, unicodedata.normalize("NFC", _VARIATIONS.sub("", text)))
 
 
@@ -35,6 +33,8 @@ def find_words(pattern: re.Pattern[str], text: str) -> list[str]:
     Those are the vowel signs of Indic scripts and Thai, the points of Arabic and Hebrew, and accents that stand alone;
     for `re` a word ends before each of them.
     """
+    if text.isascii():
+        return pattern.findall(text)
     letters: list[str] = []
     for sign in text:
         belongs = sign in _JOINERS or unicodedata.category(sign) in ("Mn", "Mc")

@@ -53,7 +53,7 @@ class Codec:
         assert self.weight is not None
         assert self.bias is not None
         concepts, size, width = self.weight.shape
-        flat: Floats = rows @ self.weight.reshape(concepts * size, width).T
+        flat: Floats = rows @ self.weight.reshape(concepts * size, width).T  # n, K * d_concept
         return flat.reshape(len(rows), concepts, size) + self.bias
 
     def scales(self, rows: Floats) -> Floats | None:
@@ -76,6 +76,7 @@ class Codec:
         if self.weight is None or projection is None:
             return RowProjection(self, projection)
         assert self.bias is not None
+        # the projection of a concept W_k h + b_k is (P_k W_k) h + P_k b_k: both products are made once
         parts = projection.reshape(len(projection), *self.bias.shape).swapaxes(0, 1)  # K, p, d_concept
         return RowProjection(self, projection, parts @ self.weight, np.einsum("kpi,ki->kp", parts, self.bias))
 
@@ -84,7 +85,8 @@ class Codec:
         if self.weight is None:
             return PreparedQuery(vector, vector[None], np.zeros(1, np.float32))
         assert self.bias is not None
-        parts = vector.reshape(self.weight.shape[0], 1, -1)
+        # <W_k h + b_k, t_k> = <h, W_k^T t_k> + <b_k, t_k>
+        parts = vector.reshape(self.weight.shape[0], 1, -1)  # K, 1, d_concept
         return PreparedQuery(vector, np.matmul(parts, self.weight)[:, 0], np.einsum("ki,kzi->k", self.bias, parts))
 
     @staticmethod

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.data.annotations import load_annotations
+from cfmr.data.annotations import LONGEST, load_annotations
 from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json
@@ -19,6 +19,7 @@ from cfmr.models.base import RowModel
 from cfmr.models.checkpoint import Checkpoint
 from cfmr.video.files import video_file
 
+LONGEST_CLIP = 600.0  # seconds that one clip may stand for; some published features have few clips of a long video
 LONGER = 1.25  # a video up to so many times the longest trained on is still one window
 
 
@@ -92,6 +93,11 @@ class VideoSources:
             raise InputError(
                 f"{self.features.path}: does not say how long {video} is; "
                 "give --annotations FILE, a JSON list of [video, duration, ...]"
+            )
+        if seconds > min(LONGEST, clips * LONGEST_CLIP):
+            raise InputError(
+                f"{self.features.path}: says that {video} lasts {seconds:,.0f} s, with {clips} clips; "
+                "extract it again, or give its duration with --annotations"
             )
         return seconds
 

@@ -1,9 +1,11 @@
 """Files of an index: written once, flushed, with size and CRC-32 on record; never changed afterwards."""
 
+import contextlib
 import io
 import itertools
 import json
 import os
+import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.errors import InputError
-from cfmr.files.atomic import map_npy
+from cfmr.files.atomic import cannot_write, map_npy
+from cfmr.files.reading import reading
 
 CHUNK = 1 << 22  # bytes read or written at a time
 
@@ -34,15 +37,40 @@ class FileRecord:
     def mismatch(self, path: Path, verify: bool = True) -> str | None:
         """What is wrong with a file; None if nothing is. With `verify` it is read (some 5 GB a second).
 
+        Links are not followed: an index is made of its own files.
+
         Raises:
+            InputError: it may not be read.
             FileNotFoundError: it is gone.
         """
-        size = path.stat().st_size
-        if size != self.size:
-            return f"{size} bytes instead of {self.size}"
-        if verify and _checksum(path, size) != self.crc32:
+        with part_file(path):
+            return self._mismatch(path, verify)
+
+    def _mismatch(self, path: Path, verify: bool) -> str | None:
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            return "it is a link or no file, and links are not followed"
+        if found.st_size != self.size:
+            return f"{found.st_size} bytes instead of {self.size}"
+        if verify and _checksum(path, found.st_size) != self.crc32:
             return "its content does not fit its checksum"
         return None
+
+
+@contextlib.contextmanager
+def part_file(path: Path) -> Iterator[None]:
+    """The boundary at which a file of an index is read, see `reading`.
+
+    A file that is gone stays a FileNotFoundError, since the reader decides what that means.
+    """
+    gone = None
+    with reading(path, "a whole file of an index", "restore it from a copy, or build the index again"):
+        try:
+            yield
+        except FileNotFoundError as error:
+            gone = error
+    if gone is not None:
+        raise gone
 
 
 def _checksum(path: Path, size: int) -> int:
@@ -72,7 +100,7 @@ def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); make room there") from error
+        raise cannot_write(path, error) from error
     return FileRecord(size, crc)
 
 
@@ -108,13 +136,11 @@ def map_array(path: Path) -> Any:
     """Map a .npy file of an index into memory, to be read only; an `np.memmap`.
 
     Raises:
-        InputError: the file is no array.
+        InputError: the file is no array, or may not be read.
         FileNotFoundError: it is gone.
     """
-    try:
+    with part_file(path):
         return map_npy(path)
-    except ValueError as error:
-        raise damaged(path, str(error)) from error
 
 
 def read_array(path: Path) -> Any:

@@ -12,8 +12,8 @@ from cfmr.data.vocabulary import FUNCTION_WORDS, Vocabulary, foreign_language, i
 from cfmr.data.word_vectors import WordVectors
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json
-from cfmr.index.files import map_array
-from cfmr.index.text_encoder import GRAPH, LONGEST_TEXT, Query, UnknownWord, open_graph
+from cfmr.index.files import damaged, map_array
+from cfmr.index.text_encoder import GRAPH, LONGEST_TEXT, Query, UnknownWord, open_graph, run_graph
 
 Floats = NDArray[np.float32]
 
@@ -32,8 +32,12 @@ class SentenceEncoder:
 
     def __init__(self, directory: Path, max_words: int, graph: str = GRAPH) -> None:
         self.max_words = max_words
-        words = read_json(directory / WORDS)
-        self.vocabulary = Vocabulary(words, map_array(directory / VECTORS))
+        words, vectors = read_json(directory / WORDS), map_array(directory / VECTORS)
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise damaged(directory / WORDS, "it is no list of words")
+        if vectors.ndim != 2 or vectors.dtype.kind != "f" or len(vectors) != len(words) + 1:
+            raise damaged(directory / VECTORS, f"it has no vector for each of {len(words)} words")
+        self.vocabulary = Vocabulary(words, vectors)
         self._graph = directory / graph
         self._read_as: dict[str, str | None] = {}  # unknown words looked up before
 
@@ -47,8 +51,7 @@ class SentenceEncoder:
 
     def _run(self, ids: Sequence[int]) -> Floats:
         words = np.asarray(self.vocabulary.vectors[ids], np.float32)[None]
-        vector: Floats = self._session.run(None, {"words": words})[0]
-        return vector
+        return run_graph(self._session, self._graph, words=words)
 
     def vectors(self, sentences: Sequence[str]) -> Floats:
         """Vectors (n, dim) of sentences with at least one known word; unknown and surplus words are left out."""

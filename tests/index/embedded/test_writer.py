@@ -357,7 +357,9 @@ def merge(path: Path) -> None:
 
 def another_model(path: Path) -> None:
     with EmbeddedWriter.open(path) as writer:
-        writer.set_model({"name": "second"}, concept_codec(), lambda folder: (folder / "x").write_text("x") and ["x"])
+        writer.set_model(
+            {**CARD, "name": "second"}, concept_codec(), lambda folder: (folder / "x").write_text("x") and ["x"]
+        )
         writer.add([made_video("a")])
         writer.commit()
 

@@ -38,9 +38,11 @@ def check_part(root: Path, part: Part, verify: bool = True) -> None:
     """Compare a part's files with their sizes and, with `verify`, their checksums.
 
     Raises:
-        InputError: names the damaged file.
+        InputError: names the damaged file, or that which may not be read.
         FileNotFoundError: a file is gone; the reader decides whether a writer has replaced the index meanwhile.
     """
+    if part.files and (root / part.directory).is_symlink():
+        raise damaged(root / part.directory, "it is a link, and links are not followed")
     for name, expected in part.files.items():
         path = root / part.directory / name
         if (wrong := expected.mismatch(path, verify)) is not None:

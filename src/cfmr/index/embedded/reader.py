@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.files.atomic import read_json
 from cfmr.index.base import (
     CARD,
     CODEC,
@@ -23,11 +22,12 @@ from cfmr.index.base import (
     no_such_video,
     top_k,
 )
+from cfmr.index.card import load_card
 from cfmr.index.codec import BLOCK, Codec, Floats, PreparedQuery
 from cfmr.index.embedded.disk import check_part
 from cfmr.index.embedded.manifest import Manifest, read_manifest
 from cfmr.index.embedded.segment import Segment
-from cfmr.index.files import damaged, read_array
+from cfmr.index.files import damaged, part_file, read_array
 from cfmr.index.tuning import num_candidates
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ class RowSelection(Selection):
 
 def read_card(root: Path) -> dict[str, Any]:
     """What an index says of its model, without opening it. Raises InputError if there is none."""
-    card: dict[str, Any] = read_json(root / read_manifest(root).model.directory / CARD)
-    return card
+    return load_card(root / read_manifest(root).model.directory / CARD)
 
 
 class EmbeddedIndex:
@@ -61,12 +60,14 @@ class EmbeddedIndex:
         for part in manifest.parts():
             check_part(root, part, verify)
         self.model_path = root / manifest.model.directory
-        self.card: dict[str, Any] = read_json(self.model_path / CARD)
+        self.card = load_card(self.model_path / CARD)
         has_codec = CODEC in manifest.model.files
-        self.codec = Codec.from_array(
-            int(self.card["width"]), read_array(self.model_path / CODEC) if has_codec else None
-        )
+        array = read_array(self.model_path / CODEC) if has_codec else None
+        with part_file(self.model_path / CODEC):
+            self.codec = Codec.from_array(int(self.card["width"]), array)
         self.segments = [Segment(root, entry) for entry in manifest.segments]
+        for segment in self.segments:
+            segment.check(self.codec)
         self._videos = {v.id: (at, v) for at, segment in enumerate(self.segments) for v in segment.live()}
         self._firsts = [s.first_row for s in self.segments]
         self._selections = SelectionCache(self._select(self._videos.values()), self._select_matching)

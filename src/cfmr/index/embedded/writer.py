@@ -17,9 +17,19 @@ from numpy.typing import NDArray
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory
 from cfmr.index.base import CARD, CODEC, PendingVideos, Video, VideoRows, check_rows, not_removable
+from cfmr.index.card import load_card
 from cfmr.index.codec import BLOCK, Codec, Floats
 from cfmr.index.embedded.disk import Part, check_part, remove_part, sync_directory, writer_lock
-from cfmr.index.embedded.manifest import NAME, AnnPart, Manifest, SegmentPart, read_manifest, write_manifest
+from cfmr.index.embedded.manifest import (
+    NAME,
+    PREFIXES,
+    AnnPart,
+    Manifest,
+    SegmentPart,
+    foreign_files,
+    read_manifest,
+    write_manifest,
+)
 from cfmr.index.embedded.reader import EmbeddedIndex
 from cfmr.index.embedded.segment import Segment, write_segment
 from cfmr.index.files import FileRecord, damaged, read_array, record, write_array, write_json
@@ -31,7 +41,6 @@ SEGMENT_ROWS = 65536  # rows collected before they are written; segments of this
 SMALL_SEGMENTS = 16  # so many segments below that size are merged into one
 DEAD_SHARE = 0.25  # of all rows removed: they are dropped for good
 SAMPLED_QUERIES = 100
-PREFIXES = ("model-", "segment-", "ann-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +90,8 @@ class EmbeddedWriter:
         if not create:
             read_manifest(Path(path))
         root = make_directory(Path(path))
-        foreign = [p.name for p in root.iterdir() if not p.name.startswith((".", "lock", *PREFIXES))]
-        if foreign and NAME not in foreign:
+        foreign = foreign_files(root)
+        if foreign and not (root / NAME).exists():
             raise InputError(f"{root}: not empty and no index (it has {foreign[0]!r}); choose another directory")
         with writer_lock(root):
             manifest = read_manifest(root) if (root / NAME).exists() else None
@@ -110,12 +119,9 @@ class EmbeddedWriter:
     @property
     def card(self) -> dict[str, Any]:
         """The model card of the index; empty before `set_model`."""
-        from cfmr.files.atomic import read_json
-
         if not self._manifest.model.directory:
             return {}
-        card: dict[str, Any] = read_json(self.root / self._manifest.model.directory / CARD)
-        return card
+        return load_card(self.root / self._manifest.model.directory / CARD)
 
     @property
     def videos(self) -> Mapping[str, Video]:

@@ -7,8 +7,8 @@
 
 `vector` is what FAISS is given in an index directory, the projection to the 256 strongest directions; Milvus keeps it
 in one byte a number (IVF_SQ8). `exact` holds the row itself with its norms, 4 (d + K) bytes, of which what was found
-is scored again. A row is its video's number shifted by ROW_BITS, and its place in the video: so nothing is there twice,
-and the rows of a video can be named without asking.
+is scored again. A row is its video's number shifted by ROW_BITS, and its position in the video: so nothing is there
+twice, and the rows of a video can be named without asking.
 """
 
 import base64

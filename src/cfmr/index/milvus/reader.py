@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.errors import InputError
-from cfmr.files.atomic import cache_folder, read_json, replacing_directory
+from cfmr.files.atomic import cache_folder, replacing_directory
 from cfmr.index.base import (
     CARD,
     CODEC,
@@ -27,6 +27,7 @@ from cfmr.index.base import (
     no_such_video,
     top_k,
 )
+from cfmr.index.card import load_card
 from cfmr.index.codec import Codec, Floats, PreparedQuery
 from cfmr.index.files import FileRecord, read_array
 from cfmr.index.milvus import layout
@@ -69,7 +70,7 @@ class MilvusIndex:
         self.root = connection.address
         self.state = read_state(connection, generation)
         self.model_path = fetch_files(connection, generation, self.state["files"])
-        self.card: dict[str, Any] = read_json(self.model_path / CARD)
+        self.card = load_card(self.model_path / CARD)
         self.codec, self.projection = read_codec(self.model_path, self.state["files"], int(self.card["width"]))
         self.ann = Effort(**self.state["effort"])
         self._videos: dict[int, Video] = {}
