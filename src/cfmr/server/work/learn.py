@@ -1,5 +1,6 @@
 """The job that trains a model on labels, indexes with it, and compares it with the current one."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from cfmr.data.annotations import Annotation, load_annotations, save_annotations
 from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json, write_json
+from cfmr.search.calibrate import calibrate_index
 from cfmr.server.context import AppState
 from cfmr.server.stores.jobs import JobContext
 from cfmr.server.stores.labels import normalized_sentence, split_held_out
@@ -20,6 +22,7 @@ from cfmr.server.stores.models import Model
 from cfmr.server.work.compare import compare
 from cfmr.server.work.index import extract_videos, index_videos
 
+ENOUGH_HELD_OUT = 20  # labels; of fewer, no threshold can be judged
 ENOUGH_VIDEOS = 10  # with fewer, holding videos out for validation costs more than it tells
 
 
@@ -55,6 +58,10 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
         shutil.rmtree(folder / "run" / "last", ignore_errors=True)  # only a broken-off run needs it
         model = Model(folder.name, folder / "index", folder / "run" / "checkpoint")
         index_videos(state, model, job)
+        if len(held_out) >= ENOUGH_HELD_OUT:
+            job.say("Finding out which scores mean a match")
+            with contextlib.suppress(InputError):  # the model can read too few of their sentences
+                calibrate_index(model.index, held_out)
         job.say("Comparing on held-out labels")
         before = state.models.retriever if state.models.ready else None
         comparison = compare(before, state.models.open(model), held_out)
