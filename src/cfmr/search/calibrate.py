@@ -36,8 +36,8 @@ def threshold(matching: Scores, other: Scores) -> tuple[float, float]:
 def cross_checked(matching: Scores, other: Scores) -> tuple[float, float]:
     """The threshold, and how often it is right on sentences that it was not chosen on.
 
-    On the twenty sentences that it was chosen on, a threshold is right for 59 % where scores say nothing at all. So each
-    half judges the threshold of the other half.
+    On the twenty sentences that it was chosen on, a threshold is right for 59 % where scores say nothing at all. So
+    each half judges the threshold of the other half.
     """
     halves = [(matching[start::2], other[start::2]) for start in (0, 1)]
     rights = [0.5]
