@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from cfmr.console.interrupt import saying_what_is_kept
 from cfmr.console.mode import ProgressMode
 from cfmr.errors import InputError
+from cfmr.index import BUILT_IN
 from cfmr.progress import Progress
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ def index_videos(
     ],
     checkpoint: Annotated[Path | None, typer.Option(help="the model: a checkpoint, or a run's directory")] = None,
     zero_shot: Annotated[
-        Path | None, typer.Option(help="instead of a model: the CLIP checkpoint the features were made with")
+        Path | None, typer.Option(help=f"instead of a model: '{BUILT_IN}', or the CLIP checkpoint of the features")
     ] = None,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file of the videos")] = None,
     videos: Annotated[
@@ -318,6 +319,8 @@ def index_videos(
             report = build_index(model, sources, location, options, encode, told)
             if calibrate is not None:
                 report = _calibrated(report, location, calibrate)
+            elif zero_shot is not None and str(zero_shot) == BUILT_IN:
+                report = _calibrated_on_names(report, location, model)
     for line in report_lines(report, location):
         typer.echo(line)
 
@@ -346,6 +349,12 @@ def _index_parts(
     from cfmr.index.encode import VideoSources
 
     sources = VideoSources.load(features, annotations, videos, metadata)
+    if zero_shot is not None and str(zero_shot) == BUILT_IN:
+        from cfmr.index.prior_source import PriorModel
+
+        if ray is not None or window is not None:
+            raise InputError(f"--zero-shot {BUILT_IN}: --ray and --window do nothing for it; leave them out")
+        return PriorModel(sources.features), sources, local_encode
     if zero_shot is not None:
         from cfmr.index.clip_source import ClipModel
 
@@ -374,6 +383,21 @@ def _calibrated(report: "IndexReport", location: "IndexLocation", annotations: P
     return replace(report, metrics={**report.metrics, **metrics})
 
 
+def _calibrated_on_names(report: "IndexReport", location: "IndexLocation", model: "IndexModel") -> "IndexReport":
+    """The same without annotations; thresholds from annotations are kept."""
+    from dataclasses import replace
+
+    from cfmr.index.prior_source import PriorModel
+    from cfmr.search.calibrate import RANDOM_SENTENCES, calibrate_on_random_words
+
+    same = "thresholds" in report.metrics and not (report.added or report.replaced or report.removed)
+    if same or report.metrics.get("threshold_accuracy") or not report.rows:
+        return report
+    assert isinstance(model, PriorModel)
+    metrics = calibrate_on_random_words(location, model.random_names(RANDOM_SENTENCES))
+    return replace(report, metrics={**report.metrics, **metrics})
+
+
 @app.command()
 def search(
     sentence: Annotated[list[str], typer.Argument(metavar="SENTENCE", help="what happens in the moment")],
@@ -390,7 +414,7 @@ def search(
     ] = None,
     top: Annotated[int, typer.Option("--top", "-n", help="how many moments")] = 5,
     min_score: Annotated[
-        str | None, typer.Option(help="leave out moments below it; auto: as chosen on validation")
+        str | None, typer.Option(help="leave out moments below it; auto: those that do not match")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     save_clips: Annotated[Path | None, typer.Option(help="folder to write each moment to as a playable file")] = None,

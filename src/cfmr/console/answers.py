@@ -30,14 +30,13 @@ def lines(retriever: MomentRetriever, result: SearchResult) -> Iterator[str]:
 def remarks(result: SearchResult) -> Iterator[str]:
     """What a person should know before believing the answers."""
     for unknown in result.unknown:
-        instead = f'"{unknown.used}" was searched instead' if unknown.used else "it was left out"
+        instead = f'it was read as "{unknown.used}"' if unknown.used else "it was left out"
         yield f'the model does not know "{unknown.word}"; {instead}'
     if result.best is None:
         yield "the index is empty"
-    elif not result.has_match:
+    elif result.has_match is False:
         yield (
-            f"nothing here matches well: the best score is {result.best:.3g}, "
-            f"true matches reach {result.threshold:.3g} (chosen on validation)"
+            f"nothing here matches well: the best score is {result.best:.3g}, a match reaches {result.threshold:.3g}"
         )
     elif not result:
         yield f"no moment reaches the requested score; the best has {result.best:.3g}"
@@ -118,7 +117,7 @@ def parse_where(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def parse_min_score(value: str | None, retriever: MomentRetriever, videos: Sequence[str] | None) -> float | None:
-    """A number, or "auto" for the threshold chosen on validation. Raises InputError if that was never chosen."""
+    """A number, or "auto" for the index's threshold. Raises InputError if it has none."""
     if value is None:
         return None
     if value == "auto":

@@ -28,8 +28,11 @@ def report_lines(report: IndexReport, out: IndexLocation) -> Iterator[str]:
 
 def _threshold_line(report: IndexReport, scope: str) -> str:
     """What was found out about scores in one video, or in the collection."""
-    score, right = report.metrics["thresholds"][scope], report.metrics["threshold_accuracy"][scope]
+    score = report.metrics["thresholds"][scope]
     where = "one video" if scope == "video" else "the collection"
+    if rejects := report.metrics.get("threshold_rejects"):
+        return f"  in {where}, a match scores {score:.2f} or more ({100 * rejects[scope]:.0f} % of random words do not)"
+    right = report.metrics["threshold_accuracy"][scope]
     if right < MIN_THRESHOLD_ACCURACY:
         return f"  in {where}, no score tells whether there is a match (the best is right for {100 * right:.0f} %)"
     return f"  in {where}, a match scores {score:.2f} or more (right for {100 * right:.0f} %)"

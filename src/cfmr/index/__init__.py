@@ -2,3 +2,5 @@
 
 `embedded` keeps one in a directory, `milvus` in a server.
 """
+
+BUILT_IN = "builtin"  # in place of a checkpoint: the prior that comes with the default extractor

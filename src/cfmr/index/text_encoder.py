@@ -20,13 +20,14 @@ LONGEST_TEXT = 2000  # characters; more is no sentence
 #: What a model reads, as the card of an index says ("reads") -> module and class.
 ENCODERS = {
     "words": "cfmr.index.word_encoder:SentenceEncoder",
+    "names": "cfmr.index.word_encoder:NameEncoder",
     "tokens": "cfmr.index.token_encoder:TokenEncoder",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownWord:
-    """A word of the query that the model does not know, and the known word that was used for it, if any."""
+    """A word of the query that the model does not know, and the known form or spelling it was read as, if any."""
 
     word: str
     used: str | None

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.data.vocabulary import Vocabulary, nearest_known, tokenize
+from cfmr.data.vocabulary import FUNCTION_WORDS, Vocabulary, foreign_language, intended_word, same_word, tokenize
+from cfmr.data.word_vectors import WordVectors
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json
 from cfmr.index.files import damaged, map_array
@@ -17,7 +18,8 @@ from cfmr.index.text_encoder import GRAPH, LONGEST_TEXT, Query, UnknownWord, ope
 Floats = NDArray[np.float32]
 
 WORDS, VECTORS = "words.json", "words.npy"
-CACHED_WORDS = 10_000  # unknown words whose nearest known one is kept
+NO_VECTORS = WordVectors([], np.zeros((0, 1), np.float32))
+CACHED_WORDS = 10_000  # unknown words of which it is kept what they were read as
 
 
 class SentenceEncoder:
@@ -37,7 +39,7 @@ class SentenceEncoder:
             raise damaged(directory / VECTORS, f"it has no vector for each of {len(words)} words")
         self.vocabulary = Vocabulary(words, vectors)
         self._graph = directory / graph
-        self._nearest_words: dict[str, str | None] = {}  # unknown words looked up before
+        self._read_as: dict[str, str | None] = {}  # unknown words looked up before
 
     @cached_property
     def _session(self) -> Any:
@@ -56,10 +58,13 @@ class SentenceEncoder:
         return np.stack([self._run(self.vocabulary.ids(s, self.max_words)) for s in sentences])
 
     def encode(self, sentence: str) -> Query:
-        """The query of a person's sentence; for unknown words the nearest known ones are taken.
+        """The query of a person's sentence.
+
+        An unknown word is read as a known form or spelling of the same word, or left out; never as another word,
+        however near. Function words ("the", "of") that the model does not know are left out without a word.
 
         Raises:
-            InputError: the sentence is empty or too long, or no word of it is known or near a known one.
+            InputError: the sentence is empty or too long, or no word of it that has a meaning of its own is known.
         """
         if len(sentence) > LONGEST_TEXT:
             raise InputError(
@@ -70,36 +75,55 @@ class SentenceEncoder:
             raise InputError("the query has no words; say what happens, for example: a person opens a door")
         if len(tokens) > 2 * self.max_words:  # before any unknown word is looked up
             raise self._too_long(len(tokens))
-        known, unknown = [], []
-        for token in tokens:
-            if token in self.vocabulary:
-                known.append(token)
-            elif (found := UnknownWord(token, self._nearest(token))) not in unknown:
-                unknown.append(found)
-                known += [found.used] if found.used else []
-        if not known:
-            named = ", ".join(u.word for u in unknown[:5])
-            raise InputError(f"the model knows no word of the query, nor one near it ({named}); use other words")
+        known, unknown = self._read(tokens)
+        telling = [word for word in known if word not in FUNCTION_WORDS]
+        if not known or (unknown and not telling):
+            raise self._nothing_known(tokens, unknown)
+        if (language := foreign_language(tokens)) and len(telling) <= len(unknown):
+            raise InputError(f"the query seems to be in {language}; this model reads English, so nothing was searched")
         if len(known) > self.max_words:
             raise self._too_long(len(known))
         ids = self.vocabulary.ids(" ".join(known), self.max_words)
         return Query(sentence, tuple(known), tuple(unknown), self._run(ids))
 
+    def _read(self, tokens: Sequence[str]) -> tuple[list[str], list[UnknownWord]]:
+        """The known words, in their order, and what became of the others."""
+        known, unknown = list[str](), list[UnknownWord]()
+        for token in tokens:
+            if token in self.vocabulary:
+                known.append(token)
+            elif token not in FUNCTION_WORDS:
+                found = UnknownWord(token, self._known_form(token))
+                unknown += [] if found in unknown else [found]
+                known += [found.used] if found.used else []
+        return known, unknown
+
+    def _nothing_known(self, tokens: Sequence[str], unknown: Sequence[UnknownWord]) -> InputError:
+        named = ", ".join(one.word for one in unknown[:5]) or " ".join(tokens[:5])
+        language = foreign_language(tokens)
+        hint = f"it seems to be in {language}, and this model reads English" if language else "try other words"
+        return InputError(f"this model knows no word of the query ({named}); {hint}")
+
     def _too_long(self, count: int) -> InputError:
         return InputError(f"the query has {count} words, this model reads at most {self.max_words}; say it shorter")
 
-    def _nearest(self, word: str) -> str | None:
-        if word not in self._nearest_words:
-            if len(self._nearest_words) >= CACHED_WORDS:
-                self._nearest_words.clear()
-            self._nearest_words[word] = None if word.isdigit() else self._search_nearest(word)
-        return self._nearest_words[word]
+    def _known_form(self, word: str) -> str | None:
+        if word not in self._read_as:
+            if len(self._read_as) >= CACHED_WORDS:
+                self._read_as.clear()
+            self._read_as[word] = None if word.isdigit() else self._search_known_form(word)
+        return self._read_as[word]
 
-    def _search_nearest(self, word: str) -> str | None:
+    _same_word = staticmethod(same_word)
+
+    def _search_known_form(self, word: str) -> str | None:
         try:
-            near = nearest_known(word, self.vocabulary.words, count=1)
-        except InputError:  # no word vectors installed: spelling is all there is
-            import difflib
+            return self._same_word(word, self.vocabulary.words)
+        except InputError:  # no word vectors are installed
+            return self._same_word(word, self.vocabulary.words, NO_VECTORS)
 
-            near = difflib.get_close_matches(word, self.vocabulary.words, 1, cutoff=0.7)
-        return near[0] if near else None
+
+class NameEncoder(SentenceEncoder):
+    """A text encoder whose vocabulary has every form of its words: another form is another word ("green", "greens")."""
+
+    _same_word = staticmethod(intended_word)

@@ -51,8 +51,8 @@ class SearchResult(Sequence[Moment]):
     """Moments, best first, and what else a person wants to know.
 
     Args:
-        unknown: words the model does not know, and what was taken for them.
-        threshold: the score, chosen on validation, below which nothing here matches; None if none was chosen.
+        unknown: words the model does not know, and the known form or spelling each was read as, if any.
+        threshold: the score below which nothing here matches; None if none was chosen.
         best: the best score before `min_score` was applied; None if there is nothing to search.
         encode_seconds, search_seconds: how long the sentence and the search took.
     """
@@ -66,9 +66,11 @@ class SearchResult(Sequence[Moment]):
     search_seconds: float
 
     @property
-    def has_match(self) -> bool:
-        """False where the validated threshold says that nothing here matches."""
-        return self.best is not None and (self.threshold is None or self.best >= self.threshold)
+    def has_match(self) -> bool | None:
+        """Whether the best score reaches the threshold; None where there is no threshold to say so."""
+        if self.best is None:
+            return False
+        return None if self.threshold is None else self.best >= self.threshold
 
     def __len__(self) -> int:
         return len(self.moments)
@@ -164,13 +166,14 @@ class MomentRetriever:
         return self._on_present(lambda opened: opened.index.videos())
 
     def threshold(self, videos: Sequence[str] | None = None) -> float | None:
-        """The least score that means a match, chosen on validation; one video asks less than a collection does.
+        """The least score that means a match, see `cfmr.search.calibrate`; one video asks less than a collection does.
 
         None if none was chosen, or if it was right too rarely to be believed.
         """
         metrics = self._opened.index.metrics
         scope = "video" if videos is not None and len(videos) == 1 else "collection"
-        if "thresholds" not in metrics or metrics["threshold_accuracy"][scope] < MIN_THRESHOLD_ACCURACY:
+        right = metrics.get("threshold_accuracy") or {}  # known where sentences were annotated
+        if "thresholds" not in metrics or right.get(scope, 1.0) < MIN_THRESHOLD_ACCURACY:
             return None
         return float(metrics["thresholds"][scope])
 

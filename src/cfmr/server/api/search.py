@@ -39,7 +39,7 @@ class SearchAnswer(BaseModel):
     sentence: str
     moments: list[FoundMoment]
     unknown: list[UnknownWordAnswer]
-    convincing: bool = Field(description="false where nothing scores as true matches do")
+    convincing: bool | None = Field(description="whether the best score reaches the threshold; null without one")
     threshold: float | None = Field(description="the score that was meant by that")
     videos: int = Field(description="how many videos were searched")
     encode_ms: float = Field(description="for turning the sentence into numbers")

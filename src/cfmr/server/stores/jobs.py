@@ -25,6 +25,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory, read_json, write_json
 from cfmr.server.problems import Problem
@@ -71,6 +73,9 @@ class Job:
     @property
     def over(self) -> bool:
         return self.state not in ("queued", "running")
+
+
+_RECORD = TypeAdapter(Job)
 
 
 class StepFailedError(Exception):
@@ -420,8 +425,8 @@ class Jobs:
             if self._seen.get(name) == written:
                 return
             self._seen[name] = written
-            job = Job(**read_json(path))
-        except (OSError, InputError, TypeError):
+            job = _RECORD.validate_python(read_json(path))
+        except (OSError, InputError, ValidationError):
             return
         if job.id != name:
             return

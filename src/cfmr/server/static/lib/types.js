@@ -5,7 +5,7 @@
 /** @typedef {FoundMoment & { span: Span }} Moment a found moment; `span` is what its handles were moved to */
 /** @typedef {{ word: string, used: string | null }} UnknownWord */
 /**
- * @typedef {{ sentence: string, moments: FoundMoment[], unknown: UnknownWord[], convincing: boolean,
+ * @typedef {{ sentence: string, moments: FoundMoment[], unknown: UnknownWord[], convincing: boolean | null,
  *   threshold: number | null, videos: number, encode_ms: number, search_ms: number, total_ms: number }} SearchAnswer
  */
 /**

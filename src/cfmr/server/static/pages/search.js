@@ -190,7 +190,7 @@ function words(list, join = "or") {
 }
 
 function tally(answer, shown) {
-  const used = answer.unknown.filter((one) => one.used).map((one) => `“${one.used}” was used for “${one.word}”`);
+  const used = answer.unknown.filter((one) => one.used).map((one) => `“${one.word}” was read as “${one.used}”`);
   const lost = answer.unknown.filter((one) => !one.used).map((one) => one.word);
   replace(
     $("#tally"),
@@ -206,7 +206,7 @@ function tally(answer, shown) {
       `found in ${milliseconds(answer.encode_ms + answer.search_ms)}`,
     ),
     el("span", { class: "search-latency" }, `on screen after ${milliseconds(shown)}`),
-    !answer.convincing && el("strong", {}, "Nothing fits well; these come closest."),
+    answer.convincing === false && el("strong", {}, "Nothing fits well; these come closest."),
     used.length > 0 && el("strong", {}, `${used.join(", ")}.`),
     lost.length > 0 &&
       el("strong", {}, `${words(lost, "and")} ${lost.length > 1 ? "are" : "is"} not known and left out.`),
