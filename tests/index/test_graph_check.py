@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cfmr.errors import InputError
 from cfmr.index.graph_check import check_graph
-from cfmr.index.word_encoder import open_graph, run_graph
+from cfmr.index.text_encoder import open_graph, run_graph
 
 WORDS = np.ones((1, 2, 3), np.float32)
 

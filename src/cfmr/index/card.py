@@ -22,7 +22,7 @@ def load_card(path: Path) -> dict[str, Any]:
         value = card.get(key, 1 if key == "dim" else None)
         if type(value) is not int or not 0 < value <= most:
             raise InputError(f"{path}: key '{key}' is no size; build the index again")
-    for key in ("readout", "name", "fingerprint"):
+    for key in ("name", "fingerprint"):
         if not isinstance(card.get(key, ""), str):
             raise InputError(f"{path}: key '{key}' is no text; build the index again")
     return card

@@ -53,8 +53,12 @@ def _of_validation(error: RequestValidationError) -> Response:
     for one in error.errors()[:20]:
         where = ".".join(str(part) for part in one["loc"][1:]) or str(one["loc"][0])
         places.append({"where": where[:100], "detail": one["msg"][:200]})
-    first = places[0]
-    return problem_response(422, f"{first['where']}: {first['detail']}", errors=places)
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return problem_response(422, "the body is not JSON", errors=places)
+    if first["loc"] == ("body",) and first["type"] == "list_type":
+        return problem_response(422, "the body must be a JSON list", errors=places)
+    return problem_response(422, f"{places[0]['where']}: {places[0]['detail']}", errors=places)
 
 
 def install(app: FastAPI) -> None:

@@ -44,20 +44,44 @@ def ended(site: AppState) -> None:
         time.sleep(0.02)
 
 
-def test_an_uploaded_video_is_there_and_is_made_searchable(client: TestClient, site: AppState, clip: bytes) -> None:
-    status, answer = upload(client, "Holiday é.mp4", clip)
+@pytest.fixture
+def another(tmp_path: Path) -> bytes:
+    """A video that is not there yet."""
+    return render(tmp_path / "another.mp4", (90, 20, 160), 1.0).read_bytes()
+
+
+def test_an_uploaded_video_is_there_and_is_made_searchable(client: TestClient, site: AppState, another: bytes) -> None:
+    status, answer = upload(client, "Holiday é.mp4", another)
     assert (status, answer["video"]) == (201, "Holiday é")
-    assert client.get("/api/stream", params={"video": "Holiday é"}).content == clip
+    assert client.get("/api/stream", params={"video": "Holiday é"}).content == another
     ended(site)
     text = client.get(f"/api/jobs/{site.jobs.all()[0].id}/log").json()["text"]
     assert "$ cfmr extract" in text
     assert list((site.settings.workspace / "arriving").iterdir()) == []
 
 
-def test_a_second_video_of_a_name_does_not_replace_the_first(client: TestClient, site: AppState, clip: bytes) -> None:
+def test_a_second_video_of_a_name_does_not_replace_the_first(
+    client: TestClient, site: AppState, another: bytes
+) -> None:
     before = site.file("kitchen").read_bytes()
-    assert upload(client, "Kitchen.mov", clip)[1]["video"] == "Kitchen-2"
+    assert upload(client, "Kitchen.mov", another)[1]["video"] == "Kitchen-2"
     assert site.file("kitchen").read_bytes() == before
+
+
+def test_the_same_content_is_taken_in_once_whatever_its_name(settings: Settings, tmp_path: Path, clip: bytes) -> None:
+    camera = tmp_path / "camera"
+    render(camera / "one.mp4", (90, 20, 160), 1.0)
+    (camera / "copy of kitchen.mp4").write_bytes(clip)
+    with opened(replace(settings, folders=(tmp_path,))) as (site, client):
+        before = set(site.library.files())
+        answer = upload(client, "holiday.mp4", clip)[1]
+        assert (answer["video"], answer["already"]) == ("kitchen", True)
+        first = client.post("/api/videos/folder", json={"folder": str(camera)}).json()
+        assert (first["added"], first["already"]) == (["one"], ["kitchen"])
+        again = client.post("/api/videos/folder", json={"folder": str(camera)}).json()
+        assert (again["added"], sorted(again["already"]), again["job"]) == ([], ["kitchen", "one"], None)
+        assert set(site.library.files()) == before | {"one"}
+        ended(site)
 
 
 def zip_bomb(path: Path) -> bytes:

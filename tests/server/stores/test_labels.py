@@ -90,7 +90,7 @@ def test_undoing_the_first_revision_takes_the_label_back(store: LabelStore) -> N
 def test_who_comes_second_is_told(store: LabelStore) -> None:
     one = store.add(DOG, "Ada")
     store.change(one.id, 1, "Bob", glance=5.0)
-    with pytest.raises(Problem, match="Bob changed this label meanwhile") as error:
+    with pytest.raises(Problem, match="Bob changed this label") as error:
         store.change(one.id, 1, "Ada", glance=6.0)
     assert error.value.status_code == 409
     assert error.value.more == {"revision": 2}

@@ -7,7 +7,8 @@
       segment-NNNNNN/          rows.npy, scales.npy, spans.npy, videos.json
       ann-NNNNNN/              ivf.faiss, projection.npy (large collections only)
 
-Each row has a number that is never used again, `first_row` + its place in the segment. Rows of a video are neighbours.
+Each row has a number that is never used again, `first_row` + its position in the segment. Rows of a video are
+neighbours.
 """
 
 import json
@@ -19,16 +20,19 @@ from typing import Any
 from cfmr.errors import InputError
 from cfmr.files.atomic import parse_json, replacing
 from cfmr.files.reading import reading
-from cfmr.index.embedded.disk import FileRecord, Part, sync_directory
+from cfmr.index.base import no_index
+from cfmr.index.embedded.disk import Part, sync_directory
+from cfmr.index.files import FileRecord
 
 FORMAT = "cfmr-index"
 VERSION = 1
 NAME = "manifest.json"
+PREFIXES = ("model-", "segment-", "ann-")  # of the directories that it names
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentPart:
-    """Rows of some videos. `dead` are the places in videos.json of videos removed or replaced since."""
+    """Rows of some videos. `dead` are the positions in videos.json of videos removed or replaced since."""
 
     part: Part
     first_row: int
@@ -63,6 +67,12 @@ class Manifest:
     def parts(self) -> list[Part]:
         """Every directory that belongs to the index."""
         return [self.model, *(s.part for s in self.segments), *([self.ann.part] if self.ann else [])]
+
+
+def foreign_files(root: Path) -> list[str]:
+    """Names in a directory that no index has."""
+    own = (".", "lock", NAME, *PREFIXES)
+    return sorted(path.name for path in root.iterdir() if not path.name.startswith(own)) if root.is_dir() else []
 
 
 def _part_to_json(part: Part) -> dict[str, Any]:
@@ -129,7 +139,11 @@ def read_manifest(root: Path) -> Manifest:
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{root}: no index here (no {NAME}); build one with: cfmr index --out {root}") from error
+        if others := foreign_files(root):
+            raise InputError(
+                f"{root}: no index; this folder has other files ({others[0]!r}). Name an index directory"
+            ) from error
+        raise no_index(root) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     with reading(path, "the manifest of an index", "restore it from a copy, or build the index again"):

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from cfmr.files.atomic import parse_json
 from cfmr.index.base import Video, VideoRows
 from cfmr.index.codec import Codec, Floats
-from cfmr.index.embedded import disk
-from cfmr.index.embedded.disk import Part
+from cfmr.index.embedded.disk import Part, sync_directory
 from cfmr.index.embedded.manifest import SegmentPart
+from cfmr.index.files import damaged, map_array, part_file, write_array, write_json
 
 
 def _video_to_json(video: Video) -> list[Any]:
@@ -49,14 +49,14 @@ class Segment:
         self.entry = entry
         self.first_row = entry.first_row
         self.path = root / entry.part.directory
-        mapped = disk.map_array(self.path / "rows.npy")
+        mapped = map_array(self.path / "rows.npy")
         self.rows: Floats = mapped.view(np.ndarray)
         self.rows_offset = int(mapped.offset)  # of the first row in the file
         self.scales: Floats | None = None
         if "scales.npy" in entry.part.files:
-            self.scales = disk.map_array(self.path / "scales.npy").view(np.ndarray)
-        self.spans: NDArray[np.float64] = disk.map_array(self.path / "spans.npy").view(np.ndarray)
-        with disk.part_file(self.path / "videos.json"):
+            self.scales = map_array(self.path / "scales.npy").view(np.ndarray)
+        self.spans: NDArray[np.float64] = map_array(self.path / "spans.npy").view(np.ndarray)
+        with part_file(self.path / "videos.json"):
             content = (self.path / "videos.json").read_bytes()
             self.videos = _videos_from_json(parse_json(content, self.path / "videos.json"), entry.rows)
         self._starts = [v.first for v in self.videos]
@@ -69,23 +69,23 @@ class Segment:
         _check_array(self.path / "rows.npy", self.rows, (count, codec.width), np.float32)
         _check_array(self.path / "spans.npy", self.spans, (count, 2), np.float64)
         if (self.scales is None) != (concepts == 0):
-            raise disk.damaged(self.path, "scales.npy does not belong to the model")
+            raise damaged(self.path, "scales.npy does not belong to the model")
         if self.scales is not None:
             _check_array(self.path / "scales.npy", self.scales, (count, concepts), np.float32)
-        if not all(0 <= place < len(self.videos) for place in self.dead):
-            raise disk.damaged(self.path, "a video is removed that it does not have")
+        if not all(0 <= number < len(self.videos) for number in self.dead):
+            raise damaged(self.path, "a video is removed that it does not have")
 
     def live(self) -> Iterator[Video]:
         """The videos that are still part of the index."""
         return (v for i, v in enumerate(self.videos) if i not in self.dead)
 
-    def place_of(self, row: int) -> int:
-        """The place, in `videos`, of the video that a row of this segment belongs to."""
+    def video_number(self, row: int) -> int:
+        """The position, in `videos`, of the video that a row of this segment belongs to."""
         return bisect_right(self._starts, row) - 1
 
     def video_of(self, row: int) -> Video:
         """The video that a row of this segment belongs to."""
-        return self.videos[self.place_of(row)]
+        return self.videos[self.video_number(row)]
 
     def dead_rows(self) -> int:
         """Rows of removed videos."""
@@ -99,7 +99,7 @@ class Segment:
 
 def _check_array(path: Path, array: NDArray[Any], shape: tuple[int, ...], kind: type) -> None:
     if array.shape != shape or array.dtype != kind:
-        raise disk.damaged(path, f"{array.dtype} {array.shape} instead of {np.dtype(kind)} {shape}")
+        raise damaged(path, f"{array.dtype} {array.shape} instead of {np.dtype(kind)} {shape}")
 
 
 def write_segment(
@@ -118,11 +118,11 @@ def write_segment(
         table.append(_video_to_json(Video(v.id, v.duration, len(item.rows), total, v.path, v.metadata, v.fingerprint)))
         total += len(item.rows)
     files = {
-        "rows.npy": disk.write_array(path / "rows.npy", (v.rows for v in videos), total),
-        "spans.npy": disk.write_array(path / "spans.npy", (v.spans for v in videos), total),
-        "videos.json": disk.write_json(path / "videos.json", table),
+        "rows.npy": write_array(path / "rows.npy", (v.rows for v in videos), total),
+        "spans.npy": write_array(path / "spans.npy", (v.spans for v in videos), total),
+        "videos.json": write_json(path / "videos.json", table),
     }
     if scales is not None:
-        files["scales.npy"] = disk.write_array(path / "scales.npy", [scales], total)
-    disk.sync_directory(path)
+        files["scales.npy"] = write_array(path / "scales.npy", [scales], total)
+    sync_directory(path)
     return SegmentPart(Part(name, files), first_row, total)

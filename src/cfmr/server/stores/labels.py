@@ -215,8 +215,17 @@ class LabelStore:
         """Take a label back; `undo` brings it again. Raises Problem if someone else was faster."""
         return self._next(label, revision, author, lambda now: replace(now, deleted=True))
 
-    def undo(self, label: str, revision: int, author: str) -> Label:
-        """Make a label what it was before this revision. Raises Problem if it was changed since."""
+    def undo(self, label: str, revision: int, author: str, *, current: int | None = None) -> Label:
+        """Make a label what it was before a revision.
+
+        Args:
+            revision: what is undone.
+            current: the revision that the label has now, where that is another: steps are undone one by one, and each
+                undoing is a state of its own.
+
+        Raises:
+            Problem: someone else has changed it since.
+        """
         states = self.history(label)
         before = next((s for s in states if s.revision == revision - 1), None)
 
@@ -225,7 +234,7 @@ class LabelStore:
                 return replace(now, deleted=True)
             return replace(now, annotation=before.annotation, deleted=before.deleted)
 
-        return self._next(label, revision, author, undone, deleted_too=True)
+        return self._next(label, current or revision, author, undone, deleted_too=True)
 
     def take_in(self, annotations: Sequence[Annotation], author: str) -> tuple[int, int]:
         """Add all of them or none: (added, already there)."""
@@ -290,7 +299,7 @@ def _sides(connection: Connection, videos: set[str]) -> dict[tuple[str, str], bo
 
 
 def _overtaken(now: Label) -> Problem:
-    return Problem(409, f"{now.author or 'someone'} changed this label meanwhile; load it again", revision=now.revision)
+    return Problem(409, f"{now.author or 'someone'} changed this label; reload it", revision=now.revision)
 
 
 def _said(a: Annotation) -> tuple[str, str]:
