@@ -1,4 +1,7 @@
 import json
+import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +15,7 @@ from cfmr.files.atomic import read_json, write_json
 from cfmr.server.problems import Problem
 from cfmr.server.stores import jobs as module
 from cfmr.server.stores.jobs import Job, JobContext, Jobs, Progress, parse_progress
+from cfmr.server.stores.orphans import marked, processes_of
 
 
 @pytest.fixture
@@ -210,3 +214,53 @@ def test_a_line_of_progress_says_how_far_a_command_is() -> None:
 )
 def test_any_other_line_is_output(line: str) -> None:
     assert parse_progress(line) is None
+
+
+SLEEPER = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+
+
+def test_a_job_whose_server_was_killed_is_ended_before_another_begins(tmp_path: Path) -> None:
+    folder = tmp_path / "jobs"
+    server = os.fork()
+    if server == 0:
+        module.COMMAND = (sys.executable, "-c")  # type: ignore[assignment]
+        first = Jobs(folder)
+        first.handlers["learn"] = runs
+        first.begin()
+        first.start("learn", "a title", {"code": SLEEPER})
+        time.sleep(60)
+        os._exit(1)
+
+    def job_id() -> str:
+        return next((path.parent.name for path in folder.glob("*/log.txt")), "")
+
+    until(lambda: job_id() and len(list(processes_of(job_id()))) == 2)
+    os.kill(server, signal.SIGKILL)
+    os.waitpid(server, 0)
+    assert len(list(processes_of(job_id()))) == 2, "the command and what it started outlive their server"
+    left: list[int] = []
+    second = Jobs(folder)
+    second.handlers["learn"] = lambda work, _: left.extend(processes_of(job_id())) or {}
+    second.begin()
+    following = second.start("learn", "again")
+    until(lambda: following.over)
+    second.close()
+    assert left == []
+    assert second.get(job_id()).state == "failed"
+
+
+def test_a_command_of_a_job_ends_when_its_server_dies(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    code = (
+        "from pathlib import Path; import time; from cfmr.server.stores.orphans import end_with_server; "
+        f"end_with_server(); Path({str(ready)!r}).touch(); time.sleep(60)"
+    )
+    server = os.fork()
+    if server == 0:
+        subprocess.Popen([sys.executable, "-c", code], env=os.environ | marked("a-job"))
+        time.sleep(60)
+        os._exit(1)
+    until(ready.exists)
+    os.kill(server, signal.SIGKILL)
+    os.waitpid(server, 0)
+    until(lambda: not list(processes_of("a-job")))

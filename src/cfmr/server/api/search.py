@@ -163,7 +163,7 @@ def _search(
         sentence=result.sentence,
         moments=[_found(moment, state) for moment in result],
         unknown=[UnknownWordAnswer(word=word.word, used=word.used) for word in result.unknown],
-        convincing=None if result.threshold is None else result.convincing,
+        convincing=result.has_match,
         threshold=result.threshold,
         videos=len(state.models.videos) if chosen is None else len(set(chosen)),
         encode_ms=round(result.encode_seconds * 1e3, 3),

@@ -19,10 +19,11 @@ from cfmr.server.api.jobs import JobAnswer, job_answer
 from cfmr.server.context import AppState, Seconds, State, VideoName
 from cfmr.server.problems import Problem
 from cfmr.server.stores.media import stream_response
-from cfmr.server.stores.videos import check_video, clean_name, videos_below
+from cfmr.server.stores.videos import ARRIVING, check_video, clean_name, videos_below
 
 MOST_FILES = 10_000  # of one folder
-SPARE = 64 << 20  # bytes that an upload leaves free
+SPARE = 64 << 20  # bytes that uploads leave free
+LOOK = 4 << 20  # bytes that come between two looks at the disk
 DAY = {"cache-control": "private, max-age=86400"}
 
 router = APIRouter(tags=["videos"])
@@ -140,7 +141,7 @@ async def upload(
 ) -> AddedAnswer:
     """Upload a video as the body. Anything else is refused."""
     clean_name(name)
-    arrived = await _receive(request, make_directory(state.settings.workspace / "arriving"), state)
+    arrived = await _receive(request, make_directory(state.settings.workspace / ARRIVING), state)
     try:
         async with state.checking:
             video, already = await anyio.to_thread.run_sync(_keep, state, arrived, name)
@@ -183,11 +184,14 @@ async def _receive(request: Request, folder: Path, state: AppState) -> Path:
     path = Path(name)
     try:
         async with await anyio.open_file(handle, "wb") as file:
-            free = shutil.disk_usage(folder).free - SPARE
+            left = 0  # bytes that may come before looking at the disk again, which other uploads fill too
             async for piece in request.stream():
-                free -= len(piece)
-                if free < 0:
-                    raise Problem(507, "the disk is full")
+                left -= len(piece)
+                if left < 0:
+                    await file.flush()
+                    if shutil.disk_usage(folder).free < SPARE + LOOK + len(piece):
+                        raise Problem(507, "the disk is full")
+                    left = LOOK
                 await file.write(piece)
     except ClientDisconnect:
         path.unlink(missing_ok=True)

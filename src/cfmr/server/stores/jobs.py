@@ -25,9 +25,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory, read_json, write_json
 from cfmr.server.problems import Problem
+from cfmr.server.stores.orphans import end_processes, marked
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,9 @@ class Job:
     @property
     def over(self) -> bool:
         return self.state not in ("queued", "running")
+
+
+_RECORD = TypeAdapter(Job)
 
 
 class StepFailedError(Exception):
@@ -161,6 +167,7 @@ class JobContext:
         self._log("$ cfmr " + " ".join(map(str, arguments)))
         # PYTHONUNBUFFERED: lines come when they are written; NO_COLOR, TERM: without escapes
         environment = os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "120"}
+        environment |= marked(self.job.id)
         with self._lock:
             if self._cancelled.is_set():
                 raise CancelledError
@@ -347,6 +354,7 @@ class Jobs:
         with self._records_lock():
             for job in self._jobs.values():
                 if job.state == "running":
+                    end_processes(job.id)
                     self._end(job, "failed", "the server ended while this job ran")
             waiting = [job for job in self._jobs.values() if job.state == "queued"]
             if not waiting:
@@ -425,8 +433,8 @@ class Jobs:
             if self._seen.get(name) == written:
                 return
             self._seen[name] = written
-            job = Job(**read_json(path))
-        except (OSError, InputError, TypeError):
+            job = _RECORD.validate_python(read_json(path))
+        except (OSError, InputError, ValidationError):
             return
         if job.id != name:
             return

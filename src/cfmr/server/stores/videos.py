@@ -21,6 +21,7 @@ from cfmr.video.files import SUFFIXES, find_videos
 
 FRESH = 10.0  # seconds for which a listing of the folder is believed
 LONGEST_NAME = 120  # bytes, which leaves room for a number and a suffix everywhere
+ARRIVING = "arriving"  # folder of the workspace for uploads under way
 CHECK_SECONDS = 60
 
 
@@ -132,6 +133,13 @@ def clean_name(name: str) -> tuple[str, str]:
         shown = last[:80] or "the file"
         raise Problem(415, f"{shown}: unsupported file type; use .mp4, .mov, .mkv, .webm or another video format")
     return stem, suffix.lower()
+
+
+def sweep_uploads(folder: Path) -> None:
+    """Remove what uploads left behind that a power cut or a kill broke off; none takes longer than a day."""
+    for path in folder.glob("upload-*"):
+        if 0 < written_at(path) < (time.time() - 24 * 3600) * 1e9:
+            path.unlink(missing_ok=True)
 
 
 def check_video(path: Path, shown: str) -> None:
