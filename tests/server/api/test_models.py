@@ -14,13 +14,11 @@ from starlette.testclient import TestClient
 from cfmr.config import preset
 from cfmr.data.annotations import Annotation, load_annotations, save_annotations
 from cfmr.data.features import FeatureWriter
-from cfmr.errors import InputError
 from cfmr.server.app import create_app, open_state
 from cfmr.server.context import AppState
 from cfmr.server.settings import Settings, resolve_settings
 from cfmr.server.stores import jobs as jobs_module
 from cfmr.server.stores.models import Model
-from cfmr.server.work import learn as learning
 from cfmr.server.work.compare import compare
 from cfmr.server.work.learn import TrainingJob, choose_threshold
 from tests.server.sites import CLIPS, SECONDS, WordRetriever, make_settings
@@ -121,23 +119,6 @@ def test_before_and_after_are_told_of_held_out_labels(client: TestClient) -> Non
     assert comparison["before"]["of"] == comparison["after"]["of"] == 2
     assert comparison["before"]["first"] <= comparison["after"]["first"] == 2
     assert {one["sentence"] for one in comparison["labels"]} == set(held)
-
-
-@pytest.mark.parametrize(("enough", "asked"), [(2, 1), (3, 0)])
-def test_enough_held_out_labels_choose_when_nothing_matches(
-    client: TestClient, site: AppState, monkeypatch: pytest.MonkeyPatch, enough: int, asked: int
-) -> None:
-    seen = []
-
-    def calibrate(index: Path, rows: list[Annotation]) -> None:
-        seen.append((index, {row.sentence for row in rows}))
-        raise InputError("their words are not known")
-
-    monkeypatch.setattr(learning, "calibrate_index", calibrate)
-    monkeypatch.setattr(learning, "ENOUGH_SENTENCES", enough)
-    _, held = label(client, 8)
-    assert learn(client)["state"] == "done"
-    assert seen == [(site.models.folder / "0001" / "index", set(held))] * asked
 
 
 def test_held_out_labels_are_never_trained_on_even_if_others_said_the_same(
