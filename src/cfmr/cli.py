@@ -369,7 +369,7 @@ def demo(
     ),
     videos: Annotated[int, typer.Option(help="how many to render; 40 make a small demo")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="of the world and of training")] = 0,
-    published: Annotated[bool, typer.Option(help="train the published model too, to stand beside")] = True,
+    published: Annotated[bool, typer.Option(help="train the published model too, to stand beside")] = False,
     progress: ProgressOption = ProgressMode.BAR,
 ) -> None:
     """Render videos, learn from one click per sentence, find moments by sentence."""
