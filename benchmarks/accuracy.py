@@ -234,7 +234,7 @@ def ablations(bench: Bench) -> dict[str, Callable[[], dict[str, Any]]]:
         "all but one scale for all videos": without(dense.Dense, "on_one_scale", unscaled),
         "all but the ceiling of what is seen": without(dense, "CEILING", 1e9),
         "all but smoothing": lambda: bench.dense(seed, smoothing=0.0),
-        "all but answers of any width": without(curves, "_standing_out", lambda curve: iter(())),
+        "all but answers of any width": without(curves, "_matched_filter", lambda curve: iter(())),
         "all but 256 numbers a clip: 64": lambda: bench.dense(seed, hidden_size=64),
         "and a second pass on its own readings": lambda: bench.dense(seed, passes=2),
         "and the video's mean as much as the clip": lambda: bench.dense(

@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cfmr.moments import curve as curves_module
-from cfmr.moments.curve import DUPLICATE, FLOOR, MOMENTS, curve_readout, floor_of, moments_of_curve, stretch_around
+from cfmr.moments.curve import (
+    FLOOR_QUANTILE,
+    MAX_MOMENTS,
+    NMS_IOU,
+    curve_readout,
+    floor_of,
+    moments_of_curve,
+    stretch_around,
+)
 from cfmr.moments.metrics import iou
 
 curves = arrays(np.float64, st.integers(1, 80), elements=st.floats(-50, 50))
@@ -23,7 +31,7 @@ def bump(n: int, centre: float, std: float, height: float = 1.0) -> np.ndarray:
 @given(curves)
 def test_every_curve_has_a_moment_and_all_lie_within_the_video(curve: np.ndarray) -> None:
     spans, scores = moments_of_curve(curve, clips(len(curve)))
-    assert 1 <= len(spans) == len(scores) <= MOMENTS
+    assert 1 <= len(spans) == len(scores) <= MAX_MOMENTS
     assert (spans[:, 0] >= 0).all()
     assert (spans[:, 1] <= 1).all()
     assert (spans[:, 0] < spans[:, 1]).all()
@@ -34,7 +42,7 @@ def test_answers_come_best_first_and_are_no_duplicates(curve: np.ndarray) -> Non
     spans, scores = moments_of_curve(curve, clips(len(curve)))
     assert (np.diff(scores) <= 0).all()
     for i in range(1, len(spans)):
-        assert (iou(spans[:i], spans[i]) < DUPLICATE + 1e-9).all()
+        assert (iou(spans[:i], spans[i]) < NMS_IOU + 1e-9).all()
 
 
 @given(curves)
@@ -73,7 +81,7 @@ def test_a_plateau_under_noise_is_among_the_answers_though_its_peak_is_narrow() 
     assert max(float(iou(span, np.array([0.3, 0.5]))) for span in spans[:3]) > 0.8
 
 
-@given(curves, st.integers(1, MOMENTS))
+@given(curves, st.integers(1, MAX_MOMENTS))
 def test_fewer_moments_are_the_first_of_all(curve: np.ndarray, count: int) -> None:
     everything, _ = moments_of_curve(curve, clips(len(curve)))
     some, _ = moments_of_curve(curve, clips(len(curve)), count=count)
@@ -105,7 +113,7 @@ def standing_out_most(curve: np.ndarray) -> float:
 @given(st.integers(0, 10_000), st.integers(8, 25))
 def test_the_second_answer_stands_out_from_the_rest(seed: int, n: int) -> None:
     curve = np.random.default_rng(seed).normal(size=n)
-    first, last = next(curves_module._standing_out(curve))
+    first, last = next(curves_module._matched_filter(curve))
     inside, rest = curve[first : last + 1], np.r_[curve[:first], curve[last + 1 :]]
     value = (inside.mean() - rest.mean()) / np.sqrt(1 / len(inside) + 1 / len(rest))
     assert value >= 0.8 * standing_out_most(curve), "only some widths are tried"
@@ -139,7 +147,7 @@ def test_a_readout_names_its_floor(floor: float) -> None:
 
 def test_other_readouts_have_no_floor() -> None:
     assert floor_of("anchors") is None
-    assert floor_of("curve") == FLOOR
+    assert floor_of("curve") == FLOOR_QUANTILE
 
 
 def test_clips_of_overlapping_windows_become_one_timeline() -> None:

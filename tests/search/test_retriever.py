@@ -16,7 +16,8 @@ from cfmr.errors import InputError
 from cfmr.models.base import load_model
 from cfmr.models.checkpoint import Checkpoint
 from cfmr.models.encode import encode, encode_sentences, rank_moments
-from cfmr.moments.curve import MOMENTS, moments_of_curve, overlap
+from cfmr.moments.curve import MAX_MOMENTS, moments_of_curve
+from cfmr.moments.nms import iou
 from cfmr.search.retriever import MomentRetriever
 from tests.support.searchable import Searchable, make_searchable
 
@@ -67,7 +68,7 @@ def test_no_two_answers_show_the_same_stretch(retriever: MomentRetriever) -> Non
     assert len(result) == 20
     for i, one in enumerate(result):
         for other in result[:i]:
-            assert one.video != other.video or overlap((one.start, one.end), (other.start, other.end)) < 0.5
+            assert one.video != other.video or iou((one.start, one.end), (other.start, other.end)) < 0.5
 
 
 def test_min_score_leaves_out_what_is_below(retriever: MomentRetriever) -> None:
@@ -199,7 +200,7 @@ def test_one_video_gives_its_share_of_what_all_give(dense: Searchable) -> None:
     retriever = MomentRetriever.load(dense.index)
     everything = retriever.search("the dog runs", top=300)
     for video in ("v00", "v07"):
-        alone = retriever.search("the dog runs", top=MOMENTS, videos=[video])
+        alone = retriever.search("the dog runs", top=MAX_MOMENTS, videos=[video])
         among = [m for m in everything if m.video == video]
         assert [(m.start, m.end) for m in alone] == [(m.start, m.end) for m in among]
         np.testing.assert_allclose([m.score for m in alone], [m.score for m in among], rtol=1e-6)
@@ -213,7 +214,7 @@ def test_moments_may_be_asked_to_overlap_less(dense: Searchable, videos: list[st
         found = retriever.search("the dog runs", top=20, videos=videos, duplicate=duplicate)
         assert len(found)
         for i, a in enumerate(found):
-            assert all(overlap((a.start, a.end), (b.start, b.end)) < duplicate for b in found[:i] if b.video == a.video)
+            assert all(iou((a.start, a.end), (b.start, b.end)) < duplicate for b in found[:i] if b.video == a.video)
     apart = retriever.search("the dog runs", top=20, videos=videos, duplicate=1e-6)
     everything = retriever.search("the dog runs", top=300, videos=videos)
     assert len(apart) < len(everything)

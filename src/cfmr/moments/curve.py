@@ -3,7 +3,7 @@
 A curve is what a sentence's vector says of each clip of a video. Nothing here knows a model or a framework.
 
 Every search reads some curves, and most have fewer than a hundred clips: there a call of numpy costs more than its
-work. So whole curves are numpy's, and what is done place by place is plain Python over a few numbers.
+work. So whole curves are numpy's, and what is done clip by clip is plain Python over a few numbers.
 """
 
 import math
@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Times = NDArray[np.float64]
-Curve = NDArray[np.floating[Any]]
-Places = NDArray[np.intp]
-Place = tuple[int, int]  # first and last clip
+from cfmr.moments.nms import Times, iou
 
-FLOOR = 0.2  # quantile of a curve that counts as "nothing there", where a model says nothing else
-FRACTION = 0.5  # a moment ends where the curve has fallen so far from its peak towards the floor
-DEMOTION = 3.0  # of a moment that is another reading of a place, in units of the curve
+Curve = NDArray[np.floating[Any]]
+Clips = NDArray[np.intp]
+ClipRange = tuple[int, int]  # its first and its last clip
+
+FLOOR_QUANTILE = 0.2  # quantile of a curve that counts as "nothing there", where a model says nothing else
+PEAK_SHARE = 0.5  # a moment ends where the curve has fallen to this share of its peak's height over the floor
+OVERLAP_PENALTY = 3.0  # taken from the score of a moment that overlaps a better one, in units of the curve
 PEAKS = 8
-MOMENTS = 10
-DUPLICATE = 0.6  # intersection over union with a better moment from which one is dropped
+MAX_MOMENTS = 10
+NMS_IOU = 0.6  # intersection over union with a better moment from which one is dropped
 WIDTHS = 20  # tried for moments of any width
 CANDIDATES = 100  # of them, the best that are looked at for duplicates
 LONG = 400  # clips from which windows are worked out width by width, without a table of all
@@ -41,15 +42,15 @@ def curve_readout(floor: float) -> str:
 def floor_of(readout: str) -> float | None:
     """The quantile that counts as nothing; None if a model is not read off curves."""
     if readout == "curve":
-        return FLOOR
+        return FLOOR_QUANTILE
     return float(readout.removeprefix(_CURVE)) if readout.startswith(_CURVE) else None
 
 
 def moments_of_curve(
     scores: Curve,
     spans: NDArray[np.floating[Any]],
-    floor: float = FLOOR,
-    count: int = MOMENTS,
+    floor: float = FLOOR_QUANTILE,
+    count: int = MAX_MOMENTS,
     above: float = -math.inf,
 ) -> tuple[Times, Times]:
     """Moments of one video, best first.
@@ -68,75 +69,70 @@ def moments_of_curve(
         spans (k, 2) in the same unit and scores (k,), k at least 1; the first's score is the curve's height.
     """
     curve, spans = _one_timeline(np.asarray(scores, np.float64), np.asarray(spans, np.float64))
-    places, heights = list[Place](), list[float]()
-    for first, last in _in_turn(_stretches(curve, floor), _standing_out(curve)):
+    # take spans from both readings in turn; one that overlaps a better one is penalised, none may score above it
+    ranges, heights = list[ClipRange](), list[float]()
+    for first, last in _interleave(_peak_spans(curve, floor), _matched_filter(curve)):
         height = float(curve[first : last + 1].max())
-        if any(first <= other[1] and other[0] <= last for other in places):
-            height -= DEMOTION
+        if any(first <= other[1] and other[0] <= last for other in ranges):
+            height -= OVERLAP_PENALTY
         if heights and (height := min(height, heights[-1])) <= above:
             break
-        places.append((first, last))
+        ranges.append((first, last))
         heights.append(height)
-        if len(places) == count:
+        if len(ranges) == count:
             break
-    firsts, lasts = zip(*places, strict=True)
+    firsts, lasts = zip(*ranges, strict=True)
     return np.array([spans[:, 0].take(firsts), spans[:, 1].take(lasts)]).T, np.array(heights)
 
 
-def stretch_around(curve: Times, place: float, near: float, floor: float = FLOOR) -> Place:
-    """First and last clip of the stretch around the peak nearest to a place, which it contains.
+def stretch_around(curve: Times, point: float, near: float, floor: float = FLOOR_QUANTILE) -> ClipRange:
+    """Range of clips around the peak nearest to a point in time, which it contains.
 
     Args:
         curve: (n,) relevance of each clip.
-        place: fraction of the video.
+        point: fraction of the video.
         near: how far the peak may lie from it, as a fraction.
         floor: as for `moments_of_curve`.
     """
     count = len(curve)
-    here, reach = min(int(place * count), count - 1), max(1, int(near * count))
+    here, reach = min(int(point * count), count - 1), max(1, int(near * count))
     lowest = max(0, here - reach)
     peak = lowest + int(curve[lowest : here + reach + 1].argmax())
-    first, last = _stretch(curve, peak, _quantile(curve, floor))
+    first, last = _peak_span(curve, peak, _quantile(curve, floor))
     return min(first, here), max(last, here)
 
 
-def _in_turn(stretches: Iterator[Place], others: Iterator[Place]) -> Iterator[Place]:
-    """Places from both in turn, without duplicates; the first is the first stretch."""
+def _interleave(stretches: Iterator[ClipRange], others: Iterator[ClipRange]) -> Iterator[ClipRange]:
+    """Ranges from both in turn, without duplicates (non-maximum suppression); the first is the highest peak's."""
     given = [next(stretches)]
     yield given[0]
     sources = [stretches, others]
     while sources:
         source = sources.pop(0)
-        place = next(source, None)
-        if place is None:
+        found = next(source, None)
+        if found is None:
             continue
         sources.append(source)
-        if all(_overlap(place, other) < DUPLICATE for other in given):
-            given.append(place)
-            yield place
+        if all(_iou(found, other) < NMS_IOU for other in given):
+            given.append(found)
+            yield found
 
 
-def overlap(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Intersection over union of two spans."""
-    common = min(a[1], b[1]) - max(a[0], b[0])
-    return max(common, 0.0) / max(max(a[1], b[1]) - min(a[0], b[0]), 1e-9)
+def _iou(a: ClipRange, b: ClipRange) -> float:
+    return iou((a[0], a[1] + 1), (b[0], b[1] + 1))
 
 
-def _overlap(a: Place, b: Place) -> float:
-    return overlap((a[0], a[1] + 1), (b[0], b[1] + 1))
-
-
-def _stretches(curve: Times, floor: float) -> Iterator[Place]:
-    """First and last clip of the stretch around each of the highest peaks, highest first."""
+def _peak_spans(curve: Times, floor: float) -> Iterator[ClipRange]:
+    """Range of clips around each of the highest peaks, highest first."""
     nothing = _quantile(curve, floor)
     for peak in _peaks(curve):
-        yield _stretch(curve, peak, nothing)
+        yield _peak_span(curve, peak, nothing)
 
 
 def _quantile(curve: Times, share: float) -> float:
     """As numpy's, with the lower of two neighbours; it is asked for every curve that is read."""
-    place = int(share * (len(curve) - 1))
-    return float(np.partition(curve, place)[place])
+    rank = int(share * (len(curve) - 1))
+    return float(np.partition(curve, rank)[rank])
 
 
 def _peaks(curve: Times) -> list[int]:
@@ -149,35 +145,36 @@ def _peaks(curve: Times) -> list[int]:
     return highest
 
 
-def _stretch(curve: Times, peak: int, nothing: float) -> Place:
-    """First and last position around a peak where the curve stays above FRACTION of its height over nothing."""
-    level = nothing + FRACTION * (curve[peak] - nothing)
+def _peak_span(curve: Times, peak: int, nothing: float) -> ClipRange:
+    """Range of clips around a peak where the curve stays above `PEAK_SHARE` of its height over the floor."""
+    level = nothing + PEAK_SHARE * (curve[peak] - nothing)
     below = (curve <= level).tobytes()  # whose search for a byte is the fastest there is
     end = below.find(1, peak + 1)
     return below.rfind(1, 0, peak) + 1, (end if end >= 0 else len(curve)) - 1
 
 
-def _standing_out(curve: Times) -> Iterator[Place]:
-    """Stretches of any width, by how far their mean lies above that of the rest, in standard errors.
+def _matched_filter(curve: Times) -> Iterator[ClipRange]:
+    """Matched filter: windows of any width, by the z-score of their mean against the rest, without duplicates.
 
     With white noise of one strength the difference of the two means has variance 1/w + 1/(n - w).
     """
-    value = _shortfall(curve)
+    value = _negative_z_scores(curve)
     if not len(value):
         return
     best = np.argpartition(value, CANDIDATES)[:CANDIDATES] if len(value) > CANDIDATES else np.arange(len(value))
     best = best[np.argsort(value[best], kind="stable")]
-    starts, ends = _places(len(curve), best)
+    starts, ends = _window_ends(len(curve), best)
     while len(starts):
         start, end = int(starts[0]), int(ends[0])
         yield start, end - 1
         common = np.minimum(ends, end) - np.maximum(starts, start)  # below 0 where they are apart, which keeps them
-        kept = common < DUPLICATE * (ends - starts + (end - start) - common)
+        kept = common < NMS_IOU * (ends - starts + (end - start) - common)
         starts, ends = starts[kept], ends[kept]
 
 
-def _shortfall(curve: Times) -> Times:
-    """How far the mean of each window lies below that of the rest, in standard errors: the least stands out most."""
+def _negative_z_scores(curve: Times) -> Times:
+    """Negative z-score of every window's mean against the rest (lower stands out more); windows as `_window_ends`."""
+    # sums over windows are differences of running sums
     summed = np.empty(len(curve) + 1)
     summed[0] = 0
     curve.cumsum(out=summed[1:])
@@ -186,6 +183,7 @@ def _shortfall(curve: Times) -> Times:
         inside = summed.take(table.end) - summed.take(table.first)
         value: Times = ((summed[-1] - inside) / table.rest - inside / table.width) * table.factor
         return value
+    # a table of all windows would be large: width by width
     values = []
     for width in _widths(len(curve))[0].tolist():
         inside = summed[width:] - summed[:-width]
@@ -195,7 +193,7 @@ def _shortfall(curve: Times) -> Times:
 
 
 @lru_cache(maxsize=256)
-def _widths(count: int) -> tuple[Places, Places]:
+def _widths(count: int) -> tuple[Clips, Clips]:
     """Widths tried in a video of so many clips, and how many windows are narrower than each.
 
     Windows are numbered by width, and by their first clip among those of one width.
@@ -207,11 +205,11 @@ def _widths(count: int) -> tuple[Places, Places]:
     return widths, np.cumsum(count - widths + 1) - (count - widths + 1)
 
 
-def _places(count: int, numbers: Places) -> tuple[Places, Places]:
-    """First clip of windows in a video of so many clips, and the clip after their last."""
+def _window_ends(count: int, numbers: Clips) -> tuple[Clips, Clips]:
+    """First clip of windows, by their numbers, in a video of so many clips, and the clip after their last."""
     widths, before = _widths(count)
     at = before.searchsorted(numbers, side="right") - 1
-    starts: Places = numbers - before[at]
+    starts: Clips = numbers - before[at]
     return starts, starts + widths[at]
 
 
@@ -219,8 +217,8 @@ def _places(count: int, numbers: Places) -> tuple[Places, Places]:
 class _Table:
     """All windows of a short video: first clip, the clip after the last, width, width of the rest, and its factor."""
 
-    first: Places
-    end: Places
+    first: Clips
+    end: Clips
     width: Times
     rest: Times
     factor: Times
@@ -229,19 +227,20 @@ class _Table:
 @lru_cache(maxsize=256)
 def _table(count: int) -> _Table:
     widths, _ = _widths(count)
-    first, end = _places(count, np.arange((count - widths + 1).sum()))
+    first, end = _window_ends(count, np.arange((count - widths + 1).sum()))
     width, rest = end - first, count - (end - first)
     return _Table(first, end, width.astype(float), rest.astype(float), np.sqrt(width * (rest / count)))
 
 
 def _one_timeline(curve: Times, spans: Times) -> tuple[Times, Times]:
-    """Rows of overlapping windows, put on one grid of times and averaged where several say something."""
+    """Clips of overlapping windows, resampled onto one grid of times and averaged where several fall into a cell."""
     if len(spans) < 2 or (spans[1:, 0] >= spans[:-1, 1] - 1e-6 * spans[:-1, 1]).all():
         return curve, spans
     step = float(np.median(spans[:, 1] - spans[:, 0]))
+    # the grid's step is the usual clip; each clip falls into the cell that holds its middle
     cell = np.floor((spans.mean(1) - spans[:, 0].min()) / step).astype(np.intp)
     counts = np.bincount(cell)
-    present = np.flatnonzero(counts)
+    present = np.flatnonzero(counts)  # a gap between windows stays a gap
     starts = spans[:, 0].min() + present * step
     merged = np.bincount(cell, weights=curve)[present] / counts[present]
     return merged, np.stack([starts, np.minimum(starts + step, spans[:, 1].max())], axis=1)

@@ -24,9 +24,9 @@ from cfmr.index.embedded.reader import EmbeddedIndex
 from cfmr.index.location import MilvusAddress, Place, parse_place
 from cfmr.index.token_encoder import TokenEncoder
 from cfmr.index.word_encoder import Query, SentenceEncoder, UnknownWord
-from cfmr.moments import curve as curves
-from cfmr.moments.curve import MOMENTS, floor_of, moments_of_curve
-from cfmr.moments.nms import anchor_relevance, distinct
+from cfmr.moments.anchors import anchor_relevance
+from cfmr.moments.curve import MAX_MOMENTS, NMS_IOU, floor_of, moments_of_curve
+from cfmr.moments.nms import nms
 
 Times = NDArray[np.float64]
 Answer = TypeVar("Answer")
@@ -281,11 +281,11 @@ class _Reader:
     def moments(self, video: Video, above: float = -math.inf) -> list[Hit]:
         """Best first; those after the first that score no more than `above` may be missing."""
         spans, scores = self.index.curve(self.query.vector, video.id)
-        closer = self.duplicate is not None and self.duplicate < curves.DUPLICATE
-        count = MOMENTS if closer else min(self.top, MOMENTS)
+        closer = self.duplicate is not None and self.duplicate < NMS_IOU
+        count = MAX_MOMENTS if closer else min(self.top, MAX_MOMENTS)
         found, values = moments_of_curve(scores, spans, self.floor, count, above)
         hits = [Hit(video, s, e, v) for (s, e), v in zip(found.tolist(), values.tolist(), strict=True)]
-        return distinct(hits, _span, self.duplicate, self.top) if closer and self.duplicate is not None else hits
+        return nms(hits, _span, self.duplicate, self.top) if closer and self.duplicate is not None else hits
 
 
 def _of_many_curves(reader: _Reader, selection: Selection) -> list[Hit]:
@@ -332,7 +332,7 @@ def _moments(
     asked = 8 * top
     while True:
         hits = index.top(query.vector, asked, selection)
-        kept = distinct(hits, _span, most, top) if most < 1 else hits[:top]
+        kept = nms(hits, _span, most, top) if most < 1 else hits[:top]
         if len(kept) == top or len(hits) < asked or asked >= selection.rows:
             return kept
         asked *= 4
