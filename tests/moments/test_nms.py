@@ -11,7 +11,7 @@ spans = st.tuples(st.floats(0, 100), st.floats(0.1, 50)).map(lambda p: (p[0], p[
 
 
 @given(spans, spans)
-def test_iou_is_symmetric_and_a_share(a: tuple[float, float], b: tuple[float, float]) -> None:
+def test_overlap_is_symmetric_and_a_share(a: tuple[float, float], b: tuple[float, float]) -> None:
     assert iou(a, b) == iou(b, a)
     assert 0 <= iou(a, b) <= 1 + 1e-9
     assert iou(a, a) == pytest.approx(1)
