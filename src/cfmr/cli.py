@@ -103,15 +103,17 @@ def evaluate(
 
 @app.command()
 def prepare(
-    dataset: Annotated[str, typer.Argument(help="charades, activitynet or tacos")],
-    raw: Annotated[Path, typer.Option(help="folder with the annotations as published")],
+    dataset: Annotated[
+        str, typer.Argument(help="charades, activitynet, tacos, qvhighlights, tvr, tvr-ranking, or any other name")
+    ],
+    raw: Annotated[Path, typer.Option(help="folder with the annotations as published, or one file")],
     out: Annotated[Path, typer.Option(help="folder for glance_train_DATASET.json, ..._val_..., ..._test_...")],
     seed: Annotated[int, typer.Option(help="for drawing glances where there are none")] = 0,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file to check against the annotations")] = None,
     config: Annotated[Path | None, typer.Option(help="configuration whose frame_dim the features must have")] = None,
     pack: Annotated[Path | None, typer.Option(help="folder of .npy, .npz or .pt files to pack into --features")] = None,
 ) -> None:
-    """Turn the published annotations of a data set into ours; check a feature file against them."""
+    """Turn annotations of any layout in docs/formats.md into ours; check a feature file against them."""
     from cfmr.config import load_config
     from cfmr.data.prepare import check_features
     from cfmr.data.prepare import prepare as run
