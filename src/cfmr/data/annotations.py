@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,15 @@ def _another_layout(path: str | os.PathLike[str]) -> str | None:
     if layout == "rows" or value == {}:
         return None
     return f"{path}: is {TITLES[layout]}; `cfmr prepare NAME --raw {path} --out DIR` turns annotations into rows"
+
+
+def by_sentence(annotations: Sequence[Annotation]) -> list[list[int]]:
+    """Positions of the moments of each sentence: those that share a qid, or one alone; in order of appearance."""
+    groups: dict[Any, list[int]] = {}
+    for position, annotation in enumerate(annotations):
+        key = (position,) if annotation.qid is None else annotation.qid
+        groups.setdefault(key, []).append(position)
+    return list(groups.values())
 
 
 def save_annotations(path: str | os.PathLike[str], rows: Iterable[Annotation]) -> None:

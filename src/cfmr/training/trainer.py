@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.config import CFMRConfig, Config, Optimizer
-from cfmr.data.annotations import Annotation
+from cfmr.data.annotations import Annotation, by_sentence
 from cfmr.errors import InputError
 from cfmr.files.atomic import present_directory, write_json
 from cfmr.models.base import Model
@@ -204,7 +204,7 @@ class Trainer(ABC):
             "test": evaluate(self._model, rows, encoded),
             "corpus": evaluate_corpus(self._model, rows, encoded),
             "best_constant": constant_answer(rows),
-            "sentences": len(rows),
+            "sentences": len(by_sentence(rows)),
             "videos": len(encoded.videos),
         }
 
