@@ -82,23 +82,56 @@ def train(
 
 @app.command()
 def evaluate(
-    config_path: Annotated[Path, typer.Option(help="configuration that names features and the test split")],
-    resume: Annotated[Path, typer.Option(help="the checkpoint, or a run's directory")],
+    config_path: Annotated[
+        Path | None,
+        typer.Option(help="configuration that names features and the test split; default: the checkpoint's"),
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="the checkpoint, or a run's directory")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="instead of a checkpoint: answers of any system (jsonl, or a TVR submission)")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="annotations to measure on, of any layout in docs/formats.md")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="write the answers: .jsonl predictions, .json a submission over all videos")
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="feature file of these videos; default: the configuration's")
+    ] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="validation annotations, to learn from when to say that nothing fits")
+    ] = None,
     corpus: Annotated[bool, typer.Option("--corpus", help="also search all test videos together")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     backend: Annotated[str, typer.Option(help="pytorch or mindspore")] = "pytorch",
     device: Annotated[str, typer.Option(help="cpu, cuda; with mindspore CPU, GPU, Ascend")] = "cpu",
 ) -> None:
-    """Measure a checkpoint on the test split of a configuration."""
+    """Measure a checkpoint on the test split of a configuration, or answers of any system on annotations."""
     from cfmr.config import load_config
-    from cfmr.console.tables import print_figures
+    from cfmr.console.tables import print_figures, print_scores
     from cfmr.models.base import check_backend
+
+    if predictions is not None:
+        if truth is None or resume is not None or out is not None:
+            raise InputError("--predictions needs --truth, the annotations, and neither --resume nor --out")
+        from cfmr.moments.scoring import score_file
+
+        return print_scores(score_file(truth, predictions), as_json=as_json)
+    if resume is None:
+        raise InputError("name what to measure: --resume CHECKPOINT, or --predictions FILE --truth FILE")
+    from cfmr.models.checkpoint import Checkpoint, find_checkpoint
+    from cfmr.training.answers import Measuring, measure_checkpoint
     from cfmr.training.evaluation import evaluate_checkpoint
 
-    figures = evaluate_checkpoint(
-        load_config(config_path), resume, corpus=corpus, backend=check_backend(backend), device=device
-    )
-    print_figures(figures, as_json=as_json)
+    backend = check_backend(backend)
+    config = Checkpoint.load(find_checkpoint(resume)).config if config_path is None else load_config(config_path)
+    if truth is None and out is None and features is None and calibrate is None:
+        figures = evaluate_checkpoint(config, resume, corpus=corpus, backend=backend, device=device)
+        return print_figures(figures, as_json=as_json)
+    wanted = Measuring(truth, out, corpus, calibrate, features)
+    scores = measure_checkpoint(config, resume, wanted, backend=backend, device=device)
+    return print_scores(scores, as_json=as_json, out=out)
 
 
 @app.command()

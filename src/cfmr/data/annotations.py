@@ -108,10 +108,10 @@ def _another_layout(path: str | os.PathLike[str]) -> str | None:
 
 
 def by_sentence(annotations: Sequence[Annotation]) -> list[list[int]]:
-    """Positions of the moments of each sentence: those that share a qid, or one alone; in order of appearance."""
+    """Positions of the moments of each sentence: those of a video that share a qid, or one alone; in order."""
     groups: dict[Any, list[int]] = {}
     for position, annotation in enumerate(annotations):
-        key = (position,) if annotation.qid is None else annotation.qid
+        key = position if annotation.qid is None else (annotation.video, annotation.qid)
         groups.setdefault(key, []).append(position)
     return list(groups.values())
 

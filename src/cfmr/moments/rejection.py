@@ -1,6 +1,8 @@
 """Null-set rejection (GMR): whether a system knows that nothing in a video fits a sentence."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from cfmr.moments.metrics import iou
 Floats = NDArray[np.float64]
 
 DEPTHS = (1, 3, 5)
-THRESHOLDS = (0.4, 0.6)  # of GMR's evaluation
+THRESHOLDS = (0.4, 0.5, 0.6)  # GMR's evaluation has the outer two; 0.5 is where `Existence` tells apart best
 MAX_WINDOWS = 10
 
 
@@ -80,3 +82,39 @@ def set_measures(predicted: Sequence[Floats], truth: Sequence[Floats], rejected:
         * float(np.mean([set_iou(windows[:depth], true) for windows, true in zip(kept, truth, strict=True)]))
         for depth in DEPTHS
     }
+
+
+def best_threshold(matching: Floats, other: Floats) -> tuple[float, float]:
+    """The score that tells apart best, and how well: the mean of both kinds' shares on their side of it.
+
+    Args:
+        matching: best scores where there is something to find.
+        other: best scores where there is nothing.
+    """
+    edges = np.unique(np.concatenate([matching, other]))
+    between = np.concatenate([edges[:1] - 1e-6, (edges[1:] + edges[:-1]) / 2])
+    right = (matching[None] >= between[:, None]).mean(1) / 2 + (other[None] < between[:, None]).mean(1) / 2
+    best = int(right.argmax())
+    return float(between[best]), float(right[best])
+
+
+@dataclass(frozen=True)
+class Existence:
+    """How sure to be that anything fits, 0 to 1, by the best score: 0.5 at the threshold that tells apart best.
+
+    Attributes:
+        threshold: that score.
+        width: the spread of scores of one kind, by which sureness rises.
+    """
+
+    threshold: float
+    width: float
+
+    @classmethod
+    def between(cls, matching: Floats, other: Floats) -> "Existence":
+        """Learnt from best scores where there is something to find, and where there is nothing."""
+        spread = float(np.sqrt((matching.var() + other.var()) / 2))
+        return cls(best_threshold(matching, other)[0], max(spread, 1e-6))
+
+    def __call__(self, best: float | np.floating[Any]) -> Floats:
+        return np.asarray(1 / (1 + np.exp(-np.clip((float(best) - self.threshold) / self.width, -50, 50))))

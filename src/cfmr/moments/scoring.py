@@ -4,13 +4,14 @@ The field's own scripts give the same figures to the last digit; docs/formats.md
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.data.layouts.predictions import Answers, Prediction, Submission
-from cfmr.data.layouts.queries import Query, match_answers
+from cfmr.data.layouts.predictions import Answers, Prediction, Submission, read_answers
+from cfmr.data.layouts.queries import Query, match_answers, read_queries
 from cfmr.errors import InputError
 from cfmr.moments import average_precision, collection, highlights, rejection
 from cfmr.moments.metrics import DEPTHS, rounded
@@ -42,6 +43,11 @@ def score(
     if isinstance(answers, Submission):
         return score_submission(truth, answers, source)
     return score_predictions(truth, answers, source, thresholds)
+
+
+def score_file(truth: str | Path, answers: str | Path) -> dict[str, float]:
+    """Figures of a file of answers on an annotation file; see `score`."""
+    return score(read_queries(truth), read_answers(answers), str(answers))
 
 
 # --- within one video each --------------------------------------------------------------------------------------------

@@ -4,30 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cfmr.data.annotations import Annotation
 from cfmr.errors import InputError
 from cfmr.index.location import Place
 from cfmr.index.open import open_writer
+from cfmr.moments.rejection import best_threshold
 from cfmr.search.retriever import MomentRetriever
 
 SENTENCES = 500
-Scores = NDArray[np.float64]
-
-
-def threshold(matching: Scores, other: Scores) -> tuple[float, float]:
-    """The score that tells apart best, and how well: the mean of both kinds' shares on their side of it.
-
-    Args:
-        matching: best scores where there is something to find.
-        other: best scores where there is nothing.
-    """
-    edges = np.unique(np.concatenate([matching, other]))
-    between = np.concatenate([edges[:1] - 1e-6, (edges[1:] + edges[:-1]) / 2])
-    right = (matching[None] >= between[:, None]).mean(1) / 2 + (other[None] < between[:, None]).mean(1) / 2
-    best = int(right.argmax())
-    return float(between[best]), float(right[best])
 
 
 def measured(retriever: MomentRetriever, rows: Sequence[Annotation]) -> dict[str, Any]:
@@ -49,8 +34,8 @@ def measured(retriever: MomentRetriever, rows: Sequence[Annotation]) -> dict[str
         other.append(scores["other"])
         everywhere.append(max(scores["own"], scores["rest"]))
         elsewhere.append(scores["rest"])
-    video, video_right = threshold(np.array(own), np.array(other))
-    collection, collection_right = threshold(np.array(everywhere), np.array(elsewhere))
+    video, video_right = best_threshold(np.array(own), np.array(other))
+    collection, collection_right = best_threshold(np.array(everywhere), np.array(elsewhere))
     return {
         "thresholds": {"video": video, "collection": collection},
         "threshold_accuracy": {"video": round(video_right, 4), "collection": round(collection_right, 4)},

@@ -69,7 +69,7 @@ def test_tvr_and_tvr_ranking_are_read(tmp_path: Path) -> None:
     assert row.extra == {"type": "vt"}
     layout, rows = read_rows(lines(tmp_path / "r.jsonl", RANKED, {**RANKED, "video_name": "house_2", "relevance": 0}))
     assert layout == "tvr-ranking"
-    assert [(row.values[0], row.values[5], row.extra["relevance"]) for row in rows] == [
+    assert [(row.values[0], row.extra["query_id"], row.extra["relevance"]) for row in rows] == [
         ("house_1", 5, 4),
         ("house_2", 5, 0),
     ]

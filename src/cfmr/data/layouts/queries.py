@@ -21,6 +21,7 @@ class Graded:
     start: float
     end: float
     relevance: float
+    duration: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,10 @@ def _published(row: Row, number: int) -> Query:
     length = None if duration is None else _number(duration, video)
     windows = None if span is None else () if span == [] else (_window(span, length, video),)
     extra = row.extra
+    qid = extra.get("query_id", qid)
     graded = ()
     if "relevance" in extra and windows:
-        graded = (Graded(video, *windows[0], float(extra["relevance"])),)
+        graded = (Graded(video, *windows[0], float(extra["relevance"]), length),)
     return Query(
         number if qid is None else qid,
         video,
@@ -136,6 +138,16 @@ def _number(value: Any, video: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"({video}) has {value!r} where a number of seconds is expected")
     return float(value)
+
+
+def video_lengths(queries: Sequence[Query]) -> dict[str, float | None]:
+    """Length in seconds, where it is known, of every video that sentences are about."""
+    lengths: dict[str, float | None] = {}
+    for query in queries:
+        lengths[query.video] = lengths.get(query.video) or query.duration
+        for moment in query.graded:
+            lengths[moment.video] = lengths.get(moment.video) or moment.duration
+    return lengths
 
 
 def match_answers(truth: Sequence[Query], answered: Iterable[str | int], path: str | Path, *, key: str = "qid") -> None:

@@ -32,6 +32,8 @@ def rows(objects: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[Row]:
 def ranking_rows(objects: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[Row]:
     """A row for each pair of a sentence and a moment of any video, with its relevance (0 to 4) where it has one.
 
+    The sentence's identifier is in `extra`: its moments are of many videos, and train as sentences of their own.
+
     Raises:
         ValueError: naming the line.
     """
@@ -41,5 +43,5 @@ def ranking_rows(objects: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[Row]
         if relevance is not None and (type(relevance) not in (int, float) or not 0 <= relevance <= RELEVANCES[-1]):
             raise ValueError(f"{where} has relevance {relevance!r}; a number from 0 to {RELEVANCES[-1]} is expected")
         start = [take(value, "video_name", where), take(value, "duration", where)]
-        extra = {} if relevance is None else {"relevance": relevance}
-        yield Row(where, [*start, take(value, "timestamp", where), take(value, "query", where), None, qid], extra)
+        extra = {"query_id": qid} | ({} if relevance is None else {"relevance": relevance})
+        yield Row(where, [*start, take(value, "timestamp", where), take(value, "query", where), None], extra)
