@@ -13,6 +13,7 @@ from cfmr.errors import InputError
 from cfmr.progress import Progress
 
 if TYPE_CHECKING:
+    from cfmr.data.pack import Packed
     from cfmr.extractors.batch import Summary
 
 ProgressOption = Annotated[
@@ -160,7 +161,9 @@ def prepare(
         for note in split.notes:
             typer.echo(f"  {note}")
     if pack is not None and features is not None:
-        _pack(pack, features, None)
+        from cfmr.data.pack import pack as pack_folder
+
+        _tell_packed(pack_folder(pack, features), features)
     if features is not None:
         for note in check_features(features, [split.path for split in splits], dim):
             typer.echo(note)
@@ -168,19 +171,39 @@ def prepare(
 
 @app.command("pack")
 def pack_features(
-    source: Annotated[Path, typer.Argument(help="folder of .npy, .npz, .pt files, or an HDF5 file of another layout")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE ...",
+            help="folders of .npy, .npz, .pt files, or with PRVR's feature.bin, or HDF5 files; several are joined",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="HDF5 feature file to write")],
     member: Annotated[str | None, typer.Option(help="which array, where a file has several")] = None,
+    tokens: Annotated[
+        str | None, typer.Option(help="of arrays (clips, tokens, dim): mean or max over the tokens")
+    ] = None,
+    unit: Annotated[bool, typer.Option("--unit", help="scale each clip of each source to length 1")] = False,
+    time_columns: Annotated[
+        bool, typer.Option("--time-columns", help="add where a clip starts and ends, as fractions of the video")
+    ] = False,
+    annotations: Annotated[
+        list[Path] | None, typer.Option(help="pack the videos of these files only; all have to be there")
+    ] = None,
 ) -> None:
     """Pack feature files of one video each into one HDF5 feature file."""
-    _pack(source, out, member)
+    from cfmr.data.layouts.queries import read_queries, video_lengths
+    from cfmr.data.pack import Packing, check_tokens, pack
+
+    packing = Packing(member, check_tokens(tokens), unit, time_columns)
+    videos = [video for path in annotations or () for video in video_lengths(read_queries(path))]
+    _tell_packed(pack(sources, out, packing, videos or None), out)
 
 
-def _pack(source: Path, out: Path, member: str | None) -> None:
-    from cfmr.data.pack import pack
-
-    packed = pack(source, out, member)
+def _tell_packed(packed: "Packed", out: Path) -> None:
     typer.echo(f"{out}: features of {packed.videos} videos")
+    if packed.cut:
+        typer.echo(f"  {packed.cut} were cut by up to {packed.most} clips to the shortest of their sources")
     for title, named in (("not packed", packed.failed.values()), ("passed over", packed.skipped.items())):
         if named:
             typer.echo(f"{title} ({len(named)}):", err=True)

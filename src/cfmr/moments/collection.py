@@ -40,7 +40,7 @@ def right_moments(answers: Floats, video: int, spans: Floats) -> NDArray[np.bool
 def _single_precision_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
     common = np.maximum(np.float32(0), np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0]))
     whole = np.maximum(a[..., 1], b[..., 1]) - np.minimum(a[..., 0], b[..., 0])
-    return np.divide(common, whole, out=np.zeros_like(common), where=whole != 0)
+    return np.asarray(np.divide(common, whole, out=np.zeros_like(common), where=whole != 0), np.float32)
 
 
 def moment_recalls(right: Sequence[NDArray[np.bool_]], prefix: str) -> dict[str, float]:

@@ -41,7 +41,7 @@ def rejection(matches: NDArray[np.bool_], scores: Floats, threshold: float) -> t
     precision = right / int(rejected.sum()) if rejected.any() else 0.0
     recall = right / int((~matches).sum()) if (~matches).any() else 0.0
     f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-    return f1, float((rejected != matches).mean())
+    return float(f1), float((rejected != matches).mean())
 
 
 def set_iou(predicted: Floats, truth: Floats) -> float:
@@ -55,7 +55,7 @@ def set_iou(predicted: Floats, truth: Floats) -> float:
         truth: (g, 2).
     """
     if not len(predicted) or not len(truth):
-        return float(len(predicted) == len(truth))
+        return 1.0 if len(predicted) == len(truth) else 0.0
     overlap = iou(predicted[:, None], truth[None])
     total = 0.0
     for row in range(min(overlap.shape)):

@@ -32,7 +32,7 @@ def evaluate(model: Model, annotations: Sequence[Annotation], encoded: Encoded) 
     found = _answers(model, annotations, encoded, groups)
     measures = moment_measures([answers for answers, _ in found], truth)
     if any(annotation.qid is not None for annotation in annotations):
-        windows = [np.column_stack([answers, values]) for answers, values in found]
+        windows = [np.column_stack([answers, values]).astype(np.float64) for answers, values in found]
         precisions = [average_precision(w, spans) for w, spans in zip(windows, truth, strict=True)]
         measures["mAP"] = 100 * float(np.mean(precisions))
     return rounded(measures)

@@ -141,7 +141,7 @@ def _as_object(prediction: Prediction) -> dict[str, Any]:
 
 def as_written(values: NDArray[np.floating[Any]]) -> Floats:
     """Numbers to the digits that files have."""
-    return np.round(np.asarray(values, np.float64), DIGITS)
+    return np.asarray(np.round(np.asarray(values, np.float64), DIGITS), np.float64)
 
 
 # --- TVR submissions --------------------------------------------------------------------------------------------------

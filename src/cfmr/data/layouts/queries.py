@@ -93,7 +93,7 @@ def _published(row: Row, number: int) -> Query:
     windows = None if span is None else () if span == [] else (_window(span, length, video),)
     extra = row.extra
     qid = extra.get("query_id", qid)
-    graded = ()
+    graded: tuple[Graded, ...] = ()
     if "relevance" in extra and windows:
         graded = (Graded(video, *windows[0], float(extra["relevance"]), length),)
     return Query(
