@@ -230,14 +230,21 @@ def convert(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="directories of finished runs")],
     out: Annotated[Path, typer.Option(help="folder for report.md and its pictures")],
+    runs: Annotated[list[Path] | None, typer.Argument(help="directories of finished runs")] = None,
     videos: Annotated[Path | None, typer.Option(help="folder of the videos, for frames in the pictures")] = None,
+    predictions: Annotated[
+        list[Path] | None, typer.Option(help="answers of another system, to compare; may be given again")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(help="annotations that --predictions answer")] = None,
 ) -> None:
-    """Write tables and pictures of finished runs, beside the published figures."""
-    from cfmr.report import write_report
+    """Write tables and pictures of finished runs, beside the published figures and the answers of other systems."""
+    from cfmr.report import Comparison, write_report
 
-    typer.echo(f"written to {write_report(runs, out, videos)}")
+    if (truth is None) != (not predictions):
+        raise InputError("--predictions and --truth go together: answers, and what they are measured on")
+    comparison = None if truth is None else Comparison(truth, predictions or ())
+    typer.echo(f"written to {write_report(runs or [], out, videos, comparison)}")
 
 
 @app.command("index")

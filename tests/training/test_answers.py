@@ -189,3 +189,39 @@ def test_clips_of_two_seconds_have_the_mean_of_what_lies_in_them() -> None:
     assert clip_scores("curve", scores, spans, 3).tolist() == [1.0, 2.0, 4.0]
     sparse = clip_scores("curve", np.array([0.0, 4.0], np.float32), np.array([[0, 8], [8, 16]], np.float32), 8)
     assert (np.diff(sparse) >= 0).all(), "between distant vectors scores rise from one to the other"
+
+
+def test_runs_and_answers_of_other_systems_stand_in_one_table(trained: World, tmp_path: Path) -> None:
+    truth = as_jsonl(trained.test, tmp_path / "raw" / "test.jsonl")
+    perfect = [
+        {"qid": row["qid"], "pred_relevant_windows": [[*window, 1.0] for window in row["relevant_windows"]]}
+        for row in truth
+    ]
+    (tmp_path / "other_system.jsonl").write_text("".join(json.dumps(row) + "\n" for row in perfect))
+    asked = ("--predictions", tmp_path / "other_system.jsonl", "--truth", tmp_path / "raw" / "test.jsonl")
+    cfmr("report", trained.root / "run", *asked, "--out", tmp_path / "report")
+    lines = (tmp_path / "report" / "report.md").read_text().splitlines()
+    header = next(line for line in lines if line.startswith("| system |")).split(" | ")
+    theirs = next(line for line in lines if line.startswith("| other_system |")).split(" | ")
+    ours = next(line for line in lines if line.startswith("| **run** (CFMR) | made-up")).split(" | ")
+    column = header.index("R@1,IoU=0.7")
+    scores = json.loads(cfmr("evaluate", "--resume", trained.root / "run", "--truth", asked[3], "--json"))
+    assert (theirs[column], ours[column]) == ("100.00", f"{scores['R@1,IoU=0.7']:.2f}")
+    assert len(header) == len(theirs) == len(ours)
+
+
+def test_answers_are_compared_without_any_run_and_a_run_without_features_is_said(
+    trained: World, tmp_path: Path
+) -> None:
+    truth = as_jsonl(trained.test, tmp_path / "raw" / "test.jsonl")
+    truth = [{**row, "vid": f"other-{row['vid']}"} for row in truth]
+    (tmp_path / "raw" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in truth))
+    answered = [{"qid": row["qid"], "pred_relevant_windows": [[0, 1, 1.0]]} for row in truth]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answered))
+    asked = ("--predictions", tmp_path / "p.jsonl", "--truth", tmp_path / "raw" / "test.jsonl")
+    cfmr("report", *asked, "--out", tmp_path / "report")
+    assert "| p | answers in p.jsonl |" in (tmp_path / "report" / "report.md").read_text()
+    cfmr("report", trained.root / "run", *asked, "--out", tmp_path / "report")
+    assert "run: not measured on these sentences" in (tmp_path / "report" / "report.md").read_text()
+    with pytest.raises(InputError, match="--predictions and --truth go together"):
+        cfmr("report", "--predictions", tmp_path / "p.jsonl", "--out", tmp_path / "report")

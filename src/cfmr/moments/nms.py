@@ -39,7 +39,7 @@ def distinct(
     return kept
 
 
-def anchor_relevance(spans: Times, scores: NDArray[np.floating[Any]], times: NDArray[np.floating[Any]]) -> Times:
+def anchor_relevance(spans: Times, scores: NDArray[np.floating[Any]], times: Times) -> Times:
     """What anchors say of points in time: the mean score of those that cover a point, narrow and central ones first.
 
     Args:

@@ -62,7 +62,7 @@ def set_iou(predicted: Floats, truth: Floats) -> float:
         best = int(overlap[row].argmax())
         total += float(overlap[row, best])
         overlap[:, best] = -1
-    return total / max(overlap.shape)
+    return total / float(max(overlap.shape))
 
 
 def set_measures(predicted: Sequence[Floats], truth: Sequence[Floats], rejected: Sequence[bool]) -> dict[str, float]:

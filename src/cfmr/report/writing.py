@@ -12,6 +12,7 @@ from cfmr.models.base import Model, load_model
 from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 from cfmr.report import pictures
 from cfmr.report.accuracy import benchmark_table, own_table, remarks
+from cfmr.report.comparison import Comparison, compare
 from cfmr.report.efficiency import Measured, efficiency_table, measure
 from cfmr.report.published import Benchmark, Cost, benchmarks
 from cfmr.report.queries import Query, ask
@@ -31,13 +32,16 @@ COSTS = (
 )
 
 
-def write_report(paths: Sequence[Path], out: Path, videos: Path | None = None) -> Path:
+def write_report(
+    paths: Sequence[Path], out: Path, videos: Path | None = None, comparison: Comparison | None = None
+) -> Path:
     """Write `report.md` and its pictures for some finished runs.
 
     Args:
         paths: directories of runs.
         out: folder to write to.
         videos: folder of the videos, for frames in the query pictures.
+        comparison: answers of other systems, to stand beside those of the runs on the same sentences.
 
     Returns:
         the Markdown file.
@@ -45,12 +49,14 @@ def write_report(paths: Sequence[Path], out: Path, videos: Path | None = None) -
     Raises:
         InputError: a run cannot be read, or the folder not be written.
     """
-    if not paths:
+    if not paths and comparison is None:
         raise InputError("no run is named; give the directories that `cfmr train` wrote")
     runs = read_runs(list(paths))
     make_directory(out)
     opened = {run.name: _open(run) for run in runs}
     parts = ["# Report", "", "Figures are percent.", ""]
+    if comparison is not None:
+        parts += compare(comparison, runs)
     for name, benchmark in benchmarks().items():
         group = [run for run in runs if run.benchmark == name]
         if group:
@@ -58,7 +64,7 @@ def write_report(paths: Sequence[Path], out: Path, videos: Path | None = None) -
     group = [run for run in runs if run.benchmark is None]
     if group:
         parts += _section("Other data", group, None, opened, out, "")
-    parts += ["## Training", ""]
+    parts += ["## Training", ""] if runs else []
     for run in runs:
         parts += _training(run, out) + _queries(run, opened[run.name], videos, out)
     target = out / "report.md"

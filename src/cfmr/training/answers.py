@@ -189,7 +189,7 @@ def clip_scores(readout: str, scores: Array, spans: Array, count: int) -> Floats
     """
     middles = (np.arange(count) + 0.5) * CLIP_SECONDS
     if readout == "anchors":
-        return anchor_relevance(np.asarray(spans, np.float64), scores, middles)
+        return anchor_relevance(np.asarray(spans, np.float64), scores, np.asarray(middles, np.float64))
     times = spans.mean(1)
     places = np.minimum((times / CLIP_SECONDS).astype(int), count - 1)
     totals, numbers = np.bincount(places, scores, count), np.bincount(places, minlength=count)
