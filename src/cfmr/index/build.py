@@ -68,6 +68,8 @@ class IndexBuild:
         self.window, self.backend, self.device, self.ray = window, backend, device, ray
         self.checkpoint, self.sources, self.progress, self.limits = checkpoint, sources, progress, limits
         progress("loading the model", 0, None)
+        if not checkpoint.vocabulary.words:
+            raise InputError("the model was trained on features of sentences and can read no others; train it on words")
         self.model = load_model(checkpoint, backend, device)
         self.encoder = RowEncoder(self.model, Windowing.of(checkpoint, window))
         self.name: str = checkpoint.config.model.name

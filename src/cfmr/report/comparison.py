@@ -74,8 +74,7 @@ def compare(comparison: Comparison, runs: Sequence[Run]) -> list[str]:
 
 def _of_run(run: Run, queries: Sequence[Query], *, within: bool, over_all: bool) -> dict[str, float]:
     checkpoint = Checkpoint.load(find_checkpoint(run.path))
-    answerer = Answerer.load(checkpoint, run.config.dataset.feature_path, "pytorch", "cpu")
-    answerer.features.check(video_lengths(queries), run.config.dataset.frame_dim)
+    answerer = Answerer.load(checkpoint, run.config.dataset, queries)
     answers: list[Answers] = []
     if within:
         answers.append(answerer.predict(queries))

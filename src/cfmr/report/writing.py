@@ -4,11 +4,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from cfmr.data.annotations import Annotation, load_annotations
+from cfmr.data.annotations import load_annotations
 from cfmr.data.features import FeatureStore
+from cfmr.data.text_features import sentence_vocabulary
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory, replacing
-from cfmr.models.base import Model, load_model
+from cfmr.models.base import load_model
 from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 from cfmr.report import pictures
 from cfmr.report.accuracy import benchmark_table, own_table, remarks
@@ -84,16 +85,14 @@ def _open(run: Run) -> Opened:
         rows = load_annotations(run.config.dataset.test_data, spans=True)
         features = FeatureStore(run.config.dataset.feature_path)
         features.check((row.video for row in rows), run.config.dataset.frame_dim)
+        paths = run.config.dataset
+        vocabulary = sentence_vocabulary(checkpoint.vocabulary, paths.vocab_path, rows, paths.word_dim)
         model = load_model(checkpoint)
     except InputError as error:
         return str(error)
-    return _measure(model, rows, features, checkpoint)
-
-
-def _measure(model: Model, rows: list[Annotation], features: FeatureStore, checkpoint: Checkpoint) -> Opened:
     max_words = checkpoint.config.dataset.max_num_words
-    cost = measure(model, rows, features, checkpoint.vocabulary, max_words)
-    return cost, ask(model, rows, features, checkpoint.vocabulary, max_words)
+    cost = measure(model, rows, features, vocabulary, max_words)
+    return cost, ask(model, rows, features, vocabulary, max_words)
 
 
 def _section(

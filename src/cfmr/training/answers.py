@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.config import Config
+from cfmr.config import Config, Dataset
 from cfmr.data.annotations import Annotation
 from cfmr.data.features import FeatureStore
 from cfmr.data.layouts.predictions import (
@@ -19,6 +19,7 @@ from cfmr.data.layouts.predictions import (
     write_submission,
 )
 from cfmr.data.layouts.queries import Query, read_queries, video_lengths
+from cfmr.data.text_features import sentence_vocabulary
 from cfmr.data.vocabulary import Vocabulary
 from cfmr.errors import InputError
 from cfmr.models.base import Model, load_model
@@ -54,11 +55,25 @@ class Answerer:
     existence: Existence | None = None
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, features: str, backend: str, device: str) -> "Answerer":
-        """Raises InputError if the checkpoint or the feature file cannot be used."""
-        model = load_model(checkpoint, backend, device)
-        words = checkpoint.config.dataset.max_num_words
-        return cls(model, checkpoint.vocabulary, words, FeatureStore(features))
+    def load(
+        cls,
+        checkpoint: Checkpoint,
+        dataset: Dataset,
+        queries: Sequence[Query],
+        *,
+        backend: str = "pytorch",
+        device: str = "cpu",
+    ) -> "Answerer":
+        """Of a checkpoint, for some sentences whose features and, where it has no words, text features are known.
+
+        Raises:
+            InputError: the checkpoint or a file that `dataset` names cannot be used, or lacks a video or a sentence.
+        """
+        sizes = checkpoint.config.dataset
+        features = FeatureStore(dataset.feature_path)
+        features.check(video_lengths(queries), sizes.frame_dim)
+        words = sentence_vocabulary(checkpoint.vocabulary, dataset.vocab_path, queries, sizes.word_dim)
+        return cls(load_model(checkpoint, backend, device), words, sizes.max_num_words, features)
 
     # --- within one video each ----------------------------------------------------------------------------------------
 
@@ -236,8 +251,9 @@ def measure_checkpoint(config: Config, path: Path, wanted: Measuring, *, backend
     queries = read_queries(source)
     validation = [] if wanted.calibrate is None else read_queries(wanted.calibrate)
     checkpoint = Checkpoint.load(find_checkpoint(path))
-    answerer = Answerer.load(checkpoint, str(wanted.features or config.dataset.feature_path), backend, device)
-    answerer.features.check([*video_lengths(queries), *video_lengths(validation)], config.dataset.frame_dim)
+    named = {} if wanted.features is None else {"feature_path": str(wanted.features)}
+    dataset = config.dataset.model_copy(update=named)
+    answerer = Answerer.load(checkpoint, dataset, [*queries, *validation], backend=backend, device=device)
     if validation:
         answerer = answerer.calibrate(validation)
     return _measure(answerer, queries, wanted, source)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cfmr.config import Config
 from cfmr.data.annotations import Annotation, by_sentence, load_annotations
 from cfmr.data.features import FeatureStore
+from cfmr.data.text_features import sentence_vocabulary
 from cfmr.errors import InputError
 from cfmr.models.base import Model, load_model
 from cfmr.models.checkpoint import Checkpoint, find_checkpoint
@@ -127,11 +128,13 @@ def evaluate_checkpoint(
     if not config.dataset.test_data:
         raise InputError("the configuration's dataset.test_data names no file, so there is nothing to measure on")
     rows = load_annotations(config.dataset.test_data, spans=True)
-    checkpoint.vocabulary.check(rows, config.dataset.test_data)
+    sizes = checkpoint.config.dataset
+    vocabulary = sentence_vocabulary(checkpoint.vocabulary, config.dataset.vocab_path, rows, sizes.word_dim)
+    vocabulary.check(rows, config.dataset.test_data)
     features = FeatureStore(config.dataset.feature_path)
     features.check((row.video for row in rows), checkpoint.config.dataset.frame_dim)
     model = load_model(checkpoint, backend, device)
-    encoded = encode(model, rows, features, checkpoint.vocabulary, checkpoint.config.dataset.max_num_words)
+    encoded = encode(model, rows, features, vocabulary, sizes.max_num_words)
     figures = {"test": evaluate(model, rows, encoded), "best_constant": constant_answer(rows)}
     if corpus:
         figures["corpus"] = evaluate_corpus(model, rows, encoded)

@@ -217,7 +217,7 @@ class Trainer(ABC):
         if with_optimizer:
             state |= {"step": self.step, "lines": self.lines}
         optimizer = self.optimizer_state() if with_optimizer else {}
-        return Checkpoint(self.config, self.data.vocabulary, self.parameters(), state, optimizer)
+        return Checkpoint(self.config, self.data.vocabulary.kept(), self.parameters(), state, optimizer)
 
     def resume(self, checkpoint: Checkpoint, source: str) -> None:
         """Carry on from a checkpoint with an optimiser. Raises InputError if it is of another run."""
