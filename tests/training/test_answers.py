@@ -2,6 +2,8 @@
 as a folder of npz files."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from cfmr.training.backends import find_training
 from tests.support.worlds import World
 
 pytest.importorskip("torch")
+
+SPLITS = {"train": "train", "val": "val", "test": "val"}  # which file a configuration's key names
 
 
 def as_jsonl(rows: Path, path: Path, *, nothing: int = 0) -> list[dict[str, Any]]:
@@ -225,3 +229,53 @@ def test_answers_are_compared_without_any_run_and_a_run_without_features_is_said
     assert "run: not measured on these sentences" in (tmp_path / "report" / "report.md").read_text()
     with pytest.raises(InputError, match="--predictions and --truth go together"):
         cfmr("report", "--predictions", tmp_path / "p.jsonl", "--out", tmp_path / "report")
+
+
+def real_jsonl(rows: list[list[Any]], path: Path) -> None:
+    """Real annotations as QVHighlights has them: a sentence that a video has several times has several windows."""
+    objects: dict[tuple[str, str], dict[str, Any]] = {}
+    for video, duration, span, sentence, _ in rows:
+        told = {"qid": len(objects), "query": sentence, "duration": duration, "vid": video, "relevant_windows": []}
+        objects.setdefault((video, sentence), told)["relevant_windows"].append(span)
+    path.write_text("".join(json.dumps(value) + "\n" for value in objects.values()))
+
+
+def test_simulated_features_of_real_annotations_go_the_same_way(shared: Path, tmp_path: Path) -> None:
+    data, raw, features = shared / "data" / "charades", tmp_path / "raw", tmp_path / "f.hdf5"
+    raw.mkdir()
+    chosen = {}
+    for split, source in (("train", "train_small.json"), ("val", "test_small.json")):
+        rows = json.loads((data / source).read_text())
+        videos = list(dict.fromkeys(row[0] for row in rows))[:60]
+        chosen[split] = [row for row in rows if row[0] in videos]
+        (tmp_path / f"{split}.json").write_text(json.dumps(chosen[split]))
+        real_jsonl(chosen[split], raw / f"highlight_{split}_release.jsonl")
+    simulated = [sys.executable, shared / "tools" / "simulate_features.py", "--vocab", data / "glove.pkl"]
+    simulated += ["--annotations", tmp_path / "train.json", tmp_path / "val.json", "--dim", "32"]
+    subprocess.run([*simulated, "--clips-per-second", "0.5", "--out", tmp_path / "all.hdf5"], check=True)
+    for name, columns in (("slowfast", slice(0, 24)), ("clip", slice(24, 32))):
+        (tmp_path / name).mkdir()
+        with FeatureStore(tmp_path / "all.hdf5") as store:
+            for video in store.videos:
+                np.savez(tmp_path / name / f"{video}.npz", features=store.read(video)[:, columns])
+    value = json.loads((Path(__file__).parents[2] / "config" / "charades" / "dense.json").read_text())
+    glance = {f"{key}_data": str(tmp_path / f"glance_{of}_qvhighlights.json") for key, of in SPLITS.items()}
+    value["dataset"] |= {
+        **glance,
+        "feature_path": str(features),
+        "frame_dim": 32,
+        "vocab_path": str(data / "glove.pkl"),
+    }
+    value["model"]["config"] |= {"frames_input_size": 32, "hidden_size": 16}
+    (tmp_path / "qv.json").write_text(json.dumps(value))
+    truth, answered = raw / "highlight_val_release.jsonl", tmp_path / "hl_val_submission.jsonl"
+
+    cfmr("prepare", "qvhighlights", "--raw", raw, "--out", tmp_path)
+    cfmr("pack", tmp_path / "slowfast", tmp_path / "clip", "--out", features)
+    cfmr("train", "--config-path", tmp_path / "qv.json", "--log", tmp_path, "--tag", "run", "--select", "last")
+    cfmr("evaluate", "--resume", tmp_path / "run", "--truth", truth, "--out", answered)
+    figures = json.loads(cfmr("evaluate", "--predictions", answered, "--truth", truth, "--json"))
+    own = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+    for name in ("R@1,mIoU", "R@5,mIoU", "mAP"):
+        assert figures[name] == pytest.approx(own[name], abs=0.2), "the run's rows are cut at the ends of their videos"
+    assert len(answers(answered)) == len(truth.read_text().splitlines())
