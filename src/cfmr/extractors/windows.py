@@ -21,12 +21,16 @@ Parameters = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a video is cut into windows: a window of `length` frames around every `stride` frames of `fps` a second."""
+    """How a video is cut into windows: a window of `length` frames around every `stride` frames of `fps` a second.
+
+    The first frame is that at `start` seconds.
+    """
 
     fps: float
     length: int
     stride: int
     batch: int = 4
+    start: float = 0.0
 
     @property
     def clips_per_second(self) -> float:
@@ -60,7 +64,7 @@ def extract_windows(
     """
     blocks = []
     with Video(path) as video:
-        images = (prepare(frame) for frame in video.frames(fps=plan.fps))
+        images = (prepare(frame) for frame in video.frames(fps=plan.fps, start=plan.start))
         for windows in _batches(cut_windows(images, plan.length, plan.stride), plan.batch):
             blocks.append(encode(np.stack(windows)))
             if progress is not None:
@@ -135,7 +139,7 @@ def read_weights(path: str | os.PathLike[str]) -> Parameters:
         except (SafetensorError, OSError, ValueError) as error:
             raise InputError(f"{path}: not a complete safetensors file") from error
     content = read_torch(path)
-    for key in ("state_dict", "model_state_dict", "model"):
+    for key in ("state_dict", "model_state_dict", "model_state", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, np.ndarray) for value in content.values()):
