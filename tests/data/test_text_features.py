@@ -94,9 +94,6 @@ def on_text_features(world: World) -> Path:
     value = json.loads((Path(__file__).parents[2] / "config" / "charades" / "dense.json").read_text())
     told = json.loads(world.config.read_text())["dataset"]
     value["dataset"] = {**told, "vocab_path": str(folder), "word_dim": 6}
-    sizes = value["model"]["config"]
-    changes = {"frames_input_size": told["frame_dim"], "words_input_size": 6, "hidden_size": 6}
-    sizes |= {key: size for key, size in {**changes, "own_words": 1, "seen_words": 0}.items() if key in sizes}
     world.config.write_text(json.dumps(value))
     return world.config
 
@@ -108,7 +105,7 @@ def test_a_model_is_trained_and_measured_on_features_of_sentences(world: World, 
     from cfmr.training.evaluation import evaluate_checkpoint
 
     config = load_config(on_text_features(world))
-    figures = find_training("pytorch").train(
+    figures = find_training("pytorch", config).train(
         config, world.root / "run", resume=None, seed=1, select="last", device="cpu"
     )
     checkpoint = world.root / "run"

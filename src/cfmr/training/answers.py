@@ -29,11 +29,10 @@ from cfmr.moments.highlights import CLIP_SECONDS
 from cfmr.moments.nms import anchor_relevance
 from cfmr.moments.rejection import Existence
 from cfmr.moments.scoring import score
+from cfmr.moments.span_reader import Readout
 from cfmr.training.evaluation import search_collection
 
 Floats = NDArray[np.float64]
-
-UNKNOWN_LENGTH = 1.0  # stands for the length of a video that is only ranked
 
 
 @dataclass(frozen=True)
@@ -95,11 +94,11 @@ class Answerer:
             nothing = None if self.existence is None else 0.0
             windows = np.array([[0.0, duration, 0.0]])
             return Prediction(query.qid, windows, np.zeros(count), nothing, query.video, query.sentence)
-        scores, spans = answer[0], answer[1] * duration
-        found, values = rank_moments(self.model.readout, scores, spans)
-        windows = as_written(np.column_stack([np.clip(found, 0, duration), values]))
+        scores, spans = answer
+        found, values = rank_moments(self.model.readout, scores, spans, duration)
+        windows = as_written(np.column_stack([np.clip(found * duration, 0, duration), values]))
         exist = None if self.existence is None else float(as_written(self.existence(scores.max())))
-        clips = as_written(clip_scores(self.model.readout, scores, spans, count))
+        clips = as_written(clip_scores(self.model.readout, scores, spans * duration, count))
         return Prediction(query.qid, windows, clips, exist, query.video, query.sentence)
 
     def _scores(self, queries: Sequence[Query]) -> Iterator[tuple[Array, Array] | None]:
@@ -114,10 +113,13 @@ class Answerer:
         known = [query for query in queries if self.vocabulary.ids(query.sentence, 1)]
         if not known:
             raise InputError(f"none of the {len(queries)} sentences has a word that the model knows")
-        encoded = encode(self.model, list(map(_row, known)), self.features, self.vocabulary, self.max_num_words)
-        for video in video_lengths(queries):
+        lengths = self.lengths(queries)
+        durations = {video: length or self._usual_length() for video, length in lengths.items()}
+        rows = [Annotation(q.video, durations[q.video], q.sentence, None, None, q.qid) for q in known]
+        encoded = encode(self.model, rows, self.features, self.vocabulary, self.max_num_words)
+        for video, duration in durations.items():
             if video not in encoded.videos:
-                encoded.videos[video] = self.model.video_vectors(self.features.read(video))
+                encoded.videos[video] = self.model.video_vectors(self.features.read(video), duration)
         place = {query.qid: number for number, query in enumerate(known)}
         return encoded, [place.get(query.qid) for query in queries]
 
@@ -125,6 +127,11 @@ class Answerer:
         """Length of every video in seconds, from the truth or the feature file; None where neither has it."""
         known = video_lengths(queries)
         return {video: length or self.features.duration(video) for video, length in known.items()}
+
+    def _usual_length(self) -> float:
+        """Seconds that a video is taken to last whose length is not known: those of the usual training video."""
+        readout = self.model.readout
+        return 1.0 if readout == "anchors" else readout.duration
 
     def _durations(self, queries: Sequence[Query]) -> dict[str, float]:
         lengths = self.lengths(queries)
@@ -162,7 +169,7 @@ class Answerer:
         Where lengths of videos are not known, VR alone.
         """
         lengths = self.lengths(queries)
-        durations = {video: length or UNKNOWN_LENGTH for video, length in lengths.items()}
+        durations = {video: length or self._usual_length() for video, length in lengths.items()}
         encoded, places = self._encode(queries)
         names = sorted(durations)
         number = {name: place for place, name in enumerate(names)}
@@ -185,15 +192,16 @@ class Answerer:
         self, encoded: Encoded, video: str, number: Mapping[str, int], durations: Mapping[str, float], sentence: Array
     ) -> Floats:
         vectors, spans = encoded.videos[video]
-        found, values = rank_moments(self.model.readout, vectors @ sentence, spans * durations[video])
-        return as_written(np.column_stack([np.full(len(values), number[video]), found, values]))
+        duration = durations[video]
+        found, values = rank_moments(self.model.readout, vectors @ sentence, spans, duration)
+        return as_written(np.column_stack([np.full(len(values), number[video]), found * duration, values]))
 
     def _videos(self, encoded: Encoded, names: Sequence[str], order: NDArray[np.intp], sentence: Array) -> Floats:
         rows = [[i, 0.0, 0.0, float((encoded.videos[names[i]][0] @ sentence).max())] for i in order[:100]]
         return as_written(np.array(rows))
 
 
-def clip_scores(readout: str, scores: Array, spans: Array, count: int) -> Floats:
+def clip_scores(readout: Readout, scores: Array, spans: Array, count: int) -> Floats:
     """A score for every clip of two seconds.
 
     Args:
@@ -210,10 +218,6 @@ def clip_scores(readout: str, scores: Array, spans: Array, count: int) -> Floats
     totals, numbers = np.bincount(places, scores, count), np.bincount(places, minlength=count)
     between = np.interp(middles, times, scores)  # where vectors are further apart than clips
     return np.asarray(np.where(numbers > 0, totals / np.maximum(numbers, 1), between))
-
-
-def _row(query: Query) -> Annotation:
-    return Annotation(query.video, query.duration or UNKNOWN_LENGTH, query.sentence, None, None, query.qid)
 
 
 # --- a checkpoint measured on a file of the field ---------------------------------------------------------------------
