@@ -7,7 +7,6 @@ that share it are the moments of one sentence. `[]` in place of `[start, end]` s
 
 import json
 import logging
-import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cfmr.data.layouts.recognise import TITLES, open_layout
+from cfmr.data.layouts.row import is_number
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json, replacing
 
@@ -199,10 +199,8 @@ def rounding_slack(length: float) -> float:
 
 
 def _seconds(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         raise ValueError(f"has {_short(value)} for {what}; a number of seconds is expected")
-    if not math.isfinite(value):
-        raise ValueError(f"has {value} for {what}; a number of seconds is expected")
     return float(value)
 
 

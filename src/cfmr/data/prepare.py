@@ -4,7 +4,6 @@ Any of the field's layouts is read (`cfmr.data.layouts`): Charades-STA's text, J
 jsonl of QVHighlights, Lighthouse and TVR, lists of rows. Where a moment has no glance, one is drawn.
 """
 
-import math
 import os
 import re
 import zlib
@@ -20,6 +19,7 @@ from cfmr.data.annotations import load_annotations, parse_row, rounding_slack, w
 from cfmr.data.features import FeatureStore
 from cfmr.data.layouts import by_video, charades
 from cfmr.data.layouts.recognise import TITLES, read_text
+from cfmr.data.layouts.row import is_number
 from cfmr.data.layouts.rows import Row, read_rows
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory, read_json
@@ -261,7 +261,7 @@ def _is_timed(row: Any) -> bool:
     if not isinstance(span, list | tuple) or len(span) != 2:
         return False
     numbers = [duration, *span, *([] if glance is None else [glance])]
-    return all(isinstance(n, int | float) and math.isfinite(n) for n in numbers) and duration > 0
+    return all(map(is_number, numbers)) and duration > 0
 
 
 def _unusable(start: float, end: float, duration: float) -> str | None:

@@ -36,7 +36,7 @@ def rows(path: Path, content: dict[str, Any], *, frames: bool | None = None) -> 
             found = _of_video(video, entry, _frames(entry) if count else _seconds(entry))
         except KeyError as error:
             raise InputError(f"{path}: video {video} has no {error.args[0]!r}") from None
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{path}: video {video} is malformed: {error}") from None
         for number, row in enumerate(found, 1):
             yield Row(f"video {video}, moment {number}", row)

@@ -1,7 +1,6 @@
 """Answers to sentences: prediction jsonl (Moment-DETR and its kin, GMR) and submissions of TVR."""
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from cfmr.data.layouts.qvhighlights import write
 from cfmr.data.layouts.recognise import TITLES, Content, identifier, open_layout, take
-from cfmr.data.layouts.row import Once
+from cfmr.data.layouts.row import Once, is_number
 from cfmr.errors import InputError
 from cfmr.files.atomic import replacing
 
@@ -112,10 +111,7 @@ def _windows(value: Any, where: str) -> Floats:
 
 
 def _numbers(value: Any, key: str, where: str) -> Floats:
-    plain = isinstance(value, list) and all(
-        isinstance(item, int | float) and not isinstance(item, bool) and math.isfinite(item) for item in value
-    )
-    if not plain:
+    if not isinstance(value, list) or not all(map(is_number, value)):
         raise ValueError(f"{where} has '{key}' that are not all numbers")
     return np.array(value, np.float64)
 

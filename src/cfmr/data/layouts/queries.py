@@ -1,16 +1,18 @@
 """Sentences with all that is true of them, as measuring needs it: read from annotations of any layout."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cfmr.data.annotations import parse_row, rounding_slack
+from cfmr.data.layouts.row import is_number
 from cfmr.data.layouts.rows import Row, read_rows
 from cfmr.errors import InputError
 
 Window = tuple[float, float]
+
+LONGEST = 1e7  # seconds of a video, a third of a year; more is a mistake and would fill memory with clips
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def _own(row: Row, number: int) -> Query:
     found, _ = parse_row(row.values)
     windows = () if found.absent else None if found.span is None else (found.span,)
     qid = number if found.qid is None else found.qid
-    return Query(qid, found.video, found.sentence, windows, found.duration)
+    return Query(qid, found.video, found.sentence, windows, _length(found.duration, found.video))
 
 
 def _published(row: Row, number: int) -> Query:
@@ -89,7 +91,7 @@ def _published(row: Row, number: int) -> Query:
         raise ValueError(f"names no video (found {video!r})")
     if not isinstance(sentence, str) or not sentence.strip():
         raise ValueError(f"({video}) has no sentence (found {sentence!r})")
-    length = None if duration is None else _number(duration, video)
+    length = None if duration is None else _length(duration, video)
     windows = None if span is None else () if span == [] else (_window(span, length, video),)
     extra = row.extra
     qid = extra.get("query_id", qid)
@@ -134,8 +136,15 @@ def _window(span: Any, duration: float | None, video: str) -> Window:
     return start, end
 
 
+def _length(value: Any, video: str) -> float:
+    length = _number(value, video)
+    if not 0 < length <= LONGEST:
+        raise ValueError(f"({video}) has a video of {length:g} s")
+    return length
+
+
 def _number(value: Any, video: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_number(value):
         raise ValueError(f"({video}) has {value!r} where a number of seconds is expected")
     return float(value)
 

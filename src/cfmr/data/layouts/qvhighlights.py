@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cfmr.data.layouts.recognise import identifier, take
-from cfmr.data.layouts.row import Once, Row
+from cfmr.data.layouts.row import Once, Row, is_number
 from cfmr.files.atomic import replacing
 
 CLIP_SECONDS = 2  # what `relevant_clip_ids` and saliency scores count in
@@ -31,12 +31,15 @@ def rows(objects: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[Row]:
         extra = _extra(value, where)
         if windows is not None and not isinstance(windows, list):
             raise ValueError(f"{where} has {windows!r} for 'relevant_windows'; [[start, end], ...] is expected")
+        glances = value.get("glances") or None
+        if glances is not None and not isinstance(glances, list):
+            raise ValueError(f"{where} has {glances!r} for 'glances'; [time, ...] is expected")
         if not windows:
-            for glance in value.get("glances") or [None]:
+            for glance in glances or [None]:
                 yield Row(where, [*start, None if windows is None else [], sentence, glance, qid], extra)
             continue
-        glances = value.get("glances") or [None] * len(windows)
-        if not isinstance(glances, list) or len(glances) != len(windows):
+        glances = glances or [None] * len(windows)
+        if len(glances) != len(windows):
             raise ValueError(f"{where} has {len(windows)} windows and not as many 'glances'")
         for window, glance in zip(windows, glances, strict=True):
             yield Row(where, [*start, window, sentence, glance, qid], extra)
@@ -50,13 +53,14 @@ def _extra(value: dict[str, Any], where: str) -> dict[str, Any]:
         raise ValueError(f"{where} has 'relevant_clip_ids' and 'saliency_scores' of different lengths")
     if not all(type(clip) is int and clip >= 0 for clip in ids):
         raise ValueError(f"{where} has 'relevant_clip_ids' that are no whole numbers from 0 on")
-    if not all(_is_rating(score, len(scores[0])) for score in scores):
+    widths = {len(score) if _is_rating(score) else 0 for score in scores}
+    if len(widths) > 1 or 0 in widths:
         raise ValueError(f"{where} has 'saliency_scores' that are not as many numbers for each clip")
     return {"clip_ids": ids, "saliency": scores}
 
 
-def _is_rating(value: Any, length: int) -> bool:
-    return isinstance(value, list) and len(value) == length and all(isinstance(item, int | float) for item in value)
+def _is_rating(value: Any) -> bool:
+    return isinstance(value, list) and all(map(is_number, value))
 
 
 def write(path: str | Path, objects: Iterable[dict[str, Any]]) -> None:

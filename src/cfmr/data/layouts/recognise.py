@@ -113,7 +113,7 @@ def identifier(value: Any, key: str, where: str) -> str | int:
 def _object(line: str) -> dict[str, Any] | None:
     try:
         value = json.loads(line)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # of numbers with thousands of digits too
         return None
     return value if isinstance(value, dict) else None
 

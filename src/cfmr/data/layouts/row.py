@@ -1,5 +1,6 @@
 """One moment of one sentence, as any layout has it."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,6 +20,16 @@ class Row(NamedTuple):
     where: str
     values: Any
     extra: Mapping[str, Any] = NOTHING
+
+
+def is_number(value: Any) -> bool:
+    """Whether something read from JSON is a finite number; true and false are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number larger than any float
+        return False
 
 
 class Once:

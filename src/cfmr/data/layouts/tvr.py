@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cfmr.data.layouts.recognise import identifier, take
-from cfmr.data.layouts.row import Once, Row
+from cfmr.data.layouts.row import Once, Row, is_number
 
 TYPES = ("v", "t", "vt")  # whether a sentence is about what is seen, said (text), or both
 RELEVANCES = range(5)
@@ -40,7 +40,7 @@ def ranking_rows(objects: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[Row]
     for where, value in objects:
         qid = identifier(take(value, "query_id", where), "query_id", where)
         relevance = value.get("relevance")
-        if relevance is not None and (type(relevance) not in (int, float) or not 0 <= relevance <= RELEVANCES[-1]):
+        if relevance is not None and (not is_number(relevance) or not 0 <= relevance <= RELEVANCES[-1]):
             raise ValueError(f"{where} has relevance {relevance!r}; a number from 0 to {RELEVANCES[-1]} is expected")
         start = [take(value, "video_name", where), take(value, "duration", where)]
         extra = {"query_id": qid} | ({} if relevance is None else {"relevance": relevance})
