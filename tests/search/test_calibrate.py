@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfmr.search.calibrate import auroc, cross_checked, threshold
+from cfmr.moments.rejection import best_threshold
+from cfmr.search.calibrate import cross_checked, separation
 
 SCORES = st.lists(st.floats(-5, 5, allow_nan=False), min_size=1, max_size=30).map(np.array)
 
@@ -13,7 +14,7 @@ def test_scores_apart_are_told_apart() -> None:
     score, right = cross_checked(matching, other)
     assert 2 < score < 3
     assert right == 1
-    assert auroc(matching, other) == 1
+    assert separation(matching, other) == 1
 
 
 def test_a_threshold_is_not_judged_on_the_sentences_it_was_chosen_on() -> None:
@@ -21,7 +22,7 @@ def test_a_threshold_is_not_judged_on_the_sentences_it_was_chosen_on() -> None:
     chosen, judged = [], []
     for _ in range(300):
         matching, other = rng.normal(size=(2, 20))
-        chosen.append(threshold(matching, other)[1])
+        chosen.append(best_threshold(matching, other)[1])
         judged.append(cross_checked(matching, other)[1])
     assert np.mean(chosen) > 0.56, "chance looks like knowledge"
     assert np.mean(judged) == pytest.approx(0.5, abs=0.02)
@@ -30,8 +31,8 @@ def test_a_threshold_is_not_judged_on_the_sentences_it_was_chosen_on() -> None:
 @given(SCORES, SCORES)
 def test_the_area_counts_pairs(matching: np.ndarray, other: np.ndarray) -> None:
     pairs = [1.0 if yes > no else 0.5 if yes == no else 0.0 for yes in matching for no in other]
-    assert auroc(matching, other) == pytest.approx(np.mean(pairs))
-    assert auroc(matching, other) == pytest.approx(1 - auroc(other, matching))
+    assert separation(matching, other) == pytest.approx(np.mean(pairs))
+    assert separation(matching, other) == pytest.approx(1 - separation(other, matching))
 
 
 @given(SCORES, SCORES)

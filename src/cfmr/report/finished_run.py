@@ -106,7 +106,7 @@ def _read_epochs(path: Path) -> list[dict[str, Any]]:
 
 def _short_names(paths: list[Path]) -> list[str]:
     """The last part of each path, with as many more as tell them apart."""
-    for depth in range(1, max(len(path.parts) for path in paths)):
+    for depth in range(1, max((len(path.parts) for path in paths), default=0)):
         names = ["-".join(path.parts[-depth:]).strip("/") for path in paths]
         if len(set(names)) == len(names):
             return names

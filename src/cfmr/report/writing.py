@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cfmr.data.annotations import Annotation, load_annotations
+from cfmr.data.annotations import load_annotations
 from cfmr.data.features import FeatureStore
+from cfmr.data.text_features import sentence_vocabulary
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory, replacing
-from cfmr.models.base import Model, load_model
+from cfmr.models.base import load_model
 from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 from cfmr.report import pictures
 from cfmr.report.accuracy import benchmark_table, own_table, remarks
+from cfmr.report.comparison import Comparison, compare
 from cfmr.report.efficiency import QueryCost, efficiency_table, measure
 from cfmr.report.examples import Example, run_examples
 from cfmr.report.finished_run import FinishedRun, read_runs
@@ -33,13 +35,16 @@ COSTS = (
 )
 
 
-def write_report(paths: Sequence[Path], out: Path, videos: Path | None = None) -> Path:
+def write_report(
+    paths: Sequence[Path], out: Path, videos: Path | None = None, comparison: Comparison | None = None
+) -> Path:
     """Write `report.md` and its pictures for some finished runs.
 
     Args:
         paths: directories of runs.
         out: folder to write to.
         videos: folder of the videos, for frames in the query pictures.
+        comparison: answers of other systems, to stand beside those of the runs on the same sentences.
 
     Returns:
         the Markdown file.
@@ -47,12 +52,14 @@ def write_report(paths: Sequence[Path], out: Path, videos: Path | None = None) -
     Raises:
         InputError: a run cannot be read, or the folder not be written.
     """
-    if not paths:
+    if not paths and comparison is None:
         raise InputError("no run is named; give the directories that `cfmr train` wrote")
     runs = read_runs(list(paths))
     make_directory(out)
     opened = {run.name: _open(run) for run in runs}
     parts = ["# Report", "", "Figures are percent.", ""]
+    if comparison is not None:
+        parts += compare(comparison, runs)
     for name, benchmark in benchmarks().items():
         group = [run for run in runs if run.benchmark == name]
         if group:
@@ -60,7 +67,7 @@ def write_report(paths: Sequence[Path], out: Path, videos: Path | None = None) -
     group = [run for run in runs if run.benchmark is None]
     if group:
         parts += _section("Other data", group, None, opened, out, "")
-    parts += ["## Training", ""]
+    parts += ["## Training", ""] if runs else []
     for run in runs:
         parts += _training(run, out) + _queries(run, opened[run.name], videos, out)
     target = out / "report.md"
@@ -80,16 +87,14 @@ def _open(run: FinishedRun) -> Opened:
         rows = load_annotations(run.config.dataset.test_data, spans=True)
         features = FeatureStore(run.config.dataset.feature_path)
         features.check((row.video for row in rows), run.config.dataset.frame_dim)
+        paths = run.config.dataset
+        vocabulary = sentence_vocabulary(checkpoint.vocabulary, paths.vocab_path, rows, paths.word_dim)
         model = load_model(checkpoint)
     except InputError as error:
         return str(error)
-    return _measure(model, rows, features, checkpoint)
-
-
-def _measure(model: Model, rows: list[Annotation], features: FeatureStore, checkpoint: Checkpoint) -> Opened:
     max_words = checkpoint.config.dataset.max_num_words
-    cost = measure(model, rows, features, checkpoint.vocabulary, max_words)
-    return cost, run_examples(model, rows, features, checkpoint.vocabulary, max_words)
+    cost = measure(model, rows, features, vocabulary, max_words)
+    return cost, run_examples(model, rows, features, vocabulary, max_words)
 
 
 def _section(

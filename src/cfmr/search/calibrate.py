@@ -10,6 +10,7 @@ from cfmr.data.annotations import Annotation
 from cfmr.errors import InputError
 from cfmr.index.location import GivenLocation
 from cfmr.index.open import open_writer, parse_location
+from cfmr.moments.rejection import auroc, best_threshold
 from cfmr.search.retriever import MomentRetriever
 
 SENTENCES = 500
@@ -17,20 +18,6 @@ RANDOM_SENTENCES = 200
 #: Share of random words that shall find nothing. Most are absent from a collection, fewer than from one video.
 REJECTED = {"video": 0.9, "collection": 0.8}
 Scores = NDArray[np.float64]
-
-
-def threshold(matching: Scores, other: Scores) -> tuple[float, float]:
-    """The score that tells apart best, and how well: the mean of both kinds' shares on their side of it.
-
-    Args:
-        matching: best scores where there is something to find.
-        other: best scores where there is nothing.
-    """
-    edges = np.unique(np.concatenate([matching, other]))
-    between = np.concatenate([edges[:1] - 1e-6, (edges[1:] + edges[:-1]) / 2])
-    right = (matching[None] >= between[:, None]).mean(1) / 2 + (other[None] < between[:, None]).mean(1) / 2
-    best = int(right.argmax())
-    return float(between[best]), float(right[best])
 
 
 def cross_checked(matching: Scores, other: Scores) -> tuple[float, float]:
@@ -42,18 +29,19 @@ def cross_checked(matching: Scores, other: Scores) -> tuple[float, float]:
     halves = [(matching[start::2], other[start::2]) for start in (0, 1)]
     rights = [0.5]
     if all(len(scores) for half in halves for scores in half):
-        chosen = [threshold(*half)[0] for half in halves]
+        chosen = [best_threshold(*half)[0] for half in halves]
         rights = [
             float((yes >= score).mean() + (no < score).mean()) / 2
             for score, (yes, no) in zip(chosen, reversed(halves), strict=True)
         ]
-    return threshold(matching, other)[0], float(np.mean(rights))
+    return best_threshold(matching, other)[0], float(np.mean(rights))
 
 
-def auroc(matching: Scores, other: Scores) -> float:
-    """How often a score of `matching` is above one of `other`; equal ones count half."""
-    above = (matching[:, None] > other).mean() + (matching[:, None] == other).mean() / 2
-    return float(above)
+def separation(matching: Scores, other: Scores) -> float:
+    """How often a score of `matching` is above one of `other` (AUROC); 0.5 where a kind is missing."""
+    kinds = np.repeat([True, False], [len(matching), len(other)])
+    found = auroc(kinds, np.concatenate([matching, other]))
+    return 0.5 if found is None else found
 
 
 def measured(retriever: MomentRetriever, rows: Sequence[Annotation]) -> dict[str, Any]:
@@ -83,7 +71,7 @@ def measured(retriever: MomentRetriever, rows: Sequence[Annotation]) -> dict[str
     return {
         "thresholds": {scope: score for scope, (score, _) in found.items()},
         "threshold_accuracy": {scope: round(right, 4) for scope, (_, right) in found.items()},
-        "threshold_auroc": {scope: round(auroc(*scores), 4) for scope, scores in sides.items()},
+        "threshold_auroc": {scope: round(separation(*scores), 4) for scope, scores in sides.items()},
         "threshold_rejects": None,
         "threshold_sentences": len(rows),
     }
