@@ -19,6 +19,7 @@ def write_video(
     **options: str,
 ) -> Path:
     """A video whose frames are of one gray each, shown from the given times on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     levels = levels or [LEVELS[number % len(LEVELS)] for number in range(len(times))]
     with av.open(str(path), "w") as target:
         stream = target.add_stream("libx264", rate=10)

@@ -18,6 +18,7 @@ from cfmr.server.stores.media import Media
 from cfmr.server.stores.models import ModelRegistry
 from cfmr.server.stores.videos import Library
 from cfmr.video import decode as videos
+from cfmr.video.files import restored_path
 
 # a search is about a millisecond of arithmetic: more at once than there are cores only hold each other up
 SEARCHES = 2  # at once
@@ -69,7 +70,9 @@ class AppState:
 
     def names(self) -> list[str]:
         """Every video that is indexed or in the folder, in order."""
-        return sorted({*self.models.videos, *self.library.files()})
+        indexed = self.models.videos
+        places = {restored_path(video.path) for video in indexed.values() if video.path is not None}
+        return sorted({*indexed, *(name for name, path in self.library.files().items() if path not in places)})
 
     def watchable(self, name: str) -> bool:
         """Whether a video's file was in the folder a moment ago."""

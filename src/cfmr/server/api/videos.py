@@ -198,7 +198,7 @@ def _keep(state: AppState, arrived: Path, name: str) -> str:
     check_video(arrived, name[:200])
     try:
         os.chmod(arrived, 0o644)
-        return state.library.keep(arrived, name).stem
+        return state.library.name_of(state.library.keep(arrived, name))
     except OSError as error:
         raise Problem(507, f"{name[:200]}: cannot be kept ({error.strerror or error})") from error
 
@@ -206,7 +206,7 @@ def _keep(state: AppState, arrived: Path, name: str) -> str:
 def _link(state: AppState, path: Path) -> str:
     check_video(path, path.name)
     try:
-        return state.library.keep(path.resolve(), path.name).stem
+        return state.library.name_of(state.library.keep(path.resolve(), path.name))
     except OSError as error:
         raise InputError(f"{path.name}: cannot be copied ({error.strerror or error})") from error
 
