@@ -55,6 +55,7 @@ def create_app(state: AppState) -> FastAPI:
         state.jobs.begin()
         yield
         state.jobs.close()
+        state.media.close()
         state.labels.close()
 
     app = FastAPI(
