@@ -230,7 +230,9 @@ def encoded(hour: np.ndarray) -> int:
     counts = {}
     for name, path in MODELS.items():
         value = json.loads(path.read_text())
-        value["dataset"]["frame_dim"] = value["model"]["config"]["frames_input_size"] = hour.shape[1]
+        value["dataset"]["frame_dim"] = hour.shape[1]
+        if "config" in value["model"]:
+            value["model"]["config"]["frames_input_size"] = hour.shape[1]
         value["dataset"]["word_dim"] = value["model"]["config"]["words_input_size"] = 50  # of the packaged vectors
         config = parse_config(value, str(path))
         vocabulary = Vocabulary.build(["somebody opens the door"], load_word_vectors(), 10)

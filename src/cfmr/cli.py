@@ -72,7 +72,7 @@ def train(
         return f"the epochs finished are kept; go on with --resume {directory} added to the command"
 
     with saying_what_is_kept(kept), showing_progress(progress) as told:
-        figures = find_training(backend).train(
+        figures = find_training(backend, config).train(
             config, directory, resume=resume, seed=seed, select=check_select(select), device=device, progress=told
         )
     if figures:

@@ -64,6 +64,11 @@ class Training(Section):
     train_txt_decoder_epoch: int = 0  # in the original's files; nothing reads it
     model_saved_path: str
 
+    @property
+    def epochs(self) -> int:
+        """Passes over the rows."""
+        return self.max_num_epochs
+
 
 class Transformers(Section):
     """Sizes of the encoders (`num_decoder_layers1`) and of the reconstructor (`num_decoder_layers2`)."""
@@ -130,7 +135,7 @@ class CFMRLoss(Section):
     alpha_2: NotNegative
 
 
-def _same_sizes(dataset: Dataset, sizes: "CFMRSizes | DenseSizes") -> None:
+def _same_sizes(dataset: Dataset, sizes: CFMRSizes) -> None:
     for key, here, there in (
         ("frames_input_size", sizes.frames_input_size, dataset.frame_dim),
         ("words_input_size", sizes.words_input_size, dataset.word_dim),
@@ -154,61 +159,41 @@ class CFMRConfig(Section):
         return self
 
 
-class DenseSizes(Section):
-    """Sizes of CFMR-Dense (Method, CFMR-Dense)."""
+class DenseReading(Section):
+    """Values of `cfmr.moments.span_reader.SpanReader` that are given; what is left out is chosen by the fit."""
 
-    frames_input_size: Width
-    words_input_size: Width
-    hidden_size: Annotated[int, Field(gt=1, le=1 << 16)]  # numbers of a vector, without those of the seen words
-    own_words: Positive  # the commonest words, which have a look of their own
-    seen_words: Annotated[
-        int, Field(ge=0, le=10_000_000)
-    ]  # those of them that are looked for one by one, a number each
-    smoothing: NotNegative  # standard deviation in clips
-    floor: Annotated[float, Field(ge=0, le=1)]  # quantile of a relevance curve that counts as nothing
-
-    @model_validator(mode="after")
-    def _seen_are_known(self) -> "DenseSizes":
-        if self.seen_words > self.own_words:
-            raise ValueError(f"seen_words {self.seen_words} is more than own_words {self.own_words}")
-        return self
+    width: Fraction | None = None
+    width_spread: Annotated[float, Field(gt=0)] | None = None
+    width_exponent: Annotated[float, Field(ge=0, le=1)] | None = None
+    curve_weight: NotNegative | None = None
+    place_weight: NotNegative | None = None
 
 
 class DenseModel(Section):
     """The model that compares a sentence with every clip."""
 
     name: Literal["CFMR-Dense"]
-    config: DenseSizes
+    config: DenseReading = DenseReading()
 
 
-class DenseFit(Section):
-    """What CFMR-Dense is fitted to."""
+class DenseTraining(Section):
+    """How many fits stand side by side in a model, and where checkpoints go."""
 
-    bell_seconds: Annotated[float, Field(gt=0)]  # standard deviation of the bell around a glance
-    ridge: Annotated[float, Field(gt=0)]  # penalty of the regression, a row
-    noise: NotNegative  # share of the mean variance added to every direction within videos
-    mean_share: NotNegative  # of what the video shows throughout, in what a sentence is fitted to
+    num_fits: Annotated[int, Field(gt=0, le=16)] = 3
+    model_saved_path: str = "runs"
 
-
-class Fitting(Section):
-    """How often to fit, and where checkpoints go. From the second time on, the model's own readings are targets too."""
-
-    max_num_epochs: Positive
-    model_saved_path: str
+    @property
+    def epochs(self) -> int:
+        """Each fit counts as one."""
+        return self.num_fits
 
 
 class DenseConfig(Section):
-    """A run of CFMR-Dense."""
+    """A run of CFMR-Dense (Method, CFMR-Dense). Nothing but the data has to be named."""
 
     dataset: Dataset
-    train: Fitting
     model: DenseModel
-    loss: DenseFit
-
-    @model_validator(mode="after")
-    def _features_fit(self) -> "DenseConfig":
-        _same_sizes(self.dataset, self.model.config)
-        return self
+    train: DenseTraining = DenseTraining()
 
 
 Config = CFMRConfig | DenseConfig
@@ -246,6 +231,11 @@ def parse_config(value: Any, source: str) -> Config:
     name = model.get("name") if isinstance(model, dict) else None
     if isinstance(model, dict) and not (isinstance(name, str) and name in MODELS):
         raise InputError(f"{source}: key 'model.name' is {_shown(name)}; known are {', '.join(MODELS)}")
+    if name == "CFMR-Dense" and "loss" in value:
+        raise InputError(
+            f"{source}: key 'loss' is of an earlier CFMR-Dense, which was told what this one finds in the labels; "
+            "remove 'loss', 'train' and 'model.config', and train anew"
+        )
     try:
         return MODELS.get(str(name), CFMRConfig).model_validate(value)
     except ValidationError as error:

@@ -73,15 +73,13 @@ def make_world(root: Path) -> None:
 
 
 def _config(root: Path) -> dict[str, Any]:
+    from cfmr.config import preset
     from cfmr.data.features import FeatureStore
 
     with FeatureStore(root / "features.hdf5") as features:
         width = features.read(features.videos[0]).shape[1]
-    value: dict[str, Any] = json.loads((Path(__file__).parents[2] / "config" / "demo" / "dense.json").read_text())
-    value["dataset"] |= {"feature_path": str(root / "features.hdf5"), "frame_dim": width}
-    value["dataset"] |= {f"{s}_data": str(root / "annotations" / f"{s}.json") for s in ("train", "val", "test")}
-    value["model"]["config"]["frames_input_size"] = width
-    value["train"]["max_num_epochs"] = 4
+    value = preset("dense", root).model_dump()
+    value["dataset"]["frame_dim"] = width
     return value
 
 

@@ -14,6 +14,7 @@ from cfmr.index.embedded.reader import EmbeddedIndex
 from cfmr.index.encode import RowEncoder, Windowing, windows
 from cfmr.models.base import PlainRows, load_model
 from cfmr.models.checkpoint import Checkpoint
+from cfmr.moments.span_reader import SpanReader
 from cfmr.search.retriever import MomentRetriever
 from tests.support.searchable import Searchable, make_searchable, save_checkpoint
 
@@ -48,7 +49,7 @@ def test_rows_are_the_models_vectors(made: Searchable) -> None:
         for video in segment.live():
             if video.id == "v03":
                 item = segment.video_rows(video)
-                vectors, spans = model.video_vectors(features)
+                vectors, spans = model.video_vectors(features, 30.0)
                 expanded = index.codec.expand(item.rows, index.codec.scales(item.rows))
                 np.testing.assert_allclose(expanded, vectors, atol=1e-5)
                 np.testing.assert_allclose(item.spans, spans * video.duration, rtol=1e-6)
@@ -163,7 +164,7 @@ def test_a_window_of_a_long_video_is_encoded_as_a_short_video_would_be(made: Sea
     model = load_model(Checkpoint.load(made.checkpoint))
     features = np.random.default_rng(0).standard_normal((120, 12)).astype(np.float32)
     rows, spans = RowEncoder(model, Windowing(30.0, 30.0)).rows(features, 120.0)
-    alone, fractions = model.encode_rows(features[15:45])
+    alone, fractions = model.encode_rows(features[15:45], 22.5)
     count = len(alone)
     np.testing.assert_allclose(rows[count : 2 * count], alone, atol=1e-5)
     np.testing.assert_allclose(spans[count : 2 * count], 15 + 30 * fractions, rtol=1e-6)
@@ -200,9 +201,9 @@ def test_the_approximate_engine_can_be_asked_for(made: Searchable) -> None:
 class ClipModel(PlainRows):
     """A model read by curve whose rows are its clips, relative to the window's mean."""
 
-    readout = "curve"
+    readout = SpanReader()
 
-    def video_vectors(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def video_vectors(self, features: np.ndarray, duration: float) -> tuple[np.ndarray, np.ndarray]:
         edges = np.arange(len(features) + 1) / len(features)
         return features, np.stack([edges[:-1], edges[1:]], axis=1).astype(np.float32)
 

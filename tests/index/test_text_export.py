@@ -7,13 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfmr.config import CFMRSizes, DenseSizes
+from cfmr.config import CFMRSizes
 from cfmr.index.text_export import quantise, same_first
 from cfmr.index.word_encoder import open_graph
 from cfmr.models.cfmr.pytorch.model import CFMR
 from cfmr.models.cfmr.text_onnx import cfmr_text
-from cfmr.models.dense.model import Dense
-from cfmr.models.dense.text_onnx import dense_text
 
 SIZES = CFMRSizes.model_validate(
     {
@@ -102,24 +100,3 @@ def test_same_first_counts_sentences() -> None:
     moments = np.eye(3, dtype=np.float32)
     other = np.eye(3, dtype=np.float32)[[0, 1, 1]]
     assert same_first(moments, other, moments) == pytest.approx(2 / 3)
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 2**20), count=st.integers(1, 25))
-def test_the_graph_of_the_dense_model_is_that_model(tmp_path_factory, seed: int, count: int) -> None:
-    torch.manual_seed(seed)
-    own = {"own_words": 7, "seen_words": 5}
-    model = Dense(
-        DenseSizes(frames_input_size=6, words_input_size=10, hidden_size=8, smoothing=1, floor=0.2, **own), 40
-    )
-    model.eval()
-    for parameter in model.parameters():
-        parameter.data += 0.5 * torch.randn_like(parameter)
-    model.named_scale.fill_(1.7)
-    model.words += torch.nn.functional.normalize(torch.randn_like(model.words), dim=1)
-    path = tmp_path_factory.mktemp("dense") / "text.onnx"
-    onnx.save(dense_text({k: v.numpy() for k, v in model.state_dict().items()}), path)
-    words = np.random.default_rng(seed).standard_normal((1, count, 10)).astype(np.float32)
-    words[0, 0] *= seed % 2  # a word whose vector is all zeros
-    (found,) = open_graph(path).run(None, {"words": words})
-    np.testing.assert_allclose(found, model.text_vectors(words, np.array([count]))[0], atol=1e-5)

@@ -37,7 +37,7 @@ class MeanModel(PlainRows):
 
     readout = "anchors"
 
-    def video_vectors(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def video_vectors(self, features: np.ndarray, duration: float) -> tuple[np.ndarray, np.ndarray]:
         centres = np.tile(np.linspace(0, 1, 8), 3).astype(np.float32)
         found = spans(centres, np.repeat(np.array([0.15, 0.3, 0.45], np.float32), 8))
         count = len(features)
@@ -91,7 +91,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> tuple[EmbeddedIndex, np.n
 
 def is_found(index: EmbeddedIndex, look: np.ndarray, video: str, true: tuple[float, float]) -> bool:
     query = Query("", (), (), look)
-    top = _moments(index, query, 5, index.select([video]), None, None)
+    top = _moments(index, "anchors", query, 5, index.select([video]), None, None)
     return any(overlap((hit.start, hit.end), true) >= 0.5 for hit in top)
 
 
@@ -107,7 +107,7 @@ def test_a_needle_in_two_hours_is_found_as_in_thirty_seconds(index) -> None:
 def test_the_answers_of_a_long_video_are_different_moments(index) -> None:
     opened, looks, _ = index
     query = Query("", (), (), looks[0])
-    top = _moments(opened, query, 10, opened.select(["long"]), None, None)
+    top = _moments(opened, "anchors", query, 10, opened.select(["long"]), None, None)
     spans_found = [(hit.start, hit.end) for hit in top]
     assert len(spans_found) == 10
     assert all(overlap(a, b) < DUPLICATE for i, a in enumerate(spans_found) for b in spans_found[:i])
@@ -123,7 +123,7 @@ def train_dense(root: Path) -> Path:
     """CFMR-Dense on the made-up world; returns the run."""
     world = make_world(root / "world", videos=40)
     config = parse_config(dense_config(world), "made up")
-    find_training("pytorch").train(config, root / "run", resume=None, seed=1, select="last", device="cpu")
+    find_training("pytorch", config).train(config, root / "run", resume=None, seed=1, select="last", device="cpu")
     return root / "run"
 
 

@@ -16,7 +16,8 @@ from cfmr.errors import InputError
 from cfmr.models.base import load_model
 from cfmr.models.checkpoint import Checkpoint
 from cfmr.models.encode import encode, encode_sentences, rank_moments
-from cfmr.moments.curve import MOMENTS, moments_of_curve, overlap
+from cfmr.moments.nms import overlap
+from cfmr.moments.span_reader import MAX_MOMENTS
 from cfmr.search.retriever import MomentRetriever
 from tests.support.searchable import Searchable, make_searchable
 
@@ -48,7 +49,8 @@ def test_the_ranking_within_a_video_is_the_models(made: Searchable, retriever: M
     encoded = encode(model, rows, FeatureStore(made.world.features), checkpoint.vocabulary, 10)
     for row, sentence in zip(rows, encoded.sentences, strict=True):
         vectors, spans = encoded.videos[row.video]
-        expected, scores = rank_moments("anchors", vectors @ sentence, spans * row.duration)
+        fractions, scores = rank_moments("anchors", vectors @ sentence, spans, row.duration)
+        expected = fractions * row.duration
         result = retriever.search(row.sentence, top=len(spans), videos=[row.video], duplicate=1.0)
         np.testing.assert_allclose([m.score for m in result], scores, atol=1e-5)
         np.testing.assert_allclose([(m.start, m.end) for m in result], expected, atol=1e-4)
@@ -176,11 +178,12 @@ def read_everything(made: Searchable, sentence: str) -> list[tuple[float, str, f
     store, found = FeatureStore(made.world.features), []
     index = MomentRetriever.load(made.index).index
     for video in index.videos():
-        vectors, fractions = model.video_vectors(store.read(video.id))
+        vectors, fractions = model.video_vectors(store.read(video.id), video.duration)
         spans, _ = index.curve(vector, video.id)
         np.testing.assert_allclose(spans, fractions * video.duration, rtol=1e-5, atol=1e-5)
-        answers, scores = moments_of_curve(vectors @ vector, spans, 0.3)
-        found += [(float(v), video.id, float(s), float(e)) for (s, e), v in zip(answers, scores, strict=True)]
+        answers, scores = rank_moments(model.readout, vectors @ vector, fractions, video.duration)
+        seconds = answers * video.duration
+        found += [(float(v), video.id, float(s), float(e)) for (s, e), v in zip(seconds, scores, strict=True)]
     return sorted(found, reverse=True)
 
 
@@ -189,7 +192,7 @@ def read_everything(made: Searchable, sentence: str) -> list[tuple[float, str, f
 def test_moments_are_read_off_the_curves_of_the_best_videos(dense: Searchable, sentence: str, engine: str) -> None:
     dense.build(engine=engine)
     expected = read_everything(dense, sentence)[:7]
-    result = MomentRetriever.load(dense.index).search(sentence, top=7)
+    result = MomentRetriever.load(dense.index).search(sentence, top=7, duplicate=1.0)
     np.testing.assert_allclose([m.score for m in result], [e[0] for e in expected], rtol=1e-4)
     assert [m.video for m in result] == [e[1] for e in expected]
     np.testing.assert_allclose([(m.start, m.end) for m in result], [e[2:] for e in expected], atol=1e-3)
@@ -199,7 +202,7 @@ def test_one_video_gives_its_share_of_what_all_give(dense: Searchable) -> None:
     retriever = MomentRetriever.load(dense.index)
     everything = retriever.search("the dog runs", top=300)
     for video in ("v00", "v07"):
-        alone = retriever.search("the dog runs", top=MOMENTS, videos=[video])
+        alone = retriever.search("the dog runs", top=MAX_MOMENTS, videos=[video])
         among = [m for m in everything if m.video == video]
         assert [(m.start, m.end) for m in alone] == [(m.start, m.end) for m in among]
         np.testing.assert_allclose([m.score for m in alone], [m.score for m in among], rtol=1e-6)
@@ -225,7 +228,9 @@ def test_the_curve_is_the_relevance_of_the_clips(dense: Searchable) -> None:
     best = retriever.search("the dog runs", top=1)[0]
     times, scores = retriever.curve("the dog runs", best.video, 400)
     assert scores.max() == pytest.approx(best.score, rel=0.05)
-    assert best.start <= times[scores.argmax()] <= best.end
+    index, vector = retriever.index, retriever.encode("the dog runs").vector
+    spans, relevance = index.curve(vector, best.video)
+    np.testing.assert_allclose(scores, np.interp(times, spans.mean(1), relevance))
 
 
 SEARCH = """

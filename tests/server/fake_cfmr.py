@@ -31,8 +31,8 @@ def main() -> int:
         said = " ".join(row[3] for row in rows)
         run = Path(options["--log"]) / options["--tag"]
         (run / "last").mkdir(parents=True)
-        for epoch in range(1, config["train"]["max_num_epochs"] + 1):
-            progress("epoch", epoch, config["train"]["max_num_epochs"], loss=1 / epoch)
+        for epoch in range(1, config["train"]["num_fits"] + 1):
+            progress("epoch", epoch, config["train"]["num_fits"], loss=1 / epoch)
             say(f"epoch {epoch}: loss {1 / epoch:.3f}")
             if "slow" in said:
                 time.sleep(30)

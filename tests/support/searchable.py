@@ -15,7 +15,8 @@ from cfmr.data.word_vectors import load_word_vectors
 from cfmr.index.build import build_index
 from cfmr.models.cfmr.pytorch.model import CFMR
 from cfmr.models.checkpoint import Checkpoint
-from cfmr.models.dense.model import Dense
+from cfmr.models.dense.model import NUM_WAVES, Dense, Projections, Whitening
+from cfmr.moments.span_reader import SpanReader
 from tests.support.worlds import World, make_world
 
 
@@ -54,23 +55,28 @@ def save_checkpoint(world: World, path: Path, seed: int = 0) -> Path:
 
 
 def dense_config(world: World) -> dict[str, Any]:
-    """The world's configuration for CFMR-Dense."""
-    value: dict[str, Any] = json.loads(world.config.read_text())
-    value["model"] = {
-        "name": "CFMR-Dense",
-        "config": {
-            "frames_input_size": value["dataset"]["frame_dim"],
-            "words_input_size": value["dataset"]["word_dim"],
-            "hidden_size": 16,
-            "own_words": 20,
-            "seen_words": 10,
-            "smoothing": 1.0,
-            "floor": 0.3,
-        },
-    }
-    value["train"] = {"max_num_epochs": 1, "model_saved_path": "runs"}
-    value["loss"] = {"bell_seconds": 1.5, "ridge": 0.1, "noise": 1.0, "mean_share": 0.5}
-    return value
+    """A configuration of CFMR-Dense on the world's data."""
+    value = json.loads(world.config.read_text())
+    return {"dataset": value["dataset"], "model": {"name": "CFMR-Dense"}}
+
+
+def random_dense(
+    frame_dim: int, word_dim: int, words: int, seed: int = 0, reader: SpanReader | None = None, frames: int = 40
+) -> Dense:
+    """CFMR-Dense with random parameters: two fits of 8 numbers, for a vocabulary of so many words."""
+    rng = np.random.default_rng(seed)
+
+    def drawn(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    fits = [
+        Projections(drawn(5, 8), drawn(5, 8), drawn(NUM_WAVES, 8), drawn(word_dim, 8), drawn(words + 1, 8))
+        for _ in range(2)
+    ]
+    for fit in fits:
+        fit.own[0] = 0
+    reader = reader or SpanReader(width=0.2, duration=30.0, longest=40.0)
+    return Dense(Whitening(drawn(frame_dim), drawn(frame_dim, 5)), fits, reader, frames)
 
 
 def save_dense_checkpoint(world: World, path: Path) -> Path:
@@ -79,13 +85,9 @@ def save_dense_checkpoint(world: World, path: Path) -> Path:
     assert isinstance(config, DenseConfig)
     sentences = [row.sentence for row in load_annotations(world.training)]
     vocabulary = Vocabulary.build(sentences, load_word_vectors(config.dataset.vocab_path), 100)
-    rng = np.random.default_rng(0)
-    parameters = {
-        name: rng.standard_normal(value.shape).astype(np.float32)
-        for name, value in Dense.from_config(config).state_dict().items()
-    }
-    parameters["words"] /= np.linalg.norm(parameters["words"], axis=1, keepdims=True)
-    Checkpoint(config, vocabulary, parameters, {"durations": {"median": 30.0, "longest": 40.0}}).save(path)
+    model = random_dense(config.dataset.frame_dim, config.dataset.word_dim, len(vocabulary))
+    state = {"durations": {"median": 30.0, "longest": 40.0}, "reader": model.readout.to_json()}
+    Checkpoint(config, vocabulary, model.parameters(), state).save(path)
     return path
 
 

@@ -79,22 +79,38 @@ def _glyph(kind: str) -> Image.Image:
 
 def _without_holes(mask: Image.Image) -> Image.Image:
     """The mask with everything filled that the outside cannot reach: windows, eyes, spokes."""
-    outside = mask.point(lambda v: 255 if v > 96 else 0)
-    ImageDraw.floodfill(outside, (0, 0), 128)
-    return ImageChops.lighter(mask, outside.point(lambda v: 0 if v == 128 else 255))
+    free = np.asarray(mask) <= 96
+    reached = np.zeros_like(free)
+    reached[0, 0] = free[0, 0]
+    while True:
+        grown = reached.copy()
+        grown[1:] |= reached[:-1]
+        grown[:-1] |= reached[1:]
+        grown[:, 1:] |= reached[:, :-1]
+        grown[:, :-1] |= reached[:, 1:]
+        grown &= free
+        if (grown == reached).all():
+            return ImageChops.lighter(mask, Image.fromarray(np.where(reached, 0, 255).astype(np.uint8)))
+        reached = grown
+
+
+@cache
+def _shape(kind: str) -> tuple[Image.Image, Image.Image]:
+    """An actor's glyph and the rim of the sticker around it, whatever the colour."""
+    glyph = _glyph(kind)
+    rim = _without_holes(glyph).filter(ImageFilter.MaxFilter(2 * (_OUTLINE // 2) + 1))
+    return glyph, rim.filter(ImageFilter.GaussianBlur(1.5))
 
 
 @cache
 def picture(kind: str, colour: str, mirrored: bool = False) -> Image.Image:
     """The master picture of an actor: RGBA, MASTER x MASTER."""
-    glyph = _glyph(kind)
+    glyph, rim = _shape(kind)
     rgb = np.array(COLOURS[colour][0], dtype=np.float32)
     light = np.linspace(1.0, -1.0, MASTER, dtype=np.float32)[:, None, None]
     towards = np.where(light > 0, np.float32(255), np.float32(0))
     body = rgb + (towards - rgb) * np.abs(light) * np.where(light > 0, np.float32(0.28), np.float32(0.30))
     body_picture = Image.fromarray(np.broadcast_to(body, (MASTER, MASTER, 3)).astype(np.uint8))
-    rim = _without_holes(glyph).filter(ImageFilter.MaxFilter(2 * (_OUTLINE // 2) + 1))
-    rim = rim.filter(ImageFilter.GaussianBlur(1.5))
     sticker = Image.new("RGB", (MASTER, MASTER), _DARK_RIM if colour == "white" else _LIGHT_RIM)
     sticker.paste(body_picture, mask=glyph)
     sticker.putalpha(rim)

@@ -125,7 +125,7 @@ def _train(model: str, places: Places, seed: int, console: Console, progress: Tr
     (directory / "metrics.json").unlink(missing_ok=True)
     resume = directory if known and (directory / "last").is_dir() else None
     write_json(record, key)
-    training = find_training("pytorch")
+    training = find_training("pytorch", config)
     return training.train(
         config, directory, resume=resume, seed=seed, select="validation", device="cpu", progress=progress
     )

@@ -30,6 +30,7 @@ from cfmr.models.base import load_model
 from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 from cfmr.models.encode import encode_sentences
 from cfmr.models.text_graph import text_graph
+from cfmr.moments.span_reader import readout_to_json
 from cfmr.progress import Progress, silent
 
 SENTENCES = 1000  # the quantised text encoder is judged on at most so many
@@ -159,7 +160,7 @@ class IndexBuild:
             **self._described(),
             "fingerprint": self.fingerprint,
             "cfmr": version("cfmr"),
-            "readout": self.model.readout,
+            "readout": readout_to_json(self.model.readout),
             "max_words": self.max_words,
             "frame_dim": self.frame_dim,
             "window": {"length": windowing.length, "longest": windowing.longest},
@@ -178,7 +179,7 @@ class IndexBuild:
         """The text encoder and its vocabulary; what was measured on the way goes into the card."""
         vocabulary = self.checkpoint.vocabulary
         disk.write_json(folder / WORDS, vocabulary.words)
-        disk.write_array(folder / VECTORS, [vocabulary.vectors], len(vocabulary.vectors))
+        disk.write_array(folder / VECTORS, [self.model.word_inputs(vocabulary.vectors)], len(vocabulary.vectors))
         onnx.save(text_graph(self.checkpoint.parameters, self.checkpoint.config), folder / "whole.onnx")
         if difference := self._keep_graph(folder, card, SentenceEncoder):
             raise RuntimeError(f"the exported text encoder differs from the model by {difference:.1e}")
@@ -207,7 +208,11 @@ class IndexBuild:
         """Vectors of some videos' moments, (n, dim)."""
         features = self.sources.features
         names = features.videos[:: max(1, len(features.videos) // videos)][:videos]
-        return np.concatenate([self.model.video_vectors(features.read(name))[0] for name in names])
+        return np.concatenate([self._vectors(name) for name in names])
+
+    def _vectors(self, name: str) -> Floats:
+        features = self.sources.features.read(name)
+        return self.model.video_vectors(features, self.sources.duration(name, len(features)))[0]
 
     def _expected_rows(self) -> int:
         """About how many rows all videos will have, judged by one of them."""

@@ -10,7 +10,7 @@ import hashlib
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,15 +39,19 @@ COMMON_WORDS = 5000  # of which sentences to check with are made where none are 
 class ClipAnchors(PlainRows):
     """CLIP's frames as a model that is searched by anchors."""
 
-    readout = "anchors"
+    readout: Literal["anchors"] = "anchors"
 
     def __init__(self) -> None:
         self.centres, self.widths = anchor_grid(CENTRES, WIDTHS, WIDEST)
 
-    def video_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
+    def video_vectors(self, features: NDArray[np.floating[Any]], duration: float = 0.0) -> tuple[Floats, Floats]:
         """Frames (n, dim) -> vectors (A, dim) of length 1, and the anchors' spans (A, 2) as fractions."""
         weights = bells(self.centres, anchor_stds(self.widths, SIGMA), len(features))
         return _unit(weights @ _unit(np.asarray(features, np.float32))), spans(self.centres, self.widths)
+
+    def word_inputs(self, vectors: Floats) -> Floats:
+        """It reads no word vectors."""
+        raise NotImplementedError
 
     def text_vectors(self, words: Floats, lengths: NDArray[np.int64]) -> Floats:
         """It reads no word vectors; `Clip.text` reads sentences."""

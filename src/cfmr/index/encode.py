@@ -16,7 +16,6 @@ from cfmr.index.base import Value
 from cfmr.index.codec import Codec, Floats
 from cfmr.models.base import RowModel
 from cfmr.models.checkpoint import Checkpoint
-from cfmr.moments.curve import floor_of
 from cfmr.video.files import VideoFolder, restored_path, stored_path
 
 LONGER = 1.25  # a video up to so many times the longest trained on is still one window
@@ -117,7 +116,7 @@ class RowEncoder:
 
     def __init__(self, model: RowModel, windowing: Windowing) -> None:
         self.windowing = windowing
-        self.curve = floor_of(model.readout) is not None
+        self.curve = model.readout != "anchors"
         mapped = model.row_map()
         self.codec = None if mapped is None else Codec(mapped[0].shape[2], *mapped)
         self._model = model
@@ -130,7 +129,7 @@ class RowEncoder:
         for number, (start, end) in enumerate(cuts):
             first = min(int(start * rate), len(features) - 1)
             last = min(max(int(np.ceil(end * rate)), first + 1), len(features))
-            found, fractions = self._model.encode_rows(features[first:last])
+            found, fractions = self._model.encode_rows(features[first:last], (last - first) / rate)
             seconds = first / rate + fractions.astype(np.float64) * (last - first) / rate
             if self.curve:  # of two windows that overlap, each gives the half nearer to its middle
                 kept = _nearest_to(seconds.mean(1), cuts, number, rate)

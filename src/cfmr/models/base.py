@@ -8,9 +8,10 @@ from typing import Any, Literal, Protocol, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.config import Config
+from cfmr.config import Config, DenseConfig
 from cfmr.errors import InputError
 from cfmr.models.checkpoint import Checkpoint
+from cfmr.moments.span_reader import Readout
 
 Backend = Literal["pytorch", "mindspore"]
 
@@ -27,11 +28,12 @@ class RowModel(Protocol):
     """
 
     @property
-    def readout(self) -> str:
-        """How moments are found: "anchors", each row stands for a moment; or what `cfmr.moments.curve` reads off."""
+    def readout(self) -> Readout:
+        """How moments are found: each row stands for one, or they are read off the curve of all rows."""
 
-    def encode_rows(self, features: Features) -> tuple[Floats, Floats]:
-        """Features (n, frame_dim) of a video or of a window -> rows (m, width), spans (m, 2) as fractions of it."""
+    def encode_rows(self, features: Features, duration: float) -> tuple[Floats, Floats]:
+        """Features (n, frame_dim) of a video or of a window of so many seconds -> rows (m, width), spans (m, 2) as
+        fractions of it."""
 
     def finish_rows(self, rows: Floats, features: Features) -> Floats:
         """Rows (m, width) of all windows and features (n, frame_dim) of the whole video -> rows as indexed (m, w)."""
@@ -44,23 +46,26 @@ class RowModel(Protocol):
 class Model(RowModel, Protocol):
     """A trained model, whichever framework it runs on: what index, evaluation, report and export ask of it."""
 
-    def video_vectors(self, features: Features) -> tuple[Floats, Floats]:
-        """Features (n, frame_dim) of a video -> vectors (m, D) and their spans (m, 2) as fractions of the video."""
+    def video_vectors(self, features: Features, duration: float) -> tuple[Floats, Floats]:
+        """Features (n, frame_dim) of a video of so many seconds -> vectors (m, D), spans (m, 2) as fractions of it."""
+
+    def word_inputs(self, vectors: Floats) -> Floats:
+        """Vectors (V, word_dim) of a vocabulary, the first of padding -> what the text encoder reads of each word."""
 
     def text_vectors(self, words: Floats, lengths: NDArray[np.int64]) -> Floats:
-        """Word vectors (B, W, word_dim), zero behind a sentence's end, and lengths (B,) -> (B, D)."""
+        """Word inputs (B, W, w) of sentences, zero behind a sentence's end, and lengths (B,) -> (B, D)."""
 
 
 class PlainRows(ABC):
     """A model whose rows are its vectors and do not depend on the rest of the video."""
 
     @abstractmethod
-    def video_vectors(self, features: Features) -> tuple[Floats, Floats]:
+    def video_vectors(self, features: Features, duration: float) -> tuple[Floats, Floats]:
         """See `Model.video_vectors`."""
 
-    def encode_rows(self, features: Features) -> tuple[Floats, Floats]:
+    def encode_rows(self, features: Features, duration: float) -> tuple[Floats, Floats]:
         """The vectors, see `RowModel.encode_rows`."""
-        return self.video_vectors(features)
+        return self.video_vectors(features, duration)
 
     def finish_rows(self, rows: Floats, features: Features) -> Floats:
         """The rows as they are, see `RowModel.finish_rows`."""
@@ -94,6 +99,8 @@ def import_backend(room: str, backend: str) -> ModuleType:
     """
     name = check_backend(backend)
     framework, extra = {"pytorch": ("torch", "train"), "mindspore": ("mindspore", "mindspore")}[name]
+    if name == "mindspore":
+        import_module("cfmr.models.cfmr.mindspore.environment").prepare()  # before MindSpore is imported
     try:
         return import_module(f"cfmr.{room}.{name}")
     except ModuleNotFoundError as error:
@@ -108,4 +115,6 @@ def load_model(checkpoint: Checkpoint, backend: str = "pytorch", device: str = "
     Raises:
         InputError: the backend is not installed, or the parameters do not fit the configuration.
     """
+    if isinstance(checkpoint.config, DenseConfig):  # needs no framework, whatever the backend
+        return cast(Model, import_module("cfmr.models.dense.model").Dense.restore(checkpoint))
     return cast(Model, import_backend("models", backend).restore(checkpoint, device))

@@ -10,7 +10,7 @@ from cfmr.data.annotations import Annotation
 from cfmr.data.features import FeatureStore
 from cfmr.data.vocabulary import Vocabulary
 from cfmr.models.base import Model
-from cfmr.moments.curve import floor_of, moments_of_curve
+from cfmr.moments.span_reader import Readout, moment_scores, read_moments
 
 Array = NDArray[np.float32]
 
@@ -33,9 +33,9 @@ def encode(
     max_num_words: int,
 ) -> Encoded:
     """Everything that answering needs."""
-    names = dict.fromkeys(row.video for row in annotations)
+    seconds = {row.video: row.duration for row in annotations}
     return Encoded(
-        videos={name: model.video_vectors(features.read(name)) for name in names},
+        videos={name: model.video_vectors(features.read(name), seconds[name]) for name in seconds},
         sentences=encode_sentences(model, [row.sentence for row in annotations], vocabulary, max_num_words),
     )
 
@@ -43,33 +43,31 @@ def encode(
 def encode_sentences(model: Model, sentences: Sequence[str], vocabulary: Vocabulary, max_num_words: int) -> Array:
     """Vectors (N, D) of sentences that each hold a known word."""
     ids = [vocabulary.ids(sentence, max_num_words) for sentence in sentences]
-    vectors = []
+    words, vectors = model.word_inputs(vocabulary.vectors), []
     for first in range(0, len(ids), BATCH):
         part = ids[first : first + BATCH]
         lengths = np.array([len(row) for row in part], np.int64)
         padded = np.zeros((len(part), int(lengths.max())), np.int64)
         for row, found in zip(padded, part, strict=True):
             row[: len(found)] = found
-        vectors.append(model.text_vectors(vocabulary.vectors[padded], lengths))
+        vectors.append(model.text_vectors(words[padded], lengths))
     return np.concatenate(vectors)
 
 
-def rank_moments(readout: str, scores: Array, spans: Array) -> tuple[Array, Array]:
+def rank_moments(readout: Readout, scores: Array, spans: Array, duration: float) -> tuple[Array, Array]:
     """Answers within one video.
 
     Args:
         readout: how the model is read, see `Model.readout`.
         scores: (m,) inner products of the video's vectors with the sentence's.
-        spans: (m, 2) of the vectors, any unit of time.
+        spans: (m, 2) of the vectors, as fractions of the video.
+        duration: of the video, seconds.
 
     Returns:
-        spans (k, 2), best first, and their scores (k,).
+        spans (k, 2) as fractions, best first, and their scores (k,), comparable with those of other videos.
     """
     if readout == "anchors":
         order = np.argsort(-scores, kind="stable")
         return spans[order], scores[order]
-    floor = floor_of(readout)
-    if floor is None:
-        raise ValueError(f"unknown readout {readout!r}")
-    found, values = moments_of_curve(scores, spans, floor)
-    return found.astype(np.float32), values.astype(np.float32)
+    found, chances = read_moments(scores, duration, readout)
+    return found.astype(np.float32), moment_scores(float(scores.max()), chances).astype(np.float32)

@@ -8,17 +8,15 @@ from cfmr.config import CFMRConfig, Config
 from cfmr.errors import InputError
 from cfmr.models.cfmr.pytorch.model import CFMR
 from cfmr.models.checkpoint import Checkpoint, Tensors, check_parameters
-from cfmr.models.dense.model import Dense
 
 
-def build_model(config: Config, words: int) -> CFMR | Dense:
+def build_model(config: Config, words: int) -> CFMR:
     """A new model for a vocabulary of so many words, with random parameters."""
-    if isinstance(config, CFMRConfig):
-        return CFMR.from_config(config, words)
-    return Dense.from_config(config)
+    assert isinstance(config, CFMRConfig), "CFMR-Dense needs no framework"
+    return CFMR.from_config(config, words)
 
 
-def restore(checkpoint: Checkpoint, device: str = "cpu") -> CFMR | Dense:
+def restore(checkpoint: Checkpoint, device: str = "cpu") -> CFMR:
     """The model of a checkpoint, in evaluation mode. Raises InputError if its parameters do not fit."""
     with torch.device("meta"):  # a damaged configuration may ask for more than there is: shapes are compared first
         expected = build_model(checkpoint.config, len(checkpoint.vocabulary)).state_dict()

@@ -6,10 +6,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.moments.curve import overlap
-
 Item = TypeVar("Item")
 Times = NDArray[np.float64]
+
+
+def overlap(a: tuple[float, float], b: tuple[float, float]) -> float:
+    """Intersection over union of two spans."""
+    common = min(a[1], b[1]) - max(a[0], b[0])
+    return max(common, 0.0) / max(max(a[1], b[1]) - min(a[0], b[0]), 1e-9)
 
 
 def distinct(

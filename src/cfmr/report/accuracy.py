@@ -70,7 +70,7 @@ def remarks(runs: Sequence[Run], benchmark: Benchmark | None) -> list[str]:
     """What a reader has to know about each run to read its figures."""
     texts = []
     for run in runs:
-        parts = [f"epoch {run.figures.get('epoch', '?')} of {run.config.train.max_num_epochs}"]
+        parts = [f"epoch {run.figures.get('epoch', '?')} of {run.config.train.epochs}"]
         chosen = run.figures.get("selected_on")
         parts.append(f"chosen on {chosen}" if chosen != "test" else "chosen on the test split, as the original does")
         parts.append(f"{_sentences(run)} of {run.figures.get('videos', '?')} videos tested")

@@ -94,14 +94,14 @@ def _sentence(words: int, word_dim: int) -> tuple[np.ndarray[Any, Any], np.ndarr
 def _query_time(
     model: Model, rows: Sequence[Annotation], features: FeatureStore, vocabulary: Vocabulary, max_words: int
 ) -> float:
-    videos = {row.video: model.video_vectors(features.read(row.video)) for row in rows}
+    videos = {row.video: model.video_vectors(features.read(row.video), row.duration) for row in rows}
     with one_thread():
         times = []
         for row in [*rows[:10], *rows]:  # the first ten warm up
             began = time.perf_counter()
             vector = encode_sentences(model, [row.sentence], vocabulary, max_words)[0]
             vectors, spans = videos[row.video]
-            rank_moments(model.readout, vectors @ vector, spans)
+            rank_moments(model.readout, vectors @ vector, spans, row.duration)
             times.append(time.perf_counter() - began)
     return 1000 * float(np.median(times[10:] or times))
 

@@ -53,9 +53,9 @@ def ask(
 
 
 def _ask(model: Model, row: Annotation, features: FeatureStore, vocabulary: Vocabulary, max_words: int) -> Query:
-    vectors, spans = model.video_vectors(features.read(row.video))
+    vectors, spans = model.video_vectors(features.read(row.video), row.duration)
     began = time.perf_counter()
     sentence = encode_sentences(model, [row.sentence], vocabulary, max_words)[0]
-    found, _ = rank_moments(model.readout, vectors @ sentence, spans)
+    found, _ = rank_moments(model.readout, vectors @ sentence, spans, row.duration)
     elapsed = time.perf_counter() - began
     return Query(row, np.asarray(found[:ANSWERS] * row.duration, np.float64), 1000 * elapsed)

@@ -6,7 +6,6 @@ for moment in retriever.search("a red ball bounces twice", top=5):
     print(moment.video, moment.start, moment.end, moment.score)
 """
 
-import math
 import os
 import threading
 import time
@@ -24,14 +23,21 @@ from cfmr.index.embedded.reader import EmbeddedIndex
 from cfmr.index.location import MilvusAddress, Place, parse_place
 from cfmr.index.token_encoder import TokenEncoder
 from cfmr.index.word_encoder import Query, SentenceEncoder, UnknownWord
-from cfmr.moments import curve as curves
-from cfmr.moments.curve import MOMENTS, floor_of, moments_of_curve
 from cfmr.moments.nms import anchor_relevance, distinct
+from cfmr.moments.span_reader import (
+    MAX_MOMENTS,
+    Readout,
+    SpanReader,
+    moment_scores,
+    read_moments,
+    readout_from_json,
+)
 
 Times = NDArray[np.float64]
 Answer = TypeVar("Answer")
 
-DUPLICATE = 0.5  # anchors of one video that overlap so much are one moment; curves are read with their own bound
+DUPLICATE = 0.5  # anchors of one video that overlap so much are one moment
+CURVE_DUPLICATE = 0.6  # the same of moments that are read off a curve
 CURVE_POINTS = 200
 MOST = 1000  # answers to one query
 TRUSTED = 0.65  # a threshold has to be right for such a share of the sentences it was chosen on; guessing is for 0.5
@@ -96,6 +102,7 @@ class _Opened:
 
     index: SearchedIndex
     encoder: SentenceEncoder | TokenEncoder
+    readout: Readout
 
 
 class MomentRetriever:
@@ -190,8 +197,8 @@ class MomentRetriever:
             where: search only in videos whose metadata has these values.
             min_score: leave out moments below it.
             duplicate: leave out moments whose intersection over union with a better one of the same video is as large.
-                None: 0.5 of the published model's anchors, 0.6 of what is read off curves, never closer;
-                1 keeps every anchor, as the published model's evaluation does.
+                None: 0.5 of the published model's anchors, 0.6 of what is read off curves; 1 keeps all, as evaluation
+                does.
 
         Raises:
             InputError: the sentence is empty, too long or made of unknown words; a video is not in the index; no video
@@ -205,7 +212,7 @@ class MomentRetriever:
             query = opened.encoder.encode(sentence)
             encoded = time.perf_counter()
             selection = opened.index.select(videos, where)
-            return query, _moments(opened.index, query, top, selection, videos, duplicate), encoded
+            return query, _moments(opened.index, opened.readout, query, top, selection, videos, duplicate), encoded
 
         query, hits, encoded = self._on_present(ask)
         done = time.perf_counter()
@@ -229,14 +236,14 @@ class MomentRetriever:
             InputError: as `search`.
         """
 
-        def ask(opened: _Opened) -> tuple[float, Times, NDArray[np.float32], str]:
+        def ask(opened: _Opened) -> tuple[float, Times, NDArray[np.float32], Readout]:
             duration = opened.index.video(video).duration
             spans, scores = opened.index.curve(opened.encoder.encode(sentence).vector, video)
-            return duration, spans, scores, _readout(opened.index)
+            return duration, spans, scores, opened.readout
 
         duration, spans, scores, readout = self._on_present(ask)
         times = (np.arange(points) + 0.5) / points * duration
-        if floor_of(readout) is not None:
+        if readout != "anchors":
             return times, np.interp(times, spans.mean(1), scores)
         return times, anchor_relevance(spans, scores, times)
 
@@ -252,11 +259,7 @@ def _open(place: Place, verify: bool) -> _Opened:
     reader = TokenEncoder if index.card.get("reads") == "tokens" else SentenceEncoder
     encoder = reader(index.model_path, int(index.card["max_words"]))
     encoder.warm_up()
-    return _Opened(index, encoder)
-
-
-def _readout(index: SearchedIndex) -> str:
-    return str(index.card["readout"])
+    return _Opened(index, encoder, readout_from_json(index.card["readout"], str(place)))
 
 
 def _moment(hit: Hit) -> Moment:
@@ -274,18 +277,20 @@ class _Reader:
 
     index: SearchedIndex
     query: Query
-    floor: float
+    reader: SpanReader
     top: int
-    duplicate: float | None
+    duplicate: float
 
-    def moments(self, video: Video, above: float = -math.inf) -> list[Hit]:
-        """Best first; those after the first that score no more than `above` may be missing."""
+    def moments(self, video: Video, most: int) -> list[Hit]:
+        """At most `most`, best first."""
         spans, scores = self.index.curve(self.query.vector, video.id)
-        closer = self.duplicate is not None and self.duplicate < curves.DUPLICATE
-        count = MOMENTS if closer else min(self.top, MOMENTS)
-        found, values = moments_of_curve(scores, spans, self.floor, count, above)
+        fractions, chances = read_moments(scores, video.duration, self.reader, 2 * most)
+        # moments start and end where clips do
+        edges = np.append(spans[:, 0], spans[-1, 1])
+        found = edges[np.round(fractions * len(scores)).astype(np.intp)]
+        values = moment_scores(float(scores.max()), chances)
         hits = [Hit(video, s, e, v) for (s, e), v in zip(found.tolist(), values.tolist(), strict=True)]
-        return distinct(hits, _span, self.duplicate, self.top) if closer and self.duplicate is not None else hits
+        return distinct(hits, _span, self.duplicate, most)
 
 
 def _of_many_curves(reader: _Reader, selection: Selection) -> list[Hit]:
@@ -303,7 +308,7 @@ def _of_many_curves(reader: _Reader, selection: Selection) -> list[Hit]:
             if row.video.id in read:
                 continue
             read.add(row.video.id)
-            hits += reader.moments(row.video, hits[top - 1].score if len(hits) >= top else -math.inf)
+            hits += reader.moments(row.video, MAX_MOMENTS)
             hits.sort(key=lambda hit: -hit.score)
         if len(rows) < asked or asked >= selection.rows:
             return hits[:top]
@@ -312,6 +317,7 @@ def _of_many_curves(reader: _Reader, selection: Selection) -> list[Hit]:
 
 def _moments(
     index: SearchedIndex,
+    readout: Readout,
     query: Query,
     top: int,
     selection: Selection,
@@ -322,11 +328,10 @@ def _moments(
 
     `videos` are those that `selection` was made of, if any were named.
     """
-    floor = floor_of(_readout(index))
-    if floor is not None:
-        reader = _Reader(index, query, floor, top, duplicate)
+    if readout != "anchors":
+        reader = _Reader(index, query, readout, top, CURVE_DUPLICATE if duplicate is None else duplicate)
         if videos is not None and len(videos) == 1:  # then which video is best is no question
-            return reader.moments(index.video(videos[0]))
+            return reader.moments(index.video(videos[0]), max(top, MAX_MOMENTS))
         return _of_many_curves(reader, selection)
     most = DUPLICATE if duplicate is None else duplicate
     asked = 8 * top

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from cfmr.config import Config
-from cfmr.models.base import import_backend
+from cfmr.config import Config, DenseConfig
+from cfmr.models.base import check_backend, import_backend
 from cfmr.progress import TrainingProgress, silent
+from cfmr.training import dense
 from cfmr.training.run import Select
 
 
@@ -42,6 +43,13 @@ class TrainingBackend(Protocol):
         """
 
 
-def find_training(backend: str) -> TrainingBackend:
-    """The training module of a backend. Raises InputError naming the extra to install if its framework is missing."""
+def find_training(backend: str, config: Config | None = None) -> TrainingBackend:
+    """The training module for a configuration on a backend; CFMR-Dense needs none.
+
+    Raises:
+        InputError: names the extra to install if the backend's framework is missing.
+    """
+    if isinstance(config, DenseConfig):
+        check_backend(backend)
+        return cast(TrainingBackend, dense)
     return cast(TrainingBackend, import_backend("training", backend))

@@ -48,7 +48,8 @@ def evaluate_corpus(model: Model, annotations: Sequence[Annotation], encoded: En
         found: list[tuple[float, str, float, float]] = []
         for i in order[:CORPUS_VIDEOS]:
             name = names[i]
-            answers, values = rank_moments(model.readout, scores[i], encoded.videos[name][1] * durations[name])
+            answers, values = rank_moments(model.readout, scores[i], encoded.videos[name][1], durations[name])
+            answers = answers * durations[name]
             found += [(float(v), name, float(s), float(e)) for (s, e), v in zip(answers, values, strict=True)]
         found.sort(key=lambda answer: -answer[0])
         ranked.append([answer[1:] for answer in found[:CORPUS_ANSWERS]])
@@ -61,7 +62,7 @@ def _answers(model: Model, annotations: Sequence[Annotation], encoded: Encoded) 
     answers = []
     for row, sentence in zip(annotations, encoded.sentences, strict=True):
         vectors, spans = encoded.videos[row.video]
-        answers.append(rank_moments(model.readout, vectors @ sentence, spans))
+        answers.append(rank_moments(model.readout, vectors @ sentence, spans, row.duration))
     return answers
 
 

@@ -12,15 +12,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from cfmr.config import CFMRConfig, Config, DenseConfig
+from cfmr.config import CFMRConfig, Config
 from cfmr.models.cfmr.batches import Batch
 from cfmr.models.cfmr.losses import Losses
 from cfmr.models.cfmr.pytorch.losses import Criterion
 from cfmr.models.cfmr.pytorch.model import CFMR
 from cfmr.models.checkpoint import Tensors
-from cfmr.models.dense.clips import ClipSet
-from cfmr.models.dense.fit import Fit
-from cfmr.models.dense.model import Dense
 from cfmr.models.pytorch import find_device, load_parameters
 from cfmr.progress import TrainingProgress, silent
 from cfmr.training import trainer
@@ -155,35 +152,6 @@ class CFMRTrainer(TorchTrainer, trainer.GradientTrainer[Batch]):
                 }
 
 
-class DenseTrainer(TorchTrainer):
-    """Fits CFMR-Dense in closed form, every epoch anew: to bells around the glances, then also to its own readings.
-
-    That takes seconds, so several processes do the same, and one of them writes.
-    """
-
-    def __init__(
-        self, config: DenseConfig, directory: RunDirectory, data: RunData, run: "RunOptions", processes: ProcessGroup
-    ) -> None:
-        self.is_main_process = processes.is_main
-        self.model = self.dense = Dense.from_config(config).to(find_device(run.device))
-        super().__init__(self.dense, config, directory, data, seed=run.seed, select=run.select)
-        sizes = config.dataset
-        rows = ClipSet(
-            data.training,
-            data.features,
-            data.vocabulary,
-            max_num_frames=sizes.max_num_frames,
-            max_num_words=sizes.max_num_words,
-        )
-        self.fit = Fit(self.dense, rows, config.loss, run.seed)
-
-    def train_epoch(self, epoch: int, progress: TrainingProgress) -> dict[str, Any]:
-        progress(f"epoch {epoch}/{self.config.train.max_num_epochs}", epoch - 1, self.config.train.max_num_epochs)
-        explained = self.fit.run(self.fit.bells() if epoch == 1 else self.fit.readings())
-        self.step += 1
-        return {"loss": round(1 - explained, 6)}
-
-
 @dataclass(frozen=True)
 class RunOptions:
     """What is chosen for a run beside its configuration."""
@@ -208,8 +176,7 @@ def train(
         options = RunOptions(seed, select, device)
 
         def start(run: RunDirectory, data: RunData) -> trainer.Trainer:
-            if isinstance(config, CFMRConfig):
-                return CFMRTrainer(config, run, data, options, processes)
-            return DenseTrainer(config, run, data, options, processes)
+            assert isinstance(config, CFMRConfig)
+            return CFMRTrainer(config, run, data, options, processes)
 
         return run_training(start, config, directory, resume=resume, seed=seed, select=select, progress=progress)

@@ -119,7 +119,7 @@ class Trainer(ABC):
             self.directory.write_config(self.config)
         else:
             progress = silent
-        epochs = self.config.train.max_num_epochs
+        epochs = self.config.train.epochs
         for epoch in range(self.epoch + 1, epochs + 1):
             began = time.monotonic()
             figures = self.train_epoch(epoch, progress)
@@ -155,13 +155,17 @@ class Trainer(ABC):
         rows = self.data.test if self.select == "test" else self.data.validation
         return {self.select: self._metrics(rows)}
 
+    def epoch_value(self, figures: Mapping[str, float]) -> float:
+        """What the kept epoch has most of, of its validation figures."""
+        return figures.get("R@1,mIoU", figures.get("R@1,glance", float(self.epoch)))
+
     def _save_epoch(self, line: dict[str, Any]) -> None:
         """Write the epoch down. `last` is written at the end, so that a run killed before repeats the epoch."""
         if not self.is_main_process:
             return
         self.lines.append(line)
         figures = line.get(self.select, {})
-        value = figures.get("R@1,mIoU", figures.get("R@1,glance", float(self.epoch)))
+        value = self.epoch_value(figures)
         if not self.best or value > self.best["value"]:
             self.best = {"epoch": self.epoch, "value": value, "selected_on": self.select}
             self._checkpoint(with_optimizer=False).save(self.directory.chosen)

@@ -26,7 +26,7 @@ CONFIG = {
         "val_data": "nowhere.json",
         "test_data": "annotations/test.json",
     },
-    "train": {"max_num_epochs": 3},
+    "train": {"num_fits": 3},
     "model": {"name": "CFMR-Dense", "config": {}},
 }
 
@@ -133,13 +133,13 @@ def test_held_out_labels_are_never_trained_on_even_if_others_said_the_same(
 
 def test_the_configuration_names_what_is_there(client: TestClient, site: AppState) -> None:
     label(client, 1)
-    learn(client, epochs=1)
+    learn(client, fits=1)
     config = json.loads((site.models.folder / "0001" / "config.json").read_text())
     data = config["dataset"]
     assert data["test_data"] == str(site.settings.index.parent / "annotations" / "test.json")
     assert data["val_data"] is None
     assert data["feature_path"] == str(site.features)
-    assert config["train"]["max_num_epochs"] == 1
+    assert config["train"]["num_fits"] == 1
 
 
 def test_where_the_published_model_is_served_the_better_one_learns(
@@ -152,8 +152,8 @@ def test_where_the_published_model_is_served_the_better_one_learns(
     config = json.loads((site.models.folder / "0001" / "config.json").read_text())
     shipped = preset("dense", tmp_path).model_dump()
     assert config["model"]["name"] == "CFMR-Dense"
-    assert config["model"]["config"] == shipped["model"]["config"] | {"frames_input_size": 2}
-    assert (config["loss"], config["train"]) == (shipped["loss"], shipped["train"])
+    assert config["dataset"]["frame_dim"] == 2
+    assert (config["model"], config["train"]) == (shipped["model"], shipped["train"])
     assert len(load_annotations(site.models.folder / "0001" / "train.json")) == 4  # and the original rows
 
 

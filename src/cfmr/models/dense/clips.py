@@ -1,6 +1,6 @@
-"""Training rows of CFMR-Dense: every video's clips, every sentence's words."""
+"""Training rows of CFMR-Dense: the clips of every video, the words of every sentence, one glance each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,15 +8,25 @@ from numpy.typing import NDArray
 from cfmr.data.annotations import Annotation
 from cfmr.data.features import FeatureStore, pool_clips
 from cfmr.data.vocabulary import Vocabulary
-from cfmr.models.cfmr.batches import _fraction
 
-# --- whole videos, for models that compare every clip -----------------------------------------------------------------
+MAX_CLIPS = 128  # of a video that training looks at: more would say little more about where a glance lies
 
 
 class ClipSet:
-    """Rows with all clips of their videos; longer videos are pooled to `max_num_frames`.
+    """Rows by number, their videos' features read when they are asked for. Start and end of moments are not read.
 
-    Args: see `TrainingSet`.
+    Args:
+        annotations: rows with glances.
+        vocabulary: knows at least one word of every sentence.
+        max_num_words: words of a sentence that are read.
+
+    Attributes:
+        names: the videos.
+        videos: (N,) which of them each row is of.
+        seconds: (V,) lengths of the videos.
+        glances: (N,) as fractions of the video.
+        word_ids: of each row.
+        vectors: (words + 1, word_dim) of the vocabulary.
     """
 
     def __init__(
@@ -25,30 +35,26 @@ class ClipSet:
         features: FeatureStore,
         vocabulary: Vocabulary,
         *,
-        max_num_frames: int,
         max_num_words: int,
+        max_clips: int = MAX_CLIPS,
     ) -> None:
-        names = list(dict.fromkeys(row.video for row in annotations))
-        self.clips = [_at_most(features.read(name), max_num_frames) for name in names]
-        number = {name: i for i, name in enumerate(names)}
-        self.videos = np.array([number[row.video] for row in annotations], np.int64)
-        self.durations = np.array([row.duration for row in annotations], np.float32)
-        self.glances = np.array([_fraction(row) for row in annotations], np.float32)
+        durations = {row.video: row.duration for row in annotations}
+        self.names = list(durations)
+        self.seconds = np.array(list(durations.values()), np.float64)
+        number = {name: i for i, name in enumerate(self.names)}
+        self.videos = np.array([number[row.video] for row in annotations], np.intp)
+        glances = [row.glance for row in annotations if row.glance is not None]
+        assert len(glances) == len(annotations), "load_annotations(..., glances=True) makes sure of it"
+        self.glances = (np.array(glances, np.float64) / self.seconds[self.videos]).clip(0, 1)
+        self.word_ids = [np.array(vocabulary.ids(row.sentence, max_num_words), np.intp) for row in annotations]
         self.vectors = vocabulary.vectors
-        self.word_ids = [np.array(vocabulary.ids(row.sentence, max_num_words), np.int64) for row in annotations]
+        self._features, self._max_clips = features, max_clips
 
     def __len__(self) -> int:
         return len(self.word_ids)
 
-    def words(self, first: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Word vectors (B, W, word_dim) of some rows, zero behind a sentence's end, and lengths (B,)."""
-        chosen = self.word_ids[first:end]
-        lengths = np.array([len(ids) for ids in chosen], np.int64)
-        words = np.zeros((len(chosen), int(lengths.max()), self.vectors.shape[1]), np.float32)
-        for row, ids in zip(words, chosen, strict=True):
-            row[: len(ids)] = self.vectors[ids]
-        return words, lengths
-
-
-def _at_most(features: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    return pool_clips(features, count) if len(features) > count else features
+    def clips(self) -> Iterator[NDArray[np.float32]]:
+        """Features (n, D) of one video after the other, n at most `max_clips`."""
+        for name in self.names:
+            found = self._features.read(name)
+            yield pool_clips(found, self._max_clips) if len(found) > self._max_clips else found

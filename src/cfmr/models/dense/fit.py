@@ -1,261 +1,243 @@
-"""Fitting CFMR-Dense in closed form (Method, CFMR-Dense)."""
+"""Fitting CFMR-Dense to glances by gradient descent (Method, CFMR-Dense, Fitting).
 
-from dataclasses import dataclass
+Constants are the same for every data set and every kind of feature; what the data has to decide is in `selection.py`.
+
+Shapes: N rows, V videos, n clips of a video, k components, W words of the vocabulary, J of them in the rows.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from cfmr.config import DenseFit
 from cfmr.models.dense.clips import ClipSet
-from cfmr.models.dense.model import (
-    BANK,
-    CALIBRATED,
-    LEAST,
-    NEAR,
-    ROWS,
-    SEEN_SHARE,
-    TRUSTED,
-    VIDEO_SHARE,
-    Array,
-    Dense,
-    Matrix,
-    spread_of,
-)
-from cfmr.moments.curve import stretch_around
+from cfmr.models.dense.model import NUM_WAVES, SHARPNESS, Dense, Projections, Whitening, unit, waves, zeros_like
+from cfmr.models.dense.objective import Batch, loss_and_gradient
+from cfmr.moments.span_reader import SpanReader, running_mean
 
-BETWEEN = 0.5  # share of the mean variance added to every direction between videos, of which there are few
-SILENT = 0.01  # a feature that varies less than this share of the liveliest one is not blown up
-NARROWEST_BELL = 0.7  # clips
+Floats = NDArray[np.float32]
+Indices = NDArray[np.intp]
 
-
-def bell(count: int, glance: float, duration: float, seconds: float) -> Matrix:
-    """Weights (count,) of a bell of so many seconds around a glance, a fraction of the video; they sum to 1."""
-    std = max(seconds * count / duration, NARROWEST_BELL)
-    squared = ((np.arange(count) + 0.5 - glance * count) / std) ** 2 / 2
-    weight = np.exp(-(squared - squared.min()))
-    return np.asarray(weight / weight.sum())
+NUM_COMPONENTS = 128  # of the features; 64 and 256 give no more
+SIZE = 128  # numbers of a vector of one fit
+DROPOUT = 0.5  # on the inputs of both sides: 3 to 4 points
+BATCH_VIDEOS = 24
+ROWS_PER_VIDEO = 4  # in a batch: more of one video would teach little about others
+NUM_EPOCHS = 15
+MIN_STEPS = 100  # with few glances there are more epochs
+RATE = 4e-3  # falls to 0 along half a cosine, which does what an average of the last weights would
+DECAY = 0.01
+BELL_SHARE = 1 / 3  # standard deviation of the target in usual widths: a glance is anywhere in its moment
+MIN_BELL = 0.7  # clips
+SAMPLED_CLIPS = 20_000  # whose principal components are taken
+MIN_VARIANCE = 1e-6  # of a component, relative to the first: below, nothing varies
+CARRY_ON = 0.4  # share of epochs and rate of a fit that starts from an earlier one
 
 
-# --- fitting, in closed form ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """How features vary within and between the training videos. Covariances are of features divided by `scale`."""
-
-    means: Matrix  # V, D, of each video
-    centre: Matrix  # D, mean of the videos' means
-    scale: Matrix  # D, standard deviation of clips about their video's mean
-    within: Matrix  # D, D, covariance of clips about their video's mean
-    between: Matrix  # D, D, covariance of the videos' means
-
-
-def measure(clips: list[Array], noise: float) -> Statistics:
-    """Statistics of videos' features, each (n, D).
-
-    Args:
-        noise: share of the mean variance that is added within videos to every direction.
-    """
-    means = np.stack([video.mean(0, dtype=np.float64) for video in clips])
-    width = means.shape[1]
-    scatter = np.zeros((width, width))
-    for video, mean in zip(clips, means, strict=True):
-        apart = video - mean.astype(np.float32)
-        scatter += apart.T @ apart
-    covariance = scatter / sum(len(video) for video in clips)
-    deviation = np.sqrt(covariance.diagonal())
-    # parts of a feature may have different units; a dead one has none
-    scale = deviation + SILENT * max(deviation.max(), LEAST)
-    centre = means.mean(0)
-    apart_means = (means - centre) / scale
-    return Statistics(
-        means=means,
-        centre=centre,
-        scale=scale,
-        within=_shrunk(covariance / scale / scale[:, None], noise),
-        between=_shrunk(apart_means.T @ apart_means / len(means), BETWEEN),
+def fit_whitening(rows: ClipSet, seed: int) -> Whitening:
+    """Principal components of the training videos' clips; directions in which nothing varies are left out."""
+    share = max(1, -(-SAMPLED_CLIPS // len(rows.names)))
+    draw = np.random.default_rng([seed, 1])
+    sample = np.concatenate(
+        [unit(clips[draw.permutation(len(clips))[:share]] if len(clips) > share else clips) for clips in rows.clips()]
     )
+    mean = sample.mean(axis=0)
+    sample -= mean
+    variances, axes = np.linalg.eigh((sample.T @ sample / len(sample)).astype(np.float64))
+    variances, axes = variances[::-1][:NUM_COMPONENTS], axes[:, ::-1][:, :NUM_COMPONENTS]
+    alive = variances > MIN_VARIANCE * max(variances[0], MIN_VARIANCE)
+    if not alive.any():  # constant features: every clip looks the same
+        return Whitening(mean, np.zeros((len(mean), 1), np.float32))
+    return Whitening(mean, (axes[:, alive] / np.sqrt(variances[alive])).astype(np.float32))
 
 
-def _shrunk(covariance: Matrix, share: float) -> Matrix:
-    added = share * covariance.diagonal().mean() + LEAST
-    return np.asarray(covariance + added * np.eye(len(covariance)))
+class AdamW:
+    """Adam with decoupled weight decay, towards 0 or towards a prior (Loshchilov and Hutter 2019)."""
+
+    def __init__(self, maps: Projections, prior: Projections | None = None) -> None:
+        self.maps, self.prior, self.steps = maps, prior or zeros_like(maps), 0
+        self._first, self._second = zeros_like(maps).arrays(), zeros_like(maps).arrays()
+
+    def step(self, gradient: Projections, rate: float) -> None:
+        """Change the maps in place."""
+        self.steps += 1
+        scale, second_scale = rate / (1 - 0.9**self.steps), 1 / (1 - 0.999**self.steps)
+        states = zip(self._first, self._second, strict=True)
+        changed = zip(self.maps.arrays(), gradient.arrays(), self.prior.arrays(), states, strict=True)
+        for values, slope, prior, (first, second) in changed:
+            first += np.float32(0.1) * (slope - first)
+            second += np.float32(0.001) * (slope * slope - second)
+            values -= np.float32(scale) * first / (np.sqrt(second * np.float32(second_scale)) + np.float32(1e-8))
+            values -= np.float32(rate * DECAY) * (values - prior)
 
 
-def commonest(data: ClipSet, count: int) -> Array:
-    """Unit vectors (count, word_dim) of the commonest words of the training sentences, zeros where there are fewer."""
-    ids, times = np.unique(np.concatenate(data.word_ids), return_counts=True)
-    chosen = np.sort(ids[np.argsort(-times, kind="stable")][:count])
-    found = np.zeros((count, data.vectors.shape[1]), np.float32)
-    found[: len(chosen)] = data.vectors[chosen]
-    return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)
-
-
-class Fit:
-    """One training set's regressions.
+class DenseFit:
+    """One training set, ready for any number of fits.
 
     Args:
-        model: is given its parameters by `run`.
-        data: training rows.
-        how: settings.
-        seed: draws the bank.
+        rows: what is learned from.
+        reader: how wide moments usually are, and with it the bell and the smoothing; see `use_reader`.
+        whitening: of an earlier model that is carried on with; None: of these rows.
     """
 
-    def __init__(self, model: Dense, data: ClipSet, how: DenseFit, seed: int) -> None:
-        self.model, self.data, self.how = model, data, how
-        self.statistics = measure(data.clips, how.noise)
-        with torch.no_grad():
-            model.centre.copy_(torch.from_numpy(self.statistics.centre))
-            model.words.copy_(torch.from_numpy(commonest(data, model.sizes.own_words)))
-        self.described = self._describe().astype(np.float64)  # N, inputs
-        self.unit_width = model.sizes.words_input_size
-        self.bank = np.random.default_rng([seed, 0]).permutation(np.resize(np.arange(len(data)), max(len(data), BANK)))
+    def __init__(self, rows: ClipSet, seed: int, reader: SpanReader, whitening: Whitening | None = None) -> None:
+        self.rows, self.seed = rows, seed
+        self.whitening = whitening or fit_whitening(rows, seed)
+        self.components = [self.whitening(clips) for clips in rows.clips()]
+        self.known = np.unique(np.concatenate(rows.word_ids))
+        self.words = np.stack([rows.vectors[ids].mean(axis=0) for ids in rows.word_ids])
+        # word vectors come in any unit
+        self.word_scale = np.float32(1 / max(float(np.sqrt((self.words**2).sum(1).mean())), 1e-6))
+        self._waves = {count: waves(count) for count in {len(clips) for clips in self.components}}
+        self.use_reader(reader)
 
-    @torch.inference_mode()
-    def _describe(self) -> Array:
-        model, parts = self.model, []
-        for first in range(0, len(self.data), ROWS):
-            words, lengths = self.data.words(first, first + ROWS)
-            parts.append(torch.cat(model.describe(model.tensor(words), model.tensor(lengths)), dim=1).cpu().numpy())
-        return np.concatenate(parts)
-
-    def _parts(self, described: Matrix) -> tuple[Tensor, Tensor]:
-        """Described sentences (n, inputs) as the two parts that `describe` gives."""
-        both = self.model.tensor(described.astype(np.float32))
-        return both[:, : self.unit_width], both[:, self.unit_width :]
-
-    def run(self, targets: list[Matrix]) -> float:
-        """Fit the model to weights over the clips of each row's video, and say what share of the looks is explained.
-
-        The regression goes from what is said to what stands out where the weights are. The prediction is compared with
-        a clip as linear discriminant analysis would, under the covariance within videos, and with a video under the
-        covariance between them.
-        """
-        looks = self._looks(targets)
-        mean = self.described.mean(0)
-        centred = self.described - mean
-        spread = max(float(centred[:, : self.unit_width].var(0).mean()), LEAST)
-        penalty = self.how.ridge * len(looks) * spread * np.eye(centred.shape[1])
-        weight = np.linalg.solve(centred.T @ centred + penalty, centred.T @ looks)
-        predicted = centred @ weight  # N, D
-        self._set(weight, mean, predicted)
-        return float(1 - np.square(looks - predicted).sum() / max(np.square(looks).sum(), LEAST))
-
-    def _looks(self, targets: list[Matrix]) -> Matrix:
-        """For each row what stands out where its weights are, and a share of what the video shows throughout."""
-        means, centre = self.statistics.means, self.statistics.centre
-        looks = np.empty((len(targets), means.shape[1]))
-        for row, (video, weight) in enumerate(zip(self.data.videos, targets, strict=True)):
-            throughout = self.how.mean_share * (means[video] - centre)
-            looks[row] = weight @ self.data.clips[video] - means[video] + throughout
-        return np.asarray(looks / self.statistics.scale)
-
-    def _set(self, weight: Matrix, mean: Matrix, predicted: Matrix) -> None:
-        """Parameters from a regression's weights (inputs, D)."""
-        model, statistics = self.model, self.statistics
-        factor, chosen = self._directions(predicted, statistics.within)
-        down = chosen @ factor.T  # d, D: clip and prediction are both mapped by it
-        across = VIDEO_SHARE * np.linalg.solve(statistics.between, np.linalg.solve(factor.T, chosen.T)).T
-        whole = np.zeros_like(down)
-        if model.sizes.seen_words:  # nothing else is compared in these directions, and they take as long as the others
-            between, apart = self._directions(predicted, statistics.between)
-            whole = apart @ between.T
-        said = weight @ down.T  # inputs, d
-        words = self._alone() @ weight  # S, D
-        looks = np.stack([words @ down.T, words @ whole.T])
-        values = {
-            model.local_fc.weight: down / statistics.scale,
-            model.video_fc.weight: across / statistics.scale,
-            model.whole_fc.weight: whole / statistics.scale,
-            model.word_fc.weight: said[: self.unit_width].T,
-            model.word_fc.bias: -mean @ said,
-            model.own_fc.weight: said[self.unit_width :].T,
-            model.looks: looks,
-            model.steepness: np.linalg.norm(looks, 2, axis=(1, 2)) ** 2 if looks.size else np.zeros(2),
-        }
-        with torch.no_grad():
-            for parameter, value in values.items():
-                parameter.copy_(torch.from_numpy(np.asarray(value, np.float32)))
-            some = [model.tensor(clips.astype(np.float32)) for clips in self.data.clips[:BANK]]
-            self._calibrate(some[:CALIBRATED])
-            length = self._bank().square().sum(1).mean().sqrt().clamp(min=LEAST)
-            for parameter in (model.word_fc.weight, model.word_fc.bias, model.own_fc.weight, model.named_scale):
-                parameter /= length  # sentences are about as long as 1, whatever features are measured in
-            model.bank.copy_(self._bank())
-            reached = [model.reached(model.encode_clips(clips) + model.encode_whole(clips.mean(0))) for clips in some]
-            model.spread.copy_(torch.stack([spread_of(best) for best in reached]).mean())
-
-    def _bank(self) -> Tensor:
-        """The bank's sentences as vectors (BANK, D)."""
-        return self.model.encode_described(*self._parts(self.described[self.bank[:BANK]]))
-
-    def _directions(self, predicted: Matrix, covariance: Matrix) -> tuple[Matrix, Matrix]:
-        """A map (D, D) that makes a covariance the identity, and the d directions (d, D) after it in which sentences
-        differ most."""
-        factor = np.linalg.cholesky(np.linalg.inv(covariance))
-        stretched = predicted @ factor
-        _, directions = np.linalg.eigh(stretched.T @ stretched)
-        width = self.model.sizes.hidden_size - 1
-        chosen = np.zeros((width, len(factor)))
-        count = min(width, len(factor))
-        chosen[:count] = directions[:, ::-1][:, :count].T
-        return factor, chosen
-
-    @torch.inference_mode()
-    def _alone(self) -> Matrix:
-        """What the regression sees of sentences of one word, for the words that are looked for (S, inputs)."""
-        model = self.model
-        words = model.words[: model.sizes.seen_words]
-        described = torch.cat(model.describe(words[:, None], words.new_ones(len(words))), dim=1)
-        return np.asarray(described.cpu().numpy() * words.any(1).cpu().numpy()[:, None], np.float64)
-
-    def _calibrate(self, videos: list[Tensor]) -> None:
-        """Give what is seen its share in the scores of sentences, of clips and of whole videos.
-
-        A score is a product, so that its two sides may be scaled at will. What is seen gets the same weight in both,
-        beside the directions: an index that keeps the strongest directions of the one side then keeps the other's, too.
-        """
-        model = self.model
-        model.seen_scale.fill_(1)
-        model.named_scale.fill_(1)
-        bank = self._halves(self._bank())
-        clips = self._halves(torch.cat([model.encode_clips(clips) for clips in videos]))
-        whole = self._halves(torch.stack([model.encode_whole(clips.mean(0)) for clips in videos]))
-        for place, shown in enumerate((clips, whole)):
-            by_directions, by_words = (
-                (part @ said.T).std(correction=0) for part, said in zip(shown, bank, strict=True)
-            )
-            model.seen_scale[place] = SEEN_SHARE * by_directions / by_words if by_words > 0 else 0.0
-        ratio = model.seen_scale[0] * clips[1].norm() / clips[0].norm() * bank[0].norm() / bank[1].norm()
-        if ratio.isfinite() and ratio > 0:
-            model.named_scale.copy_(ratio.sqrt())
-            model.seen_scale /= model.named_scale
-
-    def _halves(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors (n, D) as directions (n, d) and words (n, S)."""
-        width = self.model.sizes.hidden_size - 1
-        return vectors[:, :width], vectors[:, width:]
-
-    def bells(self) -> list[Matrix]:
-        """The first pass's weights: bells around the glances."""
-        data = self.data
-        return [
-            bell(len(data.clips[video]), float(glance), float(duration), self.how.bell_seconds)
-            for video, glance, duration in zip(data.videos, data.glances, data.durations, strict=True)
+    def use_reader(self, reader: SpanReader) -> None:
+        """Take other widths for bell and smoothing."""
+        self.reader = reader
+        seconds = self.rows.seconds.tolist()
+        self.inputs = [
+            running_mean(clips, reader.window_in(len(clips), duration))
+            for clips, duration in zip(self.components, seconds, strict=True)
         ]
+        self._targets = [self._bell(row) for row in range(len(self.rows))]
 
-    @torch.inference_mode()
-    def readings(self) -> list[Matrix]:
-        """A later pass's weights: in part the stretch that the model itself reads off around the glance."""
-        model, data = self.model, self.data
-        said = model.encode_described(*self._parts(self.described))
-        encoded = [model.encode_clips(model.tensor(video.astype(np.float32))) for video in data.clips]
-        weights = []
-        for row, weight in enumerate(self.bells()):
-            curve = (encoded[data.videos[row]] @ said[row]).cpu().numpy().astype(np.float64)
-            first, last = stretch_around(curve, float(data.glances[row]), NEAR, model.sizes.floor)
-            own = np.zeros(len(curve))
-            own[first : last + 1] = 1 / (last + 1 - first)
-            weights.append(TRUSTED * own + (1 - TRUSTED) * weight)
-        return weights
+    def _bell(self, row: int) -> Floats:
+        video = self.rows.videos[row]
+        count = len(self.components[video])
+        std = max(BELL_SHARE * self.reader.width_in(float(self.rows.seconds[video])) * count, MIN_BELL)
+        squares = ((np.arange(count) + 0.5 - self.rows.glances[row] * count) / std) ** 2 / 2
+        bell = np.exp(squares.min() - squares)
+        return np.asarray(bell / bell.sum(), np.float32)
+
+    def initial(self, number: int) -> Projections:
+        """Random projections; looks of single words are 0."""
+        draw = np.random.default_rng([self.seed, number, 2])
+        components, dim = self.whitening.axes.shape[1], self.words.shape[1]
+
+        def drawn(rows: int, fan_in: int) -> Floats:
+            return (draw.standard_normal((rows, SIZE)) / np.sqrt(fan_in)).astype(np.float32)
+
+        return Projections(
+            clip=drawn(components, 2 * components),
+            video=drawn(components, 2 * components),
+            place=np.zeros((NUM_WAVES, SIZE), np.float32),
+            word=drawn(dim, SIZE),
+            own=np.zeros((len(self.known), SIZE), np.float32),
+        )
+
+    # --- batches ------------------------------------------------------------------------------------------------------
+
+    def _groups(self, rows: Indices, draw: np.random.Generator) -> list[Indices]:
+        """Rows in shuffled groups of one video each, of ROWS_PER_VIDEO at most."""
+        order = draw.permutation(rows)
+        order = order[np.argsort(self.rows.videos[order], kind="stable")]
+        cuts = np.flatnonzero(np.diff(self.rows.videos[order])) + 1
+        groups = [
+            group[i : i + ROWS_PER_VIDEO]
+            for group in np.split(order, cuts)
+            for i in range(0, len(group), ROWS_PER_VIDEO)
+        ]
+        return [groups[i] for i in draw.permutation(len(groups))]
+
+    def _epoch(self, rows: Indices, draw: np.random.Generator) -> list[Indices]:
+        groups = self._groups(rows, draw)
+        return [np.concatenate(groups[i : i + BATCH_VIDEOS]) for i in range(0, len(groups), BATCH_VIDEOS)]
+
+    def _shares(self, rows: Indices) -> Floats:
+        """Share of each known word in the sentences, (R, J)."""
+        shares = np.zeros((len(rows), len(self.known)), np.float32)
+        for line, row in zip(shares, rows, strict=True):
+            ids = self.rows.word_ids[row]
+            np.add.at(line, np.searchsorted(self.known, ids), 1 / len(ids))
+        return shares
+
+    def batch(self, rows: Indices, draw: np.random.Generator) -> Batch:
+        """Inputs of these rows, a random part of them hidden."""
+        videos, asked = np.unique(self.rows.videos[rows], return_inverse=True)
+        clips = [self.inputs[video] for video in videos]
+        counts = np.array([len(shown) for shown in clips])
+        begins = np.cumsum(counts) - counts
+        target = np.zeros((len(rows), int(counts.sum())), np.float32)
+        for line, row, begin in zip(target, rows, begins[asked], strict=True):
+            line[begin : begin + len(self._targets[row])] = self._targets[row]
+        return Batch(
+            clips=_dropped(np.concatenate(clips), draw),
+            videos=_dropped(np.stack([shown.mean(axis=0) for shown in clips]), draw),
+            waves=np.concatenate([self._waves[count] for count in counts.tolist()]),
+            video_of_clip=np.repeat(np.arange(len(videos)), counts),
+            words=_dropped(self.words[rows] * self.word_scale, draw),
+            own=_dropped(self._shares(rows), draw),
+            video_of_sentence=asked,
+            target=target,
+        )
+
+    # --- descent ------------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        rows: Indices,
+        number: int,
+        start: Projections | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> tuple[Projections, float]:
+        """Fit to some rows.
+
+        Args:
+            rows: their numbers.
+            number: of the fit; random numbers are drawn from it and the seed.
+            start: an earlier fit that is carried on with, with shorter training.
+            progress: told the steps done and in all.
+
+        Returns:
+            what was learned, and the mean loss of the last epoch.
+        """
+        draw = np.random.default_rng([self.seed, number, 3])
+        share = 1.0 if start is None else CARRY_ON
+        maps = self.initial(number) if start is None else start
+        steps = len(self._epoch(rows, np.random.default_rng(0)))
+        epochs = max(1, round(share * max(NUM_EPOCHS, -(-MIN_STEPS // steps))))
+        adam, total, losses = AdamW(maps), epochs * steps, list[float]()
+        for _ in range(epochs):
+            losses = []
+            for batch in self._epoch(rows, draw):
+                loss, gradient = loss_and_gradient(maps, self.batch(batch, draw))
+                adam.step(gradient, share * RATE * 0.5 * (1 + float(np.cos(np.pi * adam.steps / total))))
+                losses.append(loss)
+                progress(adam.steps, total)
+        return maps, float(np.mean(losses))
+
+    def curves(self, maps: Projections, rows: Indices) -> list[NDArray[Any]]:
+        """Relevance curves (n,) of rows in their own videos."""
+        shown: dict[int, Floats] = {}
+        found = []
+        sentences = unit(self.words[rows] * self.word_scale @ maps.word + self._shares(rows) @ maps.own)
+        for row, sentence in zip(rows, sentences, strict=True):
+            video = int(self.rows.videos[row])
+            if video not in shown:
+                inputs = self.inputs[video]
+                window = self.reader.window_in(len(inputs), float(self.rows.seconds[video]))
+                shown[video] = running_mean(maps.clips(inputs), window)
+            found.append(np.float32(SHARPNESS) * (shown[video] @ sentence))
+        return found
+
+    def exported(self, maps: Projections) -> Projections:
+        """A fit as a model keeps it: for word vectors as they are and ids of the vocabulary."""
+        own = np.zeros((len(self.rows.vectors), SIZE), np.float32)
+        own[self.known] = maps.own
+        return replace(maps, word=maps.word * self.word_scale, own=own)
+
+    def imported(self, maps: Projections) -> Projections:
+        """Undo `exported`, for a fit that is carried on with."""
+        return replace(maps, word=maps.word / self.word_scale, own=maps.own[self.known])
+
+    def model(self, fits: list[Projections], max_num_frames: int) -> Dense:
+        """The model of these fits, which are `exported`."""
+        return Dense(self.whitening, fits, self.reader, max_num_frames)
+
+
+def _dropped(inputs: Floats, draw: np.random.Generator) -> Floats:
+    """Inputs of which a share is hidden; the rest is larger to make up for it."""
+    kept = draw.random(inputs.shape, dtype=np.float32) >= DROPOUT
+    return np.asarray(inputs * (kept * np.float32(1 / (1 - DROPOUT))), np.float32)

@@ -27,7 +27,7 @@ class LearnRequest(BaseModel):
     """How to learn."""
 
     with_original: bool = Field(True, description="also train on what the present model was trained on")
-    epochs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(None, description="of training; default: as before")
+    fits: Annotated[int, Field(ge=1, le=16)] | None = Field(None, description="side by side in the model; default: 3")
 
 
 def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -112,10 +112,10 @@ def write_training_job(
         data["val_data"] = None
         select = "validation" if len({row.video for row in rows}) >= ENOUGH_VIDEOS else "last"
     data["test_data"] = str(base.get("test_data", ""))
-    if how.epochs is not None:
-        value["train"]["max_num_epochs"] = how.epochs
+    if how.fits is not None:
+        value["train"]["num_fits"] = how.fits
     write_json(folder / "config.json", value)
-    return TrainingJob(folder / "config.json", select, int(value["train"]["max_num_epochs"]))
+    return TrainingJob(folder / "config.json", select, int(value["train"]["num_fits"]))
 
 
 def base_config(state: AppState) -> tuple[dict[str, Any], dict[str, Path]]:
@@ -153,6 +153,6 @@ def _first_config(state: AppState) -> dict[str, Any]:
     value = preset("dense", state.settings.workspace).model_dump()
     with FeatureStore(state.features) as features:
         width = features.read(features.videos[0]).shape[1]
-    value["dataset"]["frame_dim"] = value["model"]["config"]["frames_input_size"] = width
+    value["dataset"]["frame_dim"] = width
     value["dataset"]["dataset"] = "labels"
     return value

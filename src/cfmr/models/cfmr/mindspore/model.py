@@ -6,7 +6,7 @@ Shapes: B batch, A anchors, S = T + 1 positions of a video, P positions of a win
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import mindspore as ms
 import numpy as np
@@ -265,7 +265,7 @@ class CFMR(nn.Cell):  # type: ignore[misc]
         use_ref: whether a loss reads the whole video's concepts.
     """
 
-    readout = "anchors"
+    readout: Literal["anchors"] = "anchors"
 
     def __init__(self, sizes: CFMRSizes, vocabulary: int, max_num_frames: int, use_ref: bool = False) -> None:
         super().__init__()
@@ -319,7 +319,7 @@ class CFMR(nn.Cell):  # type: ignore[misc]
         sequence, packing = self._sequence(words, lengths)
         return self.txt_encoder(self.project_words(sequence), packing)
 
-    def video_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+    def video_vectors(self, features: NDArray[np.floating[Any]], duration: float = 0.0) -> tuple[Array, Array]:
         """What is indexed of a video.
 
         Args:
@@ -332,7 +332,7 @@ class CFMR(nn.Cell):  # type: ignore[misc]
         concepts = normalize(self.encode_video(Tensor(clips))[0])
         return concepts.reshape(len(concepts), -1).asnumpy(), spans(*retrieval_anchors(self.sizes))
 
-    def encode_rows(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+    def encode_rows(self, features: NDArray[np.floating[Any]], duration: float = 0.0) -> tuple[Array, Array]:
         """The same as `video_vectors` in a seventh of the space: rows (A, d) of which `row_map` makes the concepts."""
         clips = Tensor(pool_clips(features, self.max_num_frames)[None, self.kept_clips])
         last = self.vid_encoder.last_positions(self.project_clips(clips), self._retrieval_weights(1))[0]
@@ -349,6 +349,10 @@ class CFMR(nn.Cell):  # type: ignore[misc]
         weight, bias = final.weight.asnumpy(), final.bias.asnumpy()
         weight, bias = weight.reshape(-1, count, weight.shape[1]).swapaxes(0, 1), bias.reshape(-1, count).T
         return np.ascontiguousarray(weight), np.ascontiguousarray(bias)
+
+    def word_inputs(self, vectors: Array) -> Array:
+        """Word vectors as they are, see `Model.word_inputs`."""
+        return vectors
 
     def text_vectors(self, words: Array, lengths: Ints) -> Array:
         """Word vectors (B, W, word_dim) and numbers of words (B,) -> (B, K d), to be multiplied with a video's."""

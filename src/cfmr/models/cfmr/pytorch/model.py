@@ -13,7 +13,7 @@ Shapes: B batch, A anchors, S = T + 1 positions of a video, P positions of a win
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -243,7 +243,7 @@ class CFMR(nn.Module):
         use_ref: whether a loss reads the whole video's concepts.
     """
 
-    readout = "anchors"
+    readout: Literal["anchors"] = "anchors"
 
     def __init__(self, sizes: CFMRSizes, vocabulary: int, max_num_frames: int, use_ref: bool = False) -> None:
         super().__init__()
@@ -296,7 +296,7 @@ class CFMR(nn.Module):
         return self.txt_encoder(self.project_words(sequence), packing)
 
     @torch.inference_mode()
-    def video_vectors(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+    def video_vectors(self, features: NDArray[np.floating[Any]], duration: float = 0.0) -> tuple[Array, Array]:
         """What is indexed of a video.
 
         Args:
@@ -310,7 +310,7 @@ class CFMR(nn.Module):
         return concepts.flatten(-2).cpu().numpy(), spans(*retrieval_anchors(self.sizes))
 
     @torch.inference_mode()
-    def encode_rows(self, features: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+    def encode_rows(self, features: NDArray[np.floating[Any]], duration: float = 0.0) -> tuple[Array, Array]:
         """The same as `video_vectors` in a seventh of the space: rows (A, d) of which `row_map` makes the concepts."""
         clips = self.tensor(pool_clips(features, self.max_num_frames)[None, self.kept_clips])
         last = self.vid_encoder.last_positions(self.project_clips(clips), self._retrieval_weights(1))[0]
@@ -326,6 +326,10 @@ class CFMR(nn.Module):
         final = cast(nn.Linear, self.vid_encoder.vid_necks[1])
         weight, bias = (p.unflatten(0, (-1, self.sizes.num_concept)).transpose(0, 1) for p in final.parameters())
         return weight.cpu().numpy().copy(), bias.cpu().numpy().copy()
+
+    def word_inputs(self, vectors: Array) -> Array:
+        """Word vectors as they are, see `Model.word_inputs`."""
+        return vectors
 
     @torch.inference_mode()
     def text_vectors(self, words: Array, lengths: NDArray[np.int64]) -> Array:

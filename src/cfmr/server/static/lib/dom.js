@@ -96,12 +96,12 @@ export function notify(text, action, bad = false) {
         action.text,
       ),
   );
-  notice.classList.add("shown");
+  notice.classList.add("notice-shown");
   fading = setTimeout(hide, bad ? 12000 : 7000);
 }
 
 function hide() {
-  notice?.classList.remove("shown");
+  notice?.classList.remove("notice-shown");
 }
 
 export const complain = (error) => error.name !== "AbortError" && notify(error.message, null, true);

@@ -1,0 +1,241 @@
+"""Moments read off a relevance curve: of all spans, the one most likely to be right (Method, Reading moments off).
+
+A span's posterior probability is its prior, how usual its width and its place are, times how far the curve inside it
+stands out from the rest. An answer counts as right at an IoU of 0.5, so the first answer is the span with the greatest
+posterior mass within that distance: minimum Bayes risk. Each later answer is asked the same question where all answers
+before it are wrong.
+
+Shapes: n clips of a video, R curves of videos of one length, W widths, S spans (every start of every width).
+"""
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfmr.errors import InputError
+
+Floats = NDArray[np.floating[Any]]
+Doubles = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+RIGHT_IOU = 0.5  # from which an answer counts as right: what the field reports first
+NUM_WIDTHS = 8  # spread evenly over MAX_DEVIATION standard deviations of the logarithm of the width
+MAX_DEVIATION = 1.75
+NUM_KNOTS = 32  # at which the density of glances over the video is kept
+MAX_MOMENTS = 10
+MIN_CHANCE = 1e-9  # an answer less likely than that is none
+CACHED_CLIPS = 2048  # spans of longer videos are worked out anew: a table of theirs takes megabytes
+
+
+@dataclass(frozen=True)
+class SpanReader:
+    """How moments are read off curves: what glances say about where moments lie and how wide they are.
+
+    Attributes:
+        width: of the usual moment, as a fraction of a video of `duration` seconds.
+        width_spread: standard deviation of the logarithm of the width.
+        width_exponent: 0: widths are fractions of the video; 1: they are seconds; between: in between.
+        curve_weight: how much the curve is believed; 0: it is not looked at.
+        place_weight: how much the density of glances is believed.
+        place_density: (NUM_KNOTS,) density of glances over the video, mean 1.
+        duration: of the usual training video, seconds.
+        longest: of the longest training video, seconds; in a longer one, moments are as wide as in that.
+    """
+
+    width: float = 0.25
+    width_spread: float = 0.4
+    width_exponent: float = 0.0
+    curve_weight: float = 4.0
+    place_weight: float = 0.0
+    place_density: tuple[float, ...] = (1.0,) * NUM_KNOTS
+    duration: float = 30.0
+    longest: float = 30.0
+
+    def width_in(self, duration: float) -> float:
+        """The usual width in a video of so many seconds, as a fraction of it."""
+        trained = min(max(duration, 1e-3), max(self.longest, 1e-3))
+        width = self.width * (self.duration / trained) ** self.width_exponent * trained / max(duration, 1e-3)
+        return float(np.clip(width, 1e-4, 1.0))
+
+    def window_in(self, clips: int, duration: float) -> int:
+        """Clips, an odd number, over which features and curves of such a video are averaged: a third of the usual
+        moment."""
+        return 1 + 2 * round((self.width_in(duration) / 3 * clips - 1) / 2) if clips > 1 else 1
+
+    def to_json(self) -> dict[str, Any]:
+        """As a checkpoint's state and an index's card keep it."""
+        return asdict(self) | {"place_density": [round(value, 4) for value in self.place_density]}
+
+    @classmethod
+    def from_json(cls, value: Any, source: str) -> "SpanReader":
+        """Undo `to_json`. Raises InputError naming the key that is missing or no number."""
+        names = set(cls.__dataclass_fields__)
+        if not isinstance(value, dict) or set(value) != names:
+            raise InputError(f"{source}: it does not say how moments are read ({', '.join(sorted(names))})")
+        density = value["place_density"]
+        numbers = [value[name] for name in names - {"place_density"}]
+        if not isinstance(density, list) or len(density) != NUM_KNOTS:
+            raise InputError(f"{source}: key 'place_density' is not a list of {NUM_KNOTS} numbers")
+        if not all(isinstance(number, int | float) and np.isfinite(number) for number in [*numbers, *density]):
+            raise InputError(f"{source}: how moments are read is not told in numbers")
+        return cls(**{**value, "place_density": tuple(float(number) for number in density)})
+
+
+Readout = Literal["anchors"] | SpanReader  # each row of a video stands for a moment, or all together are its curve
+
+
+def readout_to_json(readout: Readout) -> Any:
+    """As an index's card keeps it."""
+    return readout if readout == "anchors" else readout.to_json()
+
+
+def readout_from_json(value: Any, source: str) -> Readout:
+    """Undo `readout_to_json`. Raises InputError for anything else."""
+    if isinstance(value, str) and value != "anchors":
+        raise InputError(f"{source}: made with an earlier version of the model; make the index anew with --rebuild")
+    return "anchors" if value == "anchors" else SpanReader.from_json(value, source)
+
+
+@dataclass(frozen=True)
+class Spans:
+    """All spans that are considered in a video, by width and then by start.
+
+    Attributes:
+        clips: of the video, n.
+        first: (S,) first clip of each.
+        width: (S,) clips of each.
+        log_prior: (S,) of its width, and of one start among all.
+        low: (W, S), and
+        high: (W, S): for each span and each width, the range of spans of that width with which it has RIGHT_IOU.
+    """
+
+    clips: int
+    first: Indices
+    width: Indices
+    log_prior: Doubles
+    low: Indices
+    high: Indices
+
+    @property
+    def end(self) -> Indices:
+        """(S,) the clip behind each."""
+        return self.first + self.width
+
+
+def candidate_spans(clips: int, duration: float, reader: SpanReader) -> Spans:
+    """The spans considered in a video of so many clips and seconds."""
+    deviations = np.linspace(-MAX_DEVIATION, MAX_DEVIATION, NUM_WIDTHS)
+    widths = reader.width_in(duration) * np.exp(reader.width_spread * deviations)
+    sizes, where = np.unique(np.clip(np.round(widths * clips), 1, clips).astype(int), return_inverse=True)
+    share = np.exp(-0.5 * deviations**2)
+    weights = np.bincount(where, weights=share / share.sum())
+    make = _cached_spans if clips <= CACHED_CLIPS else _spans
+    return make(clips, tuple(sizes.tolist()), tuple(weights.tolist()))
+
+
+def _spans(clips: int, sizes: tuple[int, ...], weights: tuple[float, ...]) -> Spans:
+    size = np.array(sizes)
+    starts = clips - size + 1  # of each width
+    begins = np.cumsum(starts) - starts  # of each width's spans among all
+    first = np.concatenate([np.arange(count) for count in starts])
+    width = np.repeat(size, starts)
+    log_prior = np.repeat(np.log(weights) - np.log(starts), starts)
+    # IoU >= RIGHT_IOU says how many clips two spans have at least in common
+    common = RIGHT_IOU / (1 + RIGHT_IOU) * (size[:, None] + width)
+    low = np.clip(first + np.ceil(common - size[:, None] - 1e-9).astype(np.intp), 0, starts[:, None])
+    high = np.clip(first + np.floor(width - common + 1e-9).astype(np.intp) + 1, 0, starts[:, None])
+    possible = (common <= np.minimum(size[:, None], width) + 1e-9) & (high > low)
+    low, high = np.where(possible, low, 0), np.where(possible, high, 0)
+    return Spans(clips, first, width, log_prior, low + begins[:, None], high + begins[:, None])
+
+
+_cached_spans = lru_cache(maxsize=256)(_spans)
+
+
+@lru_cache(maxsize=256)
+def _glances_before(clips: int, density: tuple[float, ...]) -> Doubles:
+    """Cumulative density of glances (n + 1,) over clips, mean 1."""
+    knots = (np.arange(NUM_KNOTS) + 0.5) / NUM_KNOTS
+    at = np.interp((np.arange(clips) + 0.5) / clips, knots, density)
+    return np.concatenate([[0.0], np.cumsum(at / at.mean())])
+
+
+def posterior(curves: Floats, spans: Spans, reader: SpanReader, duration: float) -> Doubles:
+    """Probability that each span is the moment: curves (R, n) -> (R, S); rows sum to 1."""
+    count = spans.clips
+    summed = np.zeros((len(curves), count + 1))
+    np.cumsum(curves, axis=1, out=summed[:, 1:])
+    # how far the mean inside lies above the mean outside
+    inside = summed[:, spans.end] - summed[:, spans.first]
+    contrast = inside / spans.width - (summed[:, -1:] - inside) / np.maximum(count - spans.width, 1)
+    # in a video longer than any trained on, a span is weighed as if cut out of one of that length
+    context = max(count * min(1.0, reader.longest / max(duration, 1e-3)), 1.0)
+    share = np.minimum(spans.width / context, 1.0)
+    belief = spans.log_prior + 2 * reader.curve_weight * np.sqrt(share * (1 - share)) * contrast
+    if reader.place_weight and duration <= reader.longest:
+        glances = _glances_before(count, reader.place_density)
+        belief += reader.place_weight * np.log((glances[spans.end] - glances[spans.first]) / spans.width)
+    belief -= belief.max(axis=1, keepdims=True)
+    np.exp(belief, out=belief)
+    return np.asarray(belief / belief.sum(axis=1, keepdims=True))
+
+
+def best_spans(curves: Floats, duration: float, reader: SpanReader) -> Doubles:
+    """The first answer to each of the curves (R, n) of videos of one length: (R, 2), as fractions."""
+    spans = candidate_spans(curves.shape[1], duration, reader)
+    belief = posterior(curves, spans, reader, duration)
+    summed = np.zeros((len(belief), belief.shape[1] + 1))
+    np.cumsum(belief, axis=1, out=summed[:, 1:])
+    chance = sum(summed[:, high] - summed[:, low] for low, high in zip(spans.low, spans.high, strict=True))
+    best = np.asarray(chance).argmax(axis=1)
+    return np.stack([spans.first[best], spans.end[best]], axis=1) / spans.clips
+
+
+def read_moments(
+    curve: Floats, duration: float, reader: SpanReader, count: int = MAX_MOMENTS
+) -> tuple[Doubles, Doubles]:
+    """Moments of one video, best first.
+
+    Args:
+        curve: (n,) relevance of each clip, evenly spread over the video.
+        duration: seconds.
+        count: at most so many.
+
+    Returns:
+        spans (k, 2) as fractions of the video, and the chance (k,) of each to be right where those before it are wrong.
+    """
+    spans = candidate_spans(len(curve), duration, reader)
+    left = posterior(np.asarray(curve, np.float64)[None], spans, reader, duration)[0]
+    found, chances = list[int](), list[float]()
+    summed = np.zeros(len(left) + 1)
+    for _ in range(count):
+        np.cumsum(left, out=summed[1:])
+        chance = (summed.take(spans.high) - summed.take(spans.low)).sum(axis=0)
+        best = int(chance.argmax())
+        if found and chance[best] < MIN_CHANCE:
+            break
+        found.append(best)
+        chances.append(max(float(chance[best]), MIN_CHANCE))
+        for low, high in zip(spans.low[:, best].tolist(), spans.high[:, best].tolist(), strict=True):
+            left[low:high] = 0.0
+    first = spans.first[found]
+    return np.stack([first, first + spans.width[found]], axis=1) / spans.clips, np.array(chances)
+
+
+def moment_scores(peak: float, chances: Doubles) -> Doubles:
+    """Scores of a video's moments among those of other videos: the curve's peak, and for each later moment the
+    logarithm of how much less likely it is than the first."""
+    return np.asarray(peak + np.log(chances / chances[0]))
+
+
+def running_mean(values: Floats, clips: int) -> Floats:
+    """Mean of (n, ...) over an odd number of neighbours, the ends repeated."""
+    half = min(clips // 2, len(values) - 1)
+    if half < 1:
+        return values
+    padded = np.concatenate([np.repeat(values[:1], half + 1, 0), values, np.repeat(values[-1:], half, 0)])
+    summed = np.cumsum(padded, axis=0, dtype=np.float64)
+    return np.asarray((summed[2 * half + 1 :] - summed[: -2 * half - 1]) / (2 * half + 1), values.dtype)

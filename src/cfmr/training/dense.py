@@ -1,0 +1,136 @@
+"""Training CFMR-Dense: how its curves are read is chosen first, then the fits that stand side by side are made."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cfmr.config import Config, DenseConfig
+from cfmr.errors import InputError
+from cfmr.models.checkpoint import Checkpoint, Tensors
+from cfmr.models.dense.clips import ClipSet
+from cfmr.models.dense.fit import DenseFit
+from cfmr.models.dense.model import Dense, Projections
+from cfmr.models.dense.selection import choose_reader, first_reader
+from cfmr.progress import TrainingProgress, silent
+from cfmr.training.data import RunData
+from cfmr.training.run import RunDirectory, Select
+from cfmr.training.trainer import Trainer, run_training
+
+RECHOSEN = 1.2  # times the rows that a reader was chosen on, from which a carried-on fit chooses anew
+
+
+class DenseTrainer(Trainer):
+    """One run of CFMR-Dense. An epoch is a whole fit; the last model, which has all of them, is kept.
+
+    Resumed with the rows it was broken off with, a run goes on with the next fit. Resumed with other rows, as when
+    glances were added, every fit is carried on with from where it was.
+    """
+
+    config: DenseConfig
+
+    def __init__(self, config: DenseConfig, directory: RunDirectory, data: RunData, seed: int, select: Select) -> None:
+        self.rows = ClipSet(data.training, data.features, data.vocabulary, max_num_words=config.dataset.max_num_words)
+        self.fit = DenseFit(self.rows, seed, first_reader(self.rows.glances, self.rows.seconds[self.rows.videos]))
+        self.chosen: dict[str, Any] = {}
+        self.fits, self.earlier = list[Projections](), list[Projections]()
+        self._max_num_frames = config.dataset.max_num_frames
+        super().__init__(self._current(), config, directory, data, seed=seed, select=select)
+
+    def _current(self) -> Dense:
+        return self.fit.model(self.fits, self._max_num_frames)
+
+    def train_epoch(self, epoch: int, progress: TrainingProgress) -> dict[str, Any]:
+        if not self.chosen:
+            given = {name: value for name, value in self.config.model.config if value is not None}
+            choosing = partial(progress, "choosing how moments are read")
+            self.chosen = {**choose_reader(self.fit, given, choosing), "rows": len(self.rows)}
+        start = self.fit.imported(self.earlier[epoch - 1]) if epoch <= len(self.earlier) else None
+        label = f"fit {epoch}/{self.config.train.num_fits}"
+        maps, loss = self.fit.run(np.arange(len(self.rows)), epoch, start, partial(progress, label))
+        self.fits.append(self.fit.exported(maps))
+        self._model = self._current()
+        self.step += 1
+        return {"loss": round(loss, 6)}
+
+    def stop_training(self) -> None:
+        """Nothing is random in a model."""
+
+    def epoch_value(self, figures: Mapping[str, float]) -> float:
+        """Every fit makes the model better on average, so the last is kept whatever a few rows say."""
+        return float(self.epoch)
+
+    def _log(self, line: Mapping[str, Any]) -> None:
+        """A handful of fits has no curve to plot."""
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
+
+    def parameters(self) -> Tensors:
+        return self._current().parameters()
+
+    def load_parameters(self, parameters: Tensors) -> None:
+        names = Projections.__annotations__
+        self.fits = [Projections(*(parameters[name][i] for name in names)) for i in range(len(parameters["clip"]))]
+        self._model = self._current()
+
+    def _checkpoint(self, *, with_optimizer: bool) -> Checkpoint:
+        made = super()._checkpoint(with_optimizer=with_optimizer)
+        made.state |= {"reader": self.fit.reader.to_json(), "chosen": self.chosen, "rows": self._rows_digest()}
+        return made
+
+    def _rows_digest(self) -> str:
+        """Equal for equal rows."""
+        digest = hashlib.blake2b(digest_size=12)
+        for row in self.data.training:
+            digest.update(repr((row.video, row.duration, row.sentence, row.glance)).encode())
+        return digest.hexdigest()
+
+    def resume(self, checkpoint: Checkpoint, source: str) -> None:
+        """Go on with a broken-off run, or carry on from one with other rows. Raises InputError for another model."""
+        if not isinstance(checkpoint.config, DenseConfig):
+            raise InputError(f"{source}: not a CFMR-Dense; it can only carry on from one")
+        if checkpoint.config.dataset.frame_dim != self.config.dataset.frame_dim:
+            raise InputError(f"{source}: was trained on features of another width; train anew")
+        model = Dense.restore(checkpoint)
+        same = checkpoint.state.get("rows") == self._rows_digest() and checkpoint.config == self.config
+        self.fit = DenseFit(self.rows, self.seed, model.readout, model.whitening)
+        if same and checkpoint.vocabulary.words == self.data.vocabulary.words and "step" in checkpoint.state:
+            super().resume(checkpoint, source)
+            self.chosen = checkpoint.state["chosen"]
+            return
+        self.earlier = [self._translated(fit, checkpoint) for fit in model.fits]
+        chosen = checkpoint.state.get("chosen", {})
+        if len(self.rows) < RECHOSEN * chosen.get("rows", 0):
+            self.chosen = chosen
+
+    def _translated(self, fit: Projections, checkpoint: Checkpoint) -> Projections:
+        """An earlier fit for this run's vocabulary; words that it did not know have no look of their own yet."""
+        known = {word: i for i, word in enumerate(checkpoint.vocabulary.words, 1)}
+        own = np.zeros((len(self.data.vocabulary) + 1, fit.own.shape[1]), np.float32)
+        for i, word in enumerate(self.data.vocabulary.words, 1):
+            if word in known:
+                own[i] = fit.own[known[word]]
+        return replace(fit, own=own)
+
+
+def train(
+    config: Config,
+    directory: Path,
+    *,
+    resume: Path | None = None,
+    seed: int = 8,
+    select: Select = "validation",
+    device: str = "cpu",
+    progress: TrainingProgress = silent,
+) -> dict[str, Any]:
+    """Train CFMR-Dense; see `TrainingBackend.train`. It runs on the processor, whatever the device."""
+
+    def start(run: RunDirectory, data: RunData) -> DenseTrainer:
+        assert isinstance(config, DenseConfig)
+        return DenseTrainer(config, run, data, seed, select)
+
+    return run_training(start, config, directory, resume=resume, seed=seed, select=select, progress=progress)

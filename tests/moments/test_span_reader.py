@@ -1,0 +1,179 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cfmr.errors import InputError
+from cfmr.moments.nms import overlap
+from cfmr.moments.span_reader import (
+    NUM_KNOTS,
+    SpanReader,
+    best_spans,
+    candidate_spans,
+    moment_scores,
+    posterior,
+    read_moments,
+    readout_from_json,
+    readout_to_json,
+    running_mean,
+)
+
+READER = SpanReader(width=0.2, width_spread=0.4, duration=30.0, longest=60.0)
+curves = st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=150).map(np.array)
+readers = st.builds(
+    SpanReader,
+    width=st.floats(0.01, 0.9),
+    width_spread=st.floats(0.05, 1.0),
+    width_exponent=st.floats(0, 1),
+    curve_weight=st.floats(0, 16),
+    place_weight=st.floats(0, 1),
+    place_density=st.lists(st.floats(0.1, 3), min_size=NUM_KNOTS, max_size=NUM_KNOTS).map(tuple),
+    duration=st.floats(1, 500),
+    longest=st.floats(1, 500),
+)
+
+
+def plateau(clips: int, first: int, last: int) -> np.ndarray:
+    curve = np.zeros(clips)
+    curve[first:last] = 4.0
+    return curve
+
+
+def test_a_plateau_as_wide_as_moments_usually_are_is_the_moment() -> None:
+    spans, chances = read_moments(plateau(60, 20, 32), 30.0, READER)
+    assert overlap(tuple(spans[0]), (20 / 60, 32 / 60)) > 0.9
+    assert chances[0] > 0.9
+
+
+@pytest.mark.parametrize(("first", "last"), [(3, 5), (10, 40), (0, 58)])
+def test_moments_of_any_width_come_out_where_widths_vary(first: int, last: int) -> None:
+    spans, _ = read_moments(plateau(60, first, last), 30.0, SpanReader(width_spread=1.2, curve_weight=16.0))
+    assert overlap(tuple(spans[0]), (first / 60, last / 60)) >= 0.5
+
+
+@given(curves, st.floats(0.1, 5000), readers)
+def test_moments_lie_in_the_video_and_their_chances_fall(
+    curve: np.ndarray, duration: float, reader: SpanReader
+) -> None:
+    spans, chances = read_moments(curve, duration, reader)
+    assert 1 <= len(spans) == len(chances) <= 10
+    assert (spans[:, 0] >= 0).all()
+    assert (spans[:, 1] <= 1 + 1e-9).all()
+    assert (spans[:, 0] < spans[:, 1]).all()
+    assert (np.diff(chances) <= 1e-9).all()
+    assert ((chances > 0) & (chances <= 1 + 1e-9)).all()
+
+
+@given(curves, st.floats(1, 100), readers)
+def test_no_two_moments_of_a_video_are_one(curve: np.ndarray, duration: float, reader: SpanReader) -> None:
+    spans, _ = read_moments(curve, duration, reader)
+    found = [tuple(span) for span in spans.tolist()]
+    assert len(set(found)) == len(found)
+
+
+@given(curves, st.floats(1, 100), readers)
+def test_all_spans_together_are_certain(curve: np.ndarray, duration: float, reader: SpanReader) -> None:
+    spans = candidate_spans(len(curve), duration, reader)
+    assert posterior(curve[None], spans, reader, duration).sum() == pytest.approx(1)
+
+
+@given(curves, st.floats(1, 100), readers, st.floats(-5, 5))
+def test_how_high_a_curve_lies_changes_no_moment(
+    curve: np.ndarray, duration: float, reader: SpanReader, height: float
+) -> None:
+    spans = candidate_spans(len(curve), duration, reader)
+    before, after = (posterior(shown[None], spans, reader, duration) for shown in (curve, curve + height))
+    np.testing.assert_allclose(before, after, atol=1e-6)
+
+
+@given(st.integers(1, 120), st.floats(1, 100), readers)
+def test_spans_that_make_an_answer_right_are_those_that_overlap_it_by_half(
+    clips: int, duration: float, reader: SpanReader
+) -> None:
+    spans = candidate_spans(clips, duration, reader)
+    chosen = np.random.default_rng(clips).integers(len(spans.first), size=3)
+    for answer in chosen.tolist():
+        right = np.zeros(len(spans.first), bool)
+        for low, high in zip(spans.low[:, answer], spans.high[:, answer], strict=True):
+            right[low:high] = True
+        here = (float(spans.first[answer]), float(spans.end[answer]))
+        for other in range(0, len(spans.first), max(1, len(spans.first) // 50)):
+            iou = overlap(here, (float(spans.first[other]), float(spans.end[other])))
+            assert right[other] == (iou >= 0.5) or math.isclose(iou, 0.5, abs_tol=1e-6)
+
+
+@given(st.lists(curves.filter(lambda c: len(c) == len(c)), min_size=1, max_size=1), readers)
+def test_many_curves_are_read_as_each_alone(found: list[np.ndarray], reader: SpanReader) -> None:
+    curve = found[0]
+    both = best_spans(np.stack([curve, curve[::-1]]), 20.0, reader)
+    alone, _ = read_moments(curve, 20.0, reader)
+    np.testing.assert_allclose(both[0], alone[0], atol=1e-9)
+
+
+def test_without_a_believed_curve_the_answer_lies_where_glances_do() -> None:
+    density = np.full(NUM_KNOTS, 0.1)
+    density[24:] = 4.0
+    reader = SpanReader(width=0.25, curve_weight=0.0, place_weight=1.0, place_density=tuple(density))
+    spans, _ = read_moments(plateau(64, 0, 8), 30.0, reader)
+    assert spans[0, 0] > 0.6
+
+
+def test_widths_in_seconds_are_the_same_in_any_video() -> None:
+    reader = SpanReader(width=0.25, width_exponent=1.0, duration=20.0, longest=100.0)
+    assert [reader.width_in(duration) * duration for duration in (10.0, 20.0, 100.0)] == pytest.approx([5.0] * 3)
+
+
+def test_in_a_video_longer_than_any_trained_on_moments_are_as_wide_as_in_the_longest() -> None:
+    reader = SpanReader(width=0.25, duration=30.0, longest=60.0)
+    assert reader.width_in(7200.0) * 7200.0 == pytest.approx(reader.width_in(60.0) * 60.0)
+
+
+def test_a_moment_of_a_film_is_found_as_it_is_in_a_clip() -> None:
+    rng = np.random.default_rng(0)
+    curve = rng.normal(0, 0.5, 14400)  # two hours, two clips a second
+    curve[9000:9024] += 5.0
+    spans, _ = read_moments(curve, 7200.0, READER)
+    assert overlap((spans[0, 0] * 7200, spans[0, 1] * 7200), (4500.0, 4512.0)) >= 0.5
+
+
+def test_scores_start_at_the_peak_and_fall_with_the_chances() -> None:
+    assert moment_scores(3.0, np.array([0.8, 0.4])).tolist() == pytest.approx([3.0, 3.0 - math.log(2)])
+
+
+@given(st.integers(1, 60), st.integers(0, 20).map(lambda half: 2 * half + 1))
+def test_a_running_mean_keeps_a_constant(clips: int, window: int) -> None:
+    np.testing.assert_allclose(running_mean(np.full((clips, 2), 3.0), window), 3.0)
+
+
+def test_a_running_mean_is_the_mean_of_neighbours() -> None:
+    assert running_mean(np.array([0.0, 3.0, 6.0, 0.0]), 3).tolist() == pytest.approx([1.0, 3.0, 3.0, 2.0])
+
+
+@given(readers)
+def test_a_reader_survives_json(reader: SpanReader) -> None:
+    again = SpanReader.from_json(json.loads(json.dumps(reader.to_json())), "card.json")
+    assert again.width == reader.width
+    np.testing.assert_allclose(again.place_density, reader.place_density, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "does not say how moments are read"),
+        ({"width": 0.2}, "does not say how moments are read"),
+        (READER.to_json() | {"place_density": [1.0]}, "'place_density' is not a list of 32 numbers"),
+        (READER.to_json() | {"width": "wide"}, "not told in numbers"),
+        (READER.to_json() | {"width": math.nan}, "not told in numbers"),
+        ("curve@0.2", "--rebuild"),
+    ],
+)
+def test_a_readout_that_is_none_is_refused_in_one_line(value: object, said: str) -> None:
+    with pytest.raises(InputError, match=f"card.json: .*{said}"):
+        readout_from_json(value, "card.json")
+
+
+def test_anchors_are_a_readout_too() -> None:
+    assert readout_from_json(readout_to_json("anchors"), "card.json") == "anchors"
