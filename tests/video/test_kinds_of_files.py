@@ -75,6 +75,15 @@ def test_pictures_come_as_they_were_filmed(films: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
+def test_any_number_of_threads_reads_the_same(films: Path, name: str) -> None:
+    def read(threads: int) -> list[tuple[float, bytes]]:
+        with Video(films / name, threads) as video:
+            return [(frame.time, frame.picture.to_ndarray().tobytes()) for frame in video.frames()]
+
+    assert read(1) == read(3)
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_what_is_sought_is_what_reading_on_shows(films: Path, name: str) -> None:
     whole = seen(films / name)
     for start in (0.3, 0.97, 1.13, 1.9):
@@ -197,7 +206,9 @@ def test_the_default_stream_is_the_film_then_the_largest(tmp_path: Path) -> None
         return tmp_path / name
 
     sizes = [(32, 24), (64, 48), (48, 32)]
-    assert (probe(write("default.mkv", sizes, 2)).width, probe(write("largest.ts", sizes, None)).width) == (48, 64)
+    for name, default, width in (("default.mkv", 2, 48), ("largest.ts", None, 64)):
+        with Video(write(name, sizes, default)) as video:
+            assert [frame.picture.width for frame in video.frames()] == [width] * 10
 
 
 def test_a_cover_picture_is_no_film(tmp_path: Path) -> None:
