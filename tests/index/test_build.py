@@ -7,14 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cfmr.console.index_report import report_lines
+from cfmr.data.annotations import load_annotations
 from cfmr.data.features import FeatureStore, FeatureWriter
 from cfmr.errors import InputError
-from cfmr.index.build import build_index, edit_index
+from cfmr.index.build import edit_index
 from cfmr.index.embedded.reader import EmbeddedIndex
 from cfmr.index.encode import RowEncoder, Windowing, windows
 from cfmr.models.base import PlainRows, load_model
 from cfmr.models.checkpoint import Checkpoint
 from cfmr.moments.span_reader import SpanReader
+from cfmr.search.calibrate import calibrate_index
 from cfmr.search.retriever import MomentRetriever
 from tests.support.searchable import Searchable, make_searchable, save_checkpoint
 
@@ -132,18 +135,18 @@ def test_metadata_and_paths_are_kept(made: Searchable, tmp_path: Path) -> None:
 
 
 def test_thresholds_are_chosen_on_annotations(made: Searchable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cfmr.search.retriever.TRUSTED", 0.5)
-    report = made.build(calibrate=made.world.test)
-    assert report.notes["threshold_sentences"] == 9
-    assert 0.5 <= report.notes["threshold_accuracy"]["video"] <= 1
-    chosen = report.notes["thresholds"]
+    monkeypatch.setattr("cfmr.search.retriever.MIN_THRESHOLD_ACCURACY", 0.5)
+    metrics = calibrate_index(made.index, load_annotations(made.world.test))
+    assert metrics["threshold_sentences"] == 9
+    assert 0.5 <= metrics["threshold_accuracy"]["video"] <= 1
+    chosen = metrics["thresholds"]
     retriever = MomentRetriever.load(made.index)
     assert retriever.threshold() == chosen["collection"]
     assert retriever.threshold(["v01"]) == chosen["video"]
     add_features(made, "new", duration=25.0)
     made.build()
     assert MomentRetriever.load(made.index).threshold() == chosen["collection"], "they outlive an addition"
-    monkeypatch.setattr("cfmr.search.retriever.TRUSTED", 1.01)
+    monkeypatch.setattr("cfmr.search.retriever.MIN_THRESHOLD_ACCURACY", 1.01)
     assert MomentRetriever.load(made.index).threshold() is None, "a guess is not believed"
 
 
@@ -178,14 +181,12 @@ def test_a_run_that_was_killed_goes_on_where_it_was(made: Searchable, monkeypatc
     class Killed(BaseException):
         pass
 
-    def stop(what: str, done: int, total: int) -> None:
+    def stop(label: str, done: int, total: int | None) -> None:
         if done == 5:
             raise Killed
 
     with pytest.raises(Killed):
-        build_index(
-            made.checkpoint, made.world.features, out, annotations=[made.world.training, made.world.test], progress=stop
-        )
+        made.build(out, progress=stop)
     assert len(EmbeddedIndex.open(out).videos()) == 5
     again = Searchable(made.world, made.checkpoint, out)
     assert again.build().added == 7
@@ -194,8 +195,8 @@ def test_a_run_that_was_killed_goes_on_where_it_was(made: Searchable, monkeypatc
 def test_the_approximate_engine_can_be_asked_for(made: Searchable) -> None:
     report = made.build(engine="ivf")
     assert report.engine == "ivf"
-    assert report.notes["recall_at_10"] >= 0.98
-    assert any("% of the exact ten best" in line for line in report.lines(made.index))
+    assert report.metrics["recall_at_10"] >= 0.98
+    assert any("% of the exact ten best" in line for line in report_lines(report, made.index))
 
 
 class ClipModel(PlainRows):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfmr.console.format import BLOCKS, bar, clock
-from cfmr.moments.nms import anchor_relevance, distinct, overlap
+from cfmr.moments.nms import anchor_relevance, nms, overlap
 
 spans = st.tuples(st.floats(0, 100), st.floats(0.1, 50)).map(lambda p: (p[0], p[0] + p[1]))
 
@@ -17,8 +17,8 @@ def test_overlap_is_symmetric_and_a_share(a: tuple[float, float], b: tuple[float
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), spans), max_size=30), st.floats(0.1, 1))
-def test_distinct_keeps_the_best_and_no_two_that_overlap_more(ranked, most: float) -> None:
-    kept = distinct(ranked, lambda item: (item[0], *item[1]), most, 100)
+def test_nms_keeps_the_best_and_no_two_that_overlap_more(ranked, most: float) -> None:
+    kept = nms(ranked, lambda item: (item[0], *item[1]), most, 100)
     assert kept[:1] == ranked[:1]
     for i, (video, span) in enumerate(kept):
         assert all(overlap(span, other) < most for v, other in kept[:i] if v == video)
@@ -26,9 +26,9 @@ def test_distinct_keeps_the_best_and_no_two_that_overlap_more(ranked, most: floa
         assert any(v == video and (s == span or overlap(span, s) >= most) for v, s in kept)
 
 
-def test_distinct_stops_at_the_number_asked_for() -> None:
+def test_nms_stops_at_the_number_asked_for() -> None:
     ranked = [("a", i, i + 1) for i in range(10)]
-    assert distinct(ranked, lambda item: item, 0.5, 3) == ranked[:3]
+    assert nms(ranked, lambda item: item, 0.5, 3) == ranked[:3]
 
 
 def test_relevance_is_highest_inside_the_best_anchor() -> None:

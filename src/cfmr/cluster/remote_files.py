@@ -32,27 +32,27 @@ class Source:
     fingerprint: str
 
 
-def is_remote(place: str) -> bool:
+def is_remote(given: str) -> bool:
     """Whether a text is an address rather than a path of this machine."""
-    return "://" in place and not os.path.exists(place)
+    return "://" in given and not os.path.exists(given)
 
 
-def list_sources(places: Sequence[str]) -> dict[str, Source]:
+def list_sources(given: Sequence[str]) -> dict[str, Source]:
     """Videos by identifier, of paths and addresses; identifiers as `cfmr.video.files.find_videos` gives them.
 
     Raises:
         InputError: nothing is there, or it may not be read.
     """
-    local = [Path(place) for place in places if not is_remote(place)]
+    local = [Path(one) for one in given if not is_remote(one)]
     found = []
     for video, path in find_videos(local).items() if local else ():
         try:
             found.append(Source(video, stored_path(path.resolve()), path.stat().st_size, fingerprint_of(path)))
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    for place in places:
-        if is_remote(place):
-            found += _list_remote(place)
+    for one in given:
+        if is_remote(one):
+            found += _list_remote(one)
     sources: dict[str, Source] = {}
     for source in found:
         name = free_name(source.video, sources)
@@ -128,7 +128,7 @@ def _below(address: str, path: PurePosixPath) -> str:
 
 
 @contextlib.contextmanager
-def fetched(where: str) -> Iterator[Path]:
+def downloaded(where: str) -> Iterator[Path]:
     """A video as a file of this machine, for as long as the block runs.
 
     Raises:

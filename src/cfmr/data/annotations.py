@@ -17,6 +17,8 @@ from cfmr.files.atomic import read_json, replacing
 
 log = logging.getLogger(__name__)
 
+LONGEST = 31 * 24 * 3600.0  # seconds; no video is longer than a month
+
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
@@ -116,6 +118,8 @@ def _timed(video: str, duration: Any, span: Any, sentence: str, glance: Any) -> 
     length = _seconds(duration, "its duration")
     if length <= 0:
         raise ValueError(f"has a video of {length:g} s; a video needs a length")
+    if length > LONGEST:
+        raise ValueError(f"has a video of {length:g} s; a video lasts a month at most")
     span, end = _span(span, length)
     if glance is not None:
         glance = _seconds(glance, "its glance")

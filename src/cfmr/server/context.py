@@ -70,6 +70,11 @@ class AppState:
         places = {restored_path(video.path) for video in indexed.values() if video.path is not None}
         return sorted({*indexed, *(name for name, path in self.library.files().items() if path not in places)})
 
+    def names_with(self, part: str) -> list[str]:
+        """Videos whose names contain this, in any case."""
+        part = part.strip().casefold()
+        return [name for name in self.names() if part in name.casefold()]
+
     def watchable(self, name: str) -> bool:
         """Whether a video's file was in the folder a moment ago."""
         indexed = self.models.videos.get(name)

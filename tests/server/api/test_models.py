@@ -176,7 +176,7 @@ def test_if_training_dies_the_old_model_stays_and_nothing_is_left(client: TestCl
 def test_training_can_be_cancelled(client: TestClient, site: AppState) -> None:
     label(client, 2, "a slow thing")
     job = client.post("/api/learn", json={}).json()["id"]
-    while "epoch 1 of 3" not in client.get(f"/api/jobs/{job}").json()["message"]:
+    while "Training: epoch 1/3" not in client.get(f"/api/jobs/{job}").json()["message"]:
         time.sleep(0.02)
     assert client.get(f"/api/jobs/{job}").json()["progress"] == pytest.approx(1 / 3)
     assert client.post("/api/learn", json={}).status_code == 409
@@ -188,6 +188,19 @@ def test_training_can_be_cancelled(client: TestClient, site: AppState) -> None:
 
 def test_without_labels_there_is_nothing_to_learn_from(client: TestClient) -> None:
     assert client.post("/api/learn", json={}).status_code == 409
+
+
+def test_a_model_is_deleted_unless_it_is_in_use(client: TestClient, site: AppState) -> None:
+    label(client, 2)
+    learn(client)
+    client.post("/api/models/0001/serve")
+    assert client.delete("/api/models/0001").status_code == 409
+    assert client.delete("/api/models/original").status_code == 409
+    client.post("/api/models/original/serve")
+    assert client.delete("/api/models/0001").status_code == 204
+    assert [model["id"] for model in client.get("/api/models").json()] == ["original"]
+    assert list(site.models.folder.iterdir()) == []
+    assert client.delete("/api/models/0001").status_code == 404
 
 
 def test_the_choice_survives_a_restart(client: TestClient, settings: Settings) -> None:
@@ -237,8 +250,7 @@ def test_the_first_model_needs_nothing_but_videos_and_labels(settings: Settings,
         config = json.loads((site.models.folder / "0001" / "config.json").read_text())
         assert (config["dataset"]["frame_dim"], config["dataset"]["test_data"]) == (3, "")
         assert client.get("/api/models").json()[0]["comparison"]["before"] is None
-        assert not client.get("/api/status").json()["ready"]
-        client.post("/api/models/0001/serve")
+        assert client.get("/api/status").json()["ready"]  # in use at once: there was none before
         assert client.get("/api/search", params={"q": said[0]}).json()["moments"]
 
 

@@ -14,7 +14,7 @@ from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json, write_json
 from cfmr.server.context import AppState
-from cfmr.server.stores.jobs import JobContext, Progress
+from cfmr.server.stores.jobs import JobContext
 from cfmr.server.stores.labels import normalized_sentence, split_held_out
 from cfmr.server.stores.models import Model
 from cfmr.server.work.compare import compare
@@ -47,29 +47,26 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
     folder = state.models.new_folder()
     try:
         run = write_training_job(state, how, folder, training, held_out)
-        job.say("starting to train", 0.0)
+        job.say("Preparing to train")
         job.run(
             *("train", "--config-path", run.config, "--tag", "run", "--log", folder, "--select", run.select),
-            describe=describe_epoch,
+            stage="Training",
         )
         shutil.rmtree(folder / "run" / "last", ignore_errors=True)  # only a broken-off run needs it
         model = Model(folder.name, folder / "index", folder / "run" / "checkpoint")
         index_videos(state, model, job)
-        job.say("comparing on held-out labels")
+        job.say("Comparing on held-out labels")
         before = state.models.retriever if state.models.ready else None
         comparison = compare(before, state.models.open(model), held_out)
         state.models.keep(folder, len(training), comparison)
+        first = not state.models.ready
+        if first:  # there is nothing that it could be worse than
+            state.models.switch(folder.name)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    job.say("ready to be served", 1.0)
+    job.say("The model is in use" if first else "The model is ready to use", 1.0)
     return {"model": folder.name}
-
-
-def describe_epoch(progress: Progress) -> str:
-    """What a line of `cfmr train --progress json` says to people."""
-    figures = "  ".join(f"{name} {value:.3g}" for name, value in progress.metrics.items())
-    return f"{progress}: {figures}" if figures else str(progress)
 
 
 def _has_all(path: Path, videos: set[str]) -> bool:
