@@ -573,7 +573,7 @@ def _extract(
     paths = [Path(video) for video in videos]
     found = find_videos(paths)
     summary = extract_all(found, extractor, out, workers=workers, progress=progress, **options)
-    return summary, {video for video, path in found.items() if path in paths}
+    return summary, {summary.called.get(video, video) for video, path in found.items() if path in paths}
 
 
 @app.command()

@@ -58,6 +58,7 @@ def create_app(state: AppState) -> FastAPI:
         state.jobs.begin()
         yield
         state.jobs.close()
+        state.media.close()
         state.labels.close()
 
     app = FastAPI(

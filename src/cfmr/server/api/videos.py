@@ -209,7 +209,7 @@ def _keep(state: AppState, arrived: Path, name: str) -> tuple[str, bool]:
         if (twin := state.library.twin(arrived)) is not None:
             return twin, True
         os.chmod(arrived, 0o644)
-        return state.library.keep(arrived, name).stem, False
+        return state.library.name_of(state.library.keep(arrived, name)), False
     except OSError as error:
         raise Problem(507, f"{name[:200]}: cannot be kept ({error.strerror or error})") from error
 
@@ -219,7 +219,7 @@ def _link(state: AppState, path: Path) -> tuple[str, bool]:
         if (twin := state.library.twin(path)) is not None:
             return twin, True
         check_video(path, path.name)
-        return state.library.keep(path.resolve(), path.name).stem, False
+        return state.library.name_of(state.library.keep(path.resolve(), path.name)), False
     except OSError as error:
         raise InputError(f"{path.name}: cannot be copied ({error.strerror or error})") from error
 
