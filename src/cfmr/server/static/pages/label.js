@@ -115,14 +115,15 @@ async function pick() {
   const part = $("#video").value.trim();
   if (!part) return;
   $("#video").value = ""; // Enter both changes the field and submits it
+  focusHome(); // the next key is for the video
   try {
     const { videos } = await get("/api/videos", { contains: part, limit: 50 });
     const found = videos.find(({ video }) => video === part) ?? videos.find(({ watchable }) => watchable);
     if (!found) throw new Problem(404, words.noMatch(part));
     await open(found.video);
-    if (marked === null) focusHome();
   } catch (error) {
     $("#video").value = part;
+    $("#video").focus();
     complain(error);
   }
 }
