@@ -12,13 +12,17 @@ SCALE := .venv-scale
 # The page's scripts and styles are checked with Biome and TypeScript from npm; Node itself comes as a wheel
 NODE := .venv-node
 
-.PHONY: demo test test-e2e test-mindspore test-scale lint lint-js format clean
+.PHONY: demo test fuzz test-e2e test-mindspore test-scale lint lint-js format clean
 
 demo: $(READY)
 	$(BIN)/cfmr demo
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# Damaged files for every parser, seeded: FUZZ="--inputs 50000 --seed 3 --only index http" changes what is tried.
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.campaign $(FUZZ)
 
 # A browser before a real server. Debian's Chromium is installed where it is missing and that is possible.
 CHROMIUM ?= /usr/bin/chromium
@@ -42,6 +46,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src
+	$(BIN)/lint-imports --no-logo --no-cache
 	@if $(MAKE) --no-print-directory $(NODE)/.ready; then $(MAKE) --no-print-directory lint-js; \
 		elif test -n "$$CI"; then echo "lint: Biome and TypeScript cannot be installed" >&2; exit 1; \
 		else echo "lint: SKIPPED for scripts and styles: Biome and TypeScript cannot be installed here" >&2; fi

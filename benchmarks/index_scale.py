@@ -123,13 +123,13 @@ Search = Callable[[np.ndarray], np.ndarray]  # query -> scores of the ten found
 
 def build_cfmr(data: Collection, path: Path, engine: str) -> None:
     from cfmr.index.base import Video, VideoRows
-    from cfmr.index.embedded.writer import IndexWriter
+    from cfmr.index.embedded.writer import EmbeddedWriter
 
     anchors, spans = 24, np.tile([[0.0, 1.0]], (24, 1))
-    with IndexWriter.open(path) as writer:
+    with EmbeddedWriter.open(path) as writer:
         writer.set_engine(engine)
         writer.set_model({"readout": "anchors", "max_words": 20}, data.codec, lambda _: [])
-        writer.queries = lambda: np.load(data.work / "tuning.npy")
+        writer.set_queries(lambda: np.load(data.work / "tuning.npy"))
         number = 0
         for block in data.rows():
             for low in range(0, len(block), anchors):

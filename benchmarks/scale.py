@@ -28,12 +28,11 @@ from typing import Any
 import av
 import numpy as np
 
-from cfmr.cluster.pool import Row, run_all
+from cfmr.cluster.pool import Row, map_tasks
 from cfmr.index.base import Video, VideoRows
 from cfmr.index.codec import Codec
-from cfmr.index.embedded.reader import EmbeddedIndex
-from cfmr.index.location import MilvusAddress, parse_place
-from cfmr.index.open import open_writer
+from cfmr.index.milvus.address import MilvusAddress
+from cfmr.index.open import open_index, open_writer, parse_location
 
 CONCEPTS, SIZE, WIDTH, ROWS = 7, 256, 256, 24
 QUERIES = 200
@@ -47,7 +46,7 @@ class Sleeper:
 
     def __call__(self, task: Row) -> Row:
         time.sleep(self.seconds)
-        return {"name": task["name"], "failed": "", "hopeless": ""}
+        return {"name": task["name"], "failed": "", "fatal": ""}
 
 
 def measure_ray(videos: int, seconds: float) -> None:
@@ -63,7 +62,7 @@ def measure_ray(videos: int, seconds: float) -> None:
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         began, first, before = time.perf_counter(), 0.0, time.process_time()
         tasks: list[Row] = [{"name": str(i)} for i in range(videos)]
-        for _ in run_all(ray, tasks, Sleeper, (seconds,)):
+        for _ in map_tasks(ray, tasks, Sleeper, (seconds,)):
             first = first or time.perf_counter()
         done = time.perf_counter()
         spent += time.process_time() - before
@@ -96,17 +95,15 @@ def write(place: Path | MilvusAddress, codec: Codec, items: list[VideoRows], que
     sample = np.concatenate([codec.expand(i.rows, codec.scales(i.rows)) for i in items[:: max(1, len(items) // 256)]])
     card = {"readout": "anchors", "fingerprint": f"benchmark {time.time()}", "max_words": 10}
     with open_writer(place) as writer:
-        writer.expect(lambda: len(items) * ROWS, lambda: sample)
+        writer.plan_capacity(lambda: len(items) * ROWS, lambda: sample)
         writer.set_model(card, codec, lambda _: [])
-        writer.queries = lambda: queries[:100]
+        writer.set_queries(lambda: queries[:100])
         writer.add(items)
         writer.commit()
 
 
 def measure_milvus(address: MilvusAddress, rows: int) -> None:
     """Build time, recall, latency and queries per second of both."""
-    from cfmr.index.milvus.reader import MilvusIndex
-
     codec, items, queries = made_up(rows)
     truth = exact_scores(codec, items, queries)
     print(f"{len(items) * ROWS:,} moments of {codec.dim} numbers\n")
@@ -117,7 +114,7 @@ def measure_milvus(address: MilvusAddress, rows: int) -> None:
             began = time.perf_counter()
             write(place, codec, items, queries)
             written = time.perf_counter() - began
-            index: Any = EmbeddedIndex.open(place) if isinstance(place, Path) else MilvusIndex.open(place)
+            index: Any = open_index(place)
             print(
                 f"| {name} | {written:.0f} | {index.ann.nprobe}, {index.ann.rerank} | {asked(index, queries, truth)} |"
             )
@@ -322,7 +319,7 @@ def main() -> None:
     cost.add_argument("--server", type=int, help="process of the server")
     cost.add_argument("--data", type=Path, default=Path(), help="its folder")
     given = parser.parse_args()
-    place = parse_place(given.address) if getattr(given, "address", None) else None
+    place = parse_location(given.address) if getattr(given, "address", None) else None
     assert place is None or isinstance(place, MilvusAddress), "an address is needed"
     if given.command == "ray":
         measure_ray(given.videos, given.seconds)

@@ -17,7 +17,8 @@ import pytest
 from typer.main import get_command
 
 from cfmr.cli import app
-from cfmr.index.location import MilvusAddress, parse_place
+from cfmr.index.milvus.address import MilvusAddress
+from cfmr.index.open import parse_location
 
 yaml = pytest.importorskip("yaml")
 
@@ -185,7 +186,7 @@ def test_the_commands_are_ones_that_exist() -> None:
         context = group.commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
         given.append(name)
         for option in ("index", "out"):
-            place = parse_place(context.params.get(option) or "")
+            place = parse_location(context.params.get(option) or "")
             if isinstance(place, MilvusAddress):
                 assert (place.host, place.port) == (f"{milvus}-milvus", 19530), "the operator's name for the service"
     assert sorted(given) == ["extract", "index", "serve"]

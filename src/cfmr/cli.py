@@ -1,37 +1,81 @@
-"""The command line: one command a station. Parsing only; the work is elsewhere and imported when it is needed."""
+"""The command line. Parsing only; the work is elsewhere and imported when it is needed."""
 
 import contextlib
+import io
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from cfmr.console.interrupt import saying_what_is_kept
 from cfmr.console.mode import ProgressMode
 from cfmr.errors import InputError
+from cfmr.index import BUILT_IN
 from cfmr.progress import Progress
 
 if TYPE_CHECKING:
     from cfmr.data.pack import Packed
     from cfmr.extractors.batch import Summary
+    from cfmr.index.build import Encode
+    from cfmr.index.encode import VideoSources
+    from cfmr.index.location import IndexLocation
+    from cfmr.index.model_source import IndexModel
+    from cfmr.index.report import IndexReport
 
 ProgressOption = Annotated[
     ProgressMode, typer.Option("--progress", help="on stderr: a bar, a JSON object a line, or nothing")
 ]
+BackendOption = Annotated[str, typer.Option("--backend", help="pytorch or mindspore")]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda; with mindspore CPU, GPU, Ascend")]
 
-app = typer.Typer(
-    name="cfmr",
-    help="Search inside video by sentence.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+FEATURE_SUFFIXES = ("", ".hdf5", ".h5", ".hdf")
+COMMANDS = (
+    *("demo", "extract", "index", "search", "serve"),  # for using it
+    *("prepare", "pack", "convert", "train", "evaluate", "report"),  # for research
 )
 
 
+class Commands(TyperGroup):
+    """The commands in the order in which they are used; an interrupted one ends in a line."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """The names."""
+        return sorted(self.commands, key=COMMANDS.index)
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run a command."""
+        with saying_what_is_kept(""):
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    name="cfmr",
+    cls=Commands,
+    help="Search inside video by sentence.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"cfmr {version('cfmr')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _commands() -> None:
+def _commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Search inside video by sentence."""
 
 
@@ -43,17 +87,17 @@ def train(
         Path | None,
         typer.Option("--log", "--log-dir", "--log_dir", help="where runs are written; default: model_saved_path"),
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="a run (or its 'last') to carry on")] = None,
+    resume: Annotated[Path | None, typer.Option(help="the run (or its 'last') to resume")] = None,
     evaluate_only: Annotated[bool, typer.Option("--eval", help="only evaluate the checkpoint of --resume")] = False,
-    backend: Annotated[str, typer.Option(help="pytorch or mindspore")] = "pytorch",
-    device: Annotated[str, typer.Option(help="cpu, cuda; with mindspore CPU, GPU, Ascend")] = "cpu",
+    backend: BackendOption = "pytorch",
+    device: DeviceOption = "cpu",
     seed: Annotated[int, typer.Option(min=0, help="of parameters, batches and masked words")] = 8,
     select: Annotated[
         str, typer.Option(help="epoch to keep: best on 'validation' videos, 'last', or best on 'test' (the original's)")
     ] = "validation",
     progress: ProgressOption = ProgressMode.BAR,
 ) -> None:
-    """Train a model from one glance per sentence."""
+    """Train a model from one point label (glance) per sentence."""
     if evaluate_only:
         if resume is None:
             raise InputError("--eval needs --resume CHECKPOINT")
@@ -105,10 +149,10 @@ def evaluate(
     ] = None,
     corpus: Annotated[bool, typer.Option("--corpus", help="also search all test videos together")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    backend: Annotated[str, typer.Option(help="pytorch or mindspore")] = "pytorch",
-    device: Annotated[str, typer.Option(help="cpu, cuda; with mindspore CPU, GPU, Ascend")] = "cpu",
+    backend: BackendOption = "pytorch",
+    device: DeviceOption = "cpu",
 ) -> None:
-    """Measure a checkpoint on the test split of a configuration, or answers of any system on annotations."""
+    """Evaluate a checkpoint, or answers of any system (--predictions)."""
     from cfmr.config import load_config
     from cfmr.console.tables import print_figures, print_scores
     from cfmr.models.base import check_backend
@@ -141,13 +185,15 @@ def prepare(
         str, typer.Argument(help="charades, activitynet, tacos, qvhighlights, tvr, tvr-ranking, or any other name")
     ],
     raw: Annotated[Path, typer.Option(help="folder with the annotations as published, or one file")],
-    out: Annotated[Path, typer.Option(help="folder for glance_train_DATASET.json, ..._val_..., ..._test_...")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="folder for glance_train_DATASET.json, ..._val_..., ..._test_...")
+    ],
     seed: Annotated[int, typer.Option(help="for drawing glances where there are none")] = 0,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file to check against the annotations")] = None,
     config: Annotated[Path | None, typer.Option(help="configuration whose frame_dim the features must have")] = None,
     pack: Annotated[Path | None, typer.Option(help="folder of .npy, .npz or .pt files to pack into --features")] = None,
 ) -> None:
-    """Turn annotations of any layout in docs/formats.md into ours; check a feature file against them."""
+    """Convert annotations of any published layout; check features."""
     from cfmr.config import load_config
     from cfmr.data.prepare import check_features
     from cfmr.data.prepare import prepare as run
@@ -178,7 +224,7 @@ def pack_features(
             help="folders of .npy, .npz, .pt files, or with PRVR's feature.bin, or HDF5 files; several are joined",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="HDF5 feature file to write")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 feature file to write")],
     member: Annotated[str | None, typer.Option(help="which array, where a file has several")] = None,
     tokens: Annotated[
         str | None, typer.Option(help="of arrays (clips, tokens, dim): mean or max over the tokens")
@@ -191,7 +237,7 @@ def pack_features(
         list[Path] | None, typer.Option(help="pack the videos of these files only; all have to be there")
     ] = None,
 ) -> None:
-    """Pack feature files of one video each into one HDF5 feature file."""
+    """Pack feature files of one video each into one HDF5 file."""
     from cfmr.data.layouts.queries import read_queries, video_lengths
     from cfmr.data.pack import Packing, check_tokens, pack
 
@@ -214,11 +260,11 @@ def _tell_packed(packed: "Packed", out: Path) -> None:
 @app.command()
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="a .pt or .ckpt file of the original release")],
-    out: Annotated[Path, typer.Option(help="directory to write the checkpoint to")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="directory to write the checkpoint to")],
     config: Annotated[Path | None, typer.Option(help="its configuration, where the file does not carry it")] = None,
     vocab: Annotated[Path | None, typer.Option(help="the glove.pkl it was trained with")] = None,
 ) -> None:
-    """Turn a checkpoint of the original release into ours, executing nothing in it."""
+    """Convert a checkpoint of the original, running no code of it."""
     from cfmr.models.convert import convert as read
 
     converted, notes = read(checkpoint, config, vocab)
@@ -230,7 +276,7 @@ def convert(
 
 @app.command()
 def report(
-    out: Annotated[Path, typer.Option(help="folder for report.md and its pictures")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder for report.md and its pictures")],
     runs: Annotated[list[Path] | None, typer.Argument(help="directories of finished runs")] = None,
     videos: Annotated[Path | None, typer.Option(help="folder of the videos, for frames in the pictures")] = None,
     predictions: Annotated[
@@ -238,7 +284,7 @@ def report(
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="annotations that --predictions answer")] = None,
 ) -> None:
-    """Write tables and pictures of finished runs, beside the published figures and the answers of other systems."""
+    """Write tables of runs, published figures and other systems' answers."""
     from cfmr.report import Comparison, write_report
 
     if (truth is None) != (not predictions):
@@ -250,18 +296,25 @@ def report(
 @app.command("index")
 def index_videos(
     out: Annotated[
-        str, typer.Option(help="index directory, or milvus://host:port/collection; if it exists, videos are added")
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            envvar="CFMR_INDEX",
+            help="index directory, or milvus://host:port/collection; if it exists, videos are added",
+        ),
     ],
     checkpoint: Annotated[Path | None, typer.Option(help="the model: a checkpoint, or a run's directory")] = None,
     zero_shot: Annotated[
-        Path | None, typer.Option(help="instead of a model: the CLIP checkpoint the features were made with")
+        Path | None, typer.Option(help=f"instead of a model: '{BUILT_IN}', or the CLIP checkpoint of the features")
     ] = None,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file of the videos")] = None,
     videos: Annotated[
         Path | None, typer.Option(help="folder of the video files, for --save-clips and the page")
     ] = None,
     annotations: Annotated[
-        list[Path] | None, typer.Option(help="annotation files: durations of the videos, sentences to check with")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="durations of the videos, sentences to check with; may be repeated"),
     ] = None,
     calibrate: Annotated[
         Path | None,
@@ -272,80 +325,174 @@ def index_videos(
     window: Annotated[
         float | None, typer.Option(min=1, help="seconds; longer videos are cut into overlapping windows of this length")
     ] = None,
-    remove: Annotated[list[str] | None, typer.Option(help="a video to take out; may be given again")] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option(metavar="VIDEO", help="a video to take out; may be repeated")
+    ] = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="replace what is there, also an index of another model")
     ] = False,
-    backend: Annotated[str, typer.Option(help="pytorch or mindspore")] = "pytorch",
-    device: Annotated[str, typer.Option(help="cpu, cuda; with mindspore CPU, GPU, Ascend")] = "cpu",
+    backend: BackendOption = "pytorch",
+    device: DeviceOption = "cpu",
     ray: Annotated[str | None, typer.Option(help="encode on a Ray cluster: local, auto or ray://host:port")] = None,
     progress: ProgressOption = ProgressMode.BAR,
 ) -> None:
-    """Index videos for searching; run again with new videos, it adds them."""
+    """Index videos for search; run it again to add new ones."""
+    from cfmr.console.index_report import report_lines
     from cfmr.console.progress import showing_progress
-    from cfmr.index.build import build_index, edit_index
-    from cfmr.index.location import parse_place
+    from cfmr.index.build import IndexOptions, build_index, edit_index
+    from cfmr.index.open import parse_location
 
-    place = parse_place(out)
+    location = parse_location(out)
     if checkpoint is not None and zero_shot is not None:
         raise InputError("--checkpoint and --zero-shot: an index has one model; choose one of them")
-    model = checkpoint or zero_shot
-    if model is None or features is None:
-        for line in edit_index(place, remove=remove or (), engine=engine).lines(place):
-            typer.echo(line)
-        return
-    kept = (
-        "the index is as it was; the same command begins again"
-        if rebuild
-        else "the videos encoded so far are kept; the same command goes on from there"
-    )
-    with saying_what_is_kept(kept), showing_progress(progress) as told:
-        report = build_index(
-            model,
-            features,
-            place,
-            annotations=annotations or (),
+    if checkpoint is None and zero_shot is None and features is None:
+        _refuse_unused(
             videos=videos,
-            metadata=metadata,
-            engine=engine,
-            window=window,
-            remove=remove or (),
-            rebuild=rebuild,
+            annotations=annotations,
             calibrate=calibrate,
-            backend=backend,
-            device=device,
+            metadata=metadata,
+            window=window,
+            rebuild=rebuild,
             ray=ray,
-            zero_shot=zero_shot is not None,
-            progress=told,
         )
-    for line in report.lines(place):
+        report = edit_index(location, remove=remove or (), engine=engine)
+    elif features is None:
+        raise InputError("--checkpoint and --zero-shot need --features, the feature file of the videos")
+    elif checkpoint is None and zero_shot is None:
+        raise InputError("--features needs --checkpoint or --zero-shot, the model to encode them with")
+    else:
+        kept = (
+            "the index is as it was; the same command begins again"
+            if rebuild
+            else "the videos encoded so far are kept; the same command goes on from there"
+        )
+        with saying_what_is_kept(kept), showing_progress(progress) as told:
+            told("loading the model", 0, None)
+            model, sources, encode = _index_parts(
+                checkpoint,
+                zero_shot,
+                features,
+                [*(annotations or ()), *([calibrate] if calibrate else [])],
+                videos,
+                metadata,
+                window,
+                backend,
+                device,
+                ray,
+            )
+            options = IndexOptions(engine, remove or (), rebuild)
+            report = build_index(model, sources, location, options, encode, told)
+            if calibrate is not None:
+                report = _calibrated(report, location, calibrate)
+            elif zero_shot is not None and str(zero_shot) == BUILT_IN:
+                report = _calibrated_on_names(report, location, model)
+    for line in report_lines(report, location):
         typer.echo(line)
+
+
+def _refuse_unused(**given: object) -> None:
+    """Raise InputError for an option that only means something where videos are encoded."""
+    for name, value in given.items():
+        if value:
+            raise InputError(f"--{name} needs --features and --checkpoint or --zero-shot, which say what to index")
+
+
+def _index_parts(
+    checkpoint: Path | None,
+    zero_shot: Path | None,
+    features: Path,
+    annotations: list[Path],
+    videos: Path | None,
+    metadata: Path | None,
+    window: float | None,
+    backend: str,
+    device: str,
+    ray: str | None,
+) -> "tuple[IndexModel, VideoSources, Encode]":
+    """What an index run is composed of: the model, the videos, and how they are encoded."""
+    from cfmr.index.build import local_encode
+    from cfmr.index.encode import VideoSources
+
+    sources = VideoSources.load(features, annotations, videos, metadata)
+    if zero_shot is not None and str(zero_shot) == BUILT_IN:
+        from cfmr.index.prior_source import PriorModel
+
+        if ray is not None or window is not None:
+            raise InputError(f"--zero-shot {BUILT_IN}: --ray and --window do nothing for it; leave them out")
+        return PriorModel(sources.features), sources, local_encode
+    if zero_shot is not None:
+        from cfmr.index.clip_source import ClipModel
+
+        if ray is not None:
+            raise InputError("--ray: pooling CLIP's frames is too little work for a cluster; leave it out")
+        return ClipModel(zero_shot, sources.features, window), sources, local_encode
+    from cfmr.index.model_source import CheckpointModel
+
+    assert checkpoint is not None
+    model = CheckpointModel.load(checkpoint, window, backend, device)
+    if ray is None:
+        return model, sources, local_encode
+    from cfmr.cluster.encode import ray_encoder
+
+    return model, sources, ray_encoder(ray)
+
+
+def _calibrated(report: "IndexReport", location: "IndexLocation", annotations: Path) -> "IndexReport":
+    """Choose thresholds for an index that was just written; the report with what was found."""
+    from dataclasses import replace
+
+    from cfmr.data.annotations import load_annotations
+    from cfmr.search.calibrate import calibrate_index
+
+    metrics = calibrate_index(location, load_annotations(annotations, spans=False))
+    return replace(report, metrics={**report.metrics, **metrics})
+
+
+def _calibrated_on_names(report: "IndexReport", location: "IndexLocation", model: "IndexModel") -> "IndexReport":
+    """The same without annotations; thresholds from annotations are kept."""
+    from dataclasses import replace
+
+    from cfmr.index.prior_source import PriorModel
+    from cfmr.search.calibrate import RANDOM_SENTENCES, calibrate_on_random_words
+
+    same = "thresholds" in report.metrics and not (report.added or report.replaced or report.removed)
+    if same or report.metrics.get("threshold_accuracy") or not report.rows:
+        return report
+    assert isinstance(model, PriorModel)
+    metrics = calibrate_on_random_words(location, model.random_names(RANDOM_SENTENCES))
+    return replace(report, metrics={**report.metrics, **metrics})
 
 
 @app.command()
 def search(
-    sentence: Annotated[str, typer.Argument(help="what happens in the moment")],
-    index: Annotated[str, typer.Option(help="index directory, or milvus://host:port/collection")],
-    video: Annotated[list[str] | None, typer.Option(help="search in this video only; may be given again")] = None,
-    where: Annotated[
-        list[str] | None, typer.Option(help="key=value of the videos' metadata; may be given again")
+    sentence: Annotated[list[str], typer.Argument(metavar="SENTENCE", help="what happens in the moment")],
+    index: Annotated[
+        str,
+        typer.Option("--index", "-i", envvar="CFMR_INDEX", help="index directory, or milvus://host:port/collection"),
+    ],
+    video: Annotated[
+        list[str] | None, typer.Option(metavar="VIDEO", help="search in this video only; may be repeated")
     ] = None,
-    top: Annotated[int, typer.Option(help="how many moments")] = 5,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="only videos with this metadata; may be repeated"),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", "-n", help="how many moments")] = 5,
     min_score: Annotated[
-        str | None, typer.Option(help="leave out moments below it; auto: as chosen on validation")
+        str | None, typer.Option(help="leave out moments below it; auto: those that do not match")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     save_clips: Annotated[Path | None, typer.Option(help="folder to write each moment to as a playable file")] = None,
     videos: Annotated[Path | None, typer.Option(help="folder of the video files, if they have moved")] = None,
 ) -> None:
-    """Find the moments of indexed videos that a sentence describes."""
+    """Find the moments that a sentence describes."""
     from cfmr.console import answers
     from cfmr.search.retriever import MomentRetriever
 
     filters = answers.parse_where(where or [])
     retriever = MomentRetriever.load(index)
     least = answers.parse_min_score(min_score, retriever, video)
-    result = retriever.search(sentence, top, video, filters, least)
+    result = retriever.search(" ".join(sentence), top, video, filters, least)
     if as_json:
         typer.echo(answers.as_json(result))
     else:
@@ -362,7 +509,7 @@ def extract(
         list[str],
         typer.Argument(metavar="VIDEO|DIR ...", help="video files, folders of them; with --ray also s3://..."),
     ],
-    out: Annotated[Path, typer.Option(help="the HDF5 file to write, or to add to")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="the HDF5 file to write, or to add to")],
     extractor: Annotated[
         str, typer.Option(help="what makes the features; see docs/features.md")
     ] = "efficientnet-lite0",
@@ -375,10 +522,12 @@ def extract(
     ray: Annotated[str | None, typer.Option(help="extract on a Ray cluster: local, auto or ray://host:port")] = None,
     progress: ProgressOption = ProgressMode.BAR,
 ) -> None:
-    """Turn videos into features. Broken off, it carries on; damaged files are named at the end."""
+    """Extract features of videos. Can be interrupted and resumed."""
     from cfmr.console.extraction import print_summary
     from cfmr.console.progress import showing_progress
 
+    if out.suffix.lower() not in FEATURE_SUFFIXES:
+        raise InputError(f"--out {out}: features are written as HDF5; name the file .hdf5")
     if pca is not None:
         from cfmr.extractors.pca import check_wanted, reduce_features
 
@@ -418,10 +567,10 @@ def _extract(
             raise InputError("--workers counts processes of this machine; with --ray the cluster's size decides")
         summary, sources = extract_on_ray(videos, extractor, out, ray, progress, **options)
         return summary, {video for video, source in sources.items() if named(videos, source)}
-    for place in videos:
-        if is_remote(place):
-            raise InputError(f"{place}: only a cluster reads from there; give --ray (local, for this machine alone)")
-    paths = [Path(place) for place in videos]
+    for video in videos:
+        if is_remote(video):
+            raise InputError(f"{video}: only a cluster reads from there; give --ray (local, for this machine alone)")
+    paths = [Path(video) for video in videos]
     found = find_videos(paths)
     summary = extract_all(found, extractor, out, workers=workers, progress=progress, **options)
     return summary, {video for video, path in found.items() if path in paths}
@@ -429,15 +578,15 @@ def _extract(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="where everything goes; a second run reuses what is there")] = Path(
-        "runs/demo"
-    ),
-    videos: Annotated[int, typer.Option(help="how many to render; 40 make a small demo")] = 300,
-    seed: Annotated[int, typer.Option(min=0, help="of the world and of training")] = 0,
-    published: Annotated[bool, typer.Option(help="train the published model too, to stand beside")] = True,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="where everything goes; a second run reuses what is there")
+    ] = Path("runs/demo"),
+    videos: Annotated[int, typer.Option("--videos", "-n", help="how many to render; 40 make a small demo")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="random seed of videos and training")] = 0,
+    published: Annotated[bool, typer.Option(help="also train the published model, for comparison")] = True,
     progress: ProgressOption = ProgressMode.BAR,
 ) -> None:
-    """Render videos, learn from one click per sentence, find moments by sentence."""
+    """Render videos, train on one click per sentence, and search."""
     from cfmr.console.progress import showing_progress
     from cfmr.demo.run import run_demo
 
@@ -449,16 +598,20 @@ def demo(
 @app.command()
 def serve(
     index: Annotated[
-        Path, typer.Option(help="index directory, or milvus://...; where there is none yet, one labels first")
+        Path,
+        typer.Option(
+            "--index",
+            "-i",
+            envvar="CFMR_INDEX",
+            help="index directory, or milvus://...; if there is none yet, start by labelling",
+        ),
     ],
     videos: Annotated[Path, typer.Option(help="folder of the video files")],
     host: Annotated[
         str, typer.Option(help="address to listen on; beyond this machine only with a token")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8000,
-    token: Annotated[
-        str | None, typer.Option(envvar="CFMR_TOKEN", help="what one needs to get in (16 characters or more)")
-    ] = None,
+    token: Annotated[str | None, typer.Option(envvar="CFMR_TOKEN", help="access token (16 characters or more)")] = None,
     database: Annotated[
         str | None, typer.Option(envvar="CFMR_DATABASE", help="SQLAlchemy URL of the labels; default: SQLite")
     ] = None,
@@ -470,15 +623,17 @@ def serve(
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="the index's model; default: checkpoint beside it")] = None,
     annotations: Annotated[
-        list[Path] | None, typer.Option(help="files of which true moments are shown; default: annotations beside it")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="files of which true moments are shown; default: annotations beside it"),
     ] = None,
     folder: Annotated[
-        list[Path] | None, typer.Option(help="where videos may be taken in from; default: home, without a token")
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="where videos may be imported from; default: home, without a token"),
     ] = None,
     max_upload: Annotated[int, typer.Option(min=1, help="megabytes of one uploaded video")] = 4096,
     workers: Annotated[int, typer.Option(min=1, max=64, help="processes that answer; they share the index")] = 1,
 ) -> None:
-    """Serve the web page: search, watch, label, learn."""
+    """Serve the web page: search, watch, label, train."""
     from cfmr.server.app import serve as run
     from cfmr.server.settings import resolve_settings
 
@@ -504,8 +659,15 @@ def serve(
 
 def main() -> None:
     """Run a command; a mistake of the user ends in one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot write a sign writes another in its place
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    if "CFMR_JOB" in os.environ:
+        from cfmr.server.stores.orphans import end_with_server
+
+        end_with_server()
     try:
-        app()
+        app(prog_name="cfmr")
     except InputError as error:
         print(f"cfmr: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None

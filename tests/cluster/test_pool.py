@@ -1,19 +1,20 @@
+import os
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from cfmr.cluster import pool as cluster
-from cfmr.cluster.pool import JOINING, Row, _join, check_nodes, connected, run_all
+from cfmr.cluster.pool import JOINING, Row, Worker, _join, check_nodes, map_tasks, ray_session
 from cfmr.errors import InputError
 
 
 def test_without_ray_the_user_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"--ray: needs Ray; pip install 'cfmr\[ray\]'"), connected("local"):
+    with pytest.raises(InputError, match=r"--ray: needs Ray; pip install 'cfmr\[ray\]'"), ray_session("local"):
         pass
 
 
@@ -22,7 +23,7 @@ def test_an_address_that_is_none_is_refused_before_ray_is_looked_for(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match="not an address; give local, auto or ray://host:port"), connected(address):
+    with pytest.raises(InputError, match="not an address; give local, auto or ray://host:port"), ray_session(address):
         pass
 
 
@@ -43,11 +44,11 @@ class Passes:
 
 
 def answered(*names: str, failed: str = "") -> list[Row]:
-    return [{"name": name, "failed": failed, "hopeless": ""} for name in names]
+    return [{"name": name, "failed": failed, "fatal": ""} for name in names]
 
 
 def run(*names: str) -> dict[str, str | None]:
-    found = list(run_all(None, [{"name": name} for name in names], object, ()))
+    found = list(map_tasks(None, [{"name": name} for name in names], object, ()))
     assert len(found) == len(names)
     return {name: None if answer is None else answer["failed"] for answer, name in found}
 
@@ -79,9 +80,42 @@ def test_an_answer_that_comes_twice_counts_once(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_no_further_try_can_change_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    Passes(monkeypatch, ([{"name": "a", "failed": "", "hopeless": "host: no weights"}], True))
+    Passes(monkeypatch, ([{"name": "a", "failed": "", "fatal": "host: no weights"}], True))
     with pytest.raises(InputError, match="host: no weights"):
         run("a")
+
+
+class Halver(Worker):
+    """Halves numbers, where its machine has what it needs."""
+
+    EMPTY: ClassVar[Row] = {"half": 0}
+
+    def __init__(self, ready: bool = True) -> None:
+        super().__init__()
+        self.ready, self.prepared = ready, 0
+
+    def prepare(self) -> None:
+        self.prepared += 1
+        if not self.ready:
+            raise InputError("no numbers here")
+
+    def answer(self, task: Row) -> Row:
+        if task["number"] % 2:
+            raise InputError(f"{task['number']} is odd")
+        return {"half": task["number"] // 2}
+
+
+def test_a_worker_gets_ready_once_and_every_answer_has_the_same_keys() -> None:
+    worker = Halver()
+    assert worker({"name": "a", "number": 4}) == {"name": "a", "failed": "", "fatal": "", "half": 2}
+    assert worker({"name": "b", "number": 3}) == {"name": "b", "failed": "3 is odd", "fatal": "", "half": 0}
+    assert worker.prepared == 1
+
+
+def test_what_a_machine_lacks_is_fatal_and_told_with_its_name() -> None:
+    answer = Halver(ready=False)({"name": "a", "number": 4})
+    assert answer["fatal"] == f"{os.uname().nodename}: no numbers here"
+    assert answer["half"] == 0
 
 
 class Heads:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cfmr.cli import main
-from cfmr.cluster.remote_files import fetched, list_sources
+from cfmr.cluster.remote_files import downloaded, list_sources
 from cfmr.errors import InputError
 from cfmr.video.files import find_videos
 
@@ -30,7 +30,7 @@ def test_a_folder_behind_an_address_has_the_same_names(folder: Path) -> None:
     here, there = list_sources([str(folder)]), list_sources([folder.as_uri()])
     assert here.keys() == there.keys()
     assert {video: s.size for video, s in here.items()} == {video: s.size for video, s in there.items()}
-    with fetched(there["sub/b"].where) as path:
+    with downloaded(there["sub/b"].where) as path:
         assert path.read_bytes() == b"sub/b.mp4"
     assert not path.exists()
     assert list(list_sources([(folder / "sub" / "b.mp4").as_uri()])) == ["b"]
@@ -109,6 +109,6 @@ def test_a_bucket_without_permission_is_one_line(
     assert line.startswith(f"cfmr: {bucket}: no permission to have it listed; are these the right credentials?")
     with (
         pytest.raises(InputError, match=r"a\.mp4.*: no permission to have it read"),
-        fetched(bucket.replace("videos", "videos/a.mp4")),
+        downloaded(bucket.replace("videos", "videos/a.mp4")),
     ):
         pass

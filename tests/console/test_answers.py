@@ -7,7 +7,9 @@ from typer.testing import CliRunner
 
 from cfmr.cli import app
 from cfmr.console import answers
+from cfmr.data.annotations import load_annotations
 from cfmr.errors import InputError
+from cfmr.search.calibrate import calibrate_index
 from cfmr.search.retriever import Moment, MomentRetriever
 from cfmr.video.decode import probe
 from cfmr.video.files import video_file
@@ -17,7 +19,7 @@ from tests.support.searchable import Searchable, make_searchable
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Searchable:
     made = make_searchable(tmp_path_factory.mktemp("answers"))
-    made.build(calibrate=made.world.test)
+    calibrate_index(made.index, load_annotations(made.world.test))
     return made
 
 
@@ -57,14 +59,14 @@ def test_nothing_that_matches_is_said(retriever: MomentRetriever) -> None:
     doubtful = replace(result, threshold=result.best + 1)
     assert any("nothing here matches well" in line for line in answers.remarks(doubtful))
     filtered = replace(result, moments=(), threshold=None)
-    assert any("no moment has the score asked for" in line for line in answers.remarks(filtered))
+    assert any("no moment reaches the requested score" in line for line in answers.remarks(filtered))
 
 
 def test_min_score_is_a_number_or_auto(retriever: MomentRetriever, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cfmr.search.retriever.TRUSTED", 0.5)
+    monkeypatch.setattr("cfmr.search.retriever.MIN_THRESHOLD_ACCURACY", 0.5)
     assert answers.parse_min_score("1.5", retriever, None) == 1.5
     assert answers.parse_min_score("auto", retriever, ["v01"]) == retriever.threshold(["v01"])
-    monkeypatch.setattr("cfmr.search.retriever.TRUSTED", 1.01)
+    monkeypatch.setattr("cfmr.search.retriever.MIN_THRESHOLD_ACCURACY", 1.01)
     with pytest.raises(InputError, match="no score of this index is known to tell a match"):
         answers.parse_min_score("auto", retriever, None)
     with pytest.raises(InputError, match="--min-score high: a number"):
@@ -85,8 +87,13 @@ def test_clips_are_cut_on_exact_times(shared: Path, tmp_path: Path) -> None:
 
 
 def test_a_missing_video_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'a': no file found in .*give --videos"):
+    (tmp_path / "films").mkdir()
+    with pytest.raises(InputError, match=r"'a': the index does not say where its file is; give --videos DIR"):
         answers.save_clips([Moment("a", 0, 1, 1.0, 2.0)], tmp_path)
+    with pytest.raises(InputError, match=r"'a': no file at /gone/a\.mp4; give --videos DIR"):
+        answers.save_clips([Moment("a", 0, 1, 1.0, 2.0, "/gone/a.mp4")], tmp_path)
+    with pytest.raises(InputError, match=r"--videos .*films: no file of video 'a' there"):
+        answers.save_clips([Moment("a", 0, 1, 1.0, 2.0)], tmp_path, tmp_path / "films")
 
 
 def test_a_video_name_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import cfmr.data.vocabulary
 from cfmr.data.annotations import Annotation
-from cfmr.data.vocabulary import Vocabulary, nearest_known, tokenize
+from cfmr.data.vocabulary import Vocabulary, base_forms, foreign_language, same_word, tokenize
 from cfmr.data.word_vectors import WordVectors, load_word_vectors
 from cfmr.errors import InputError
 from cfmr.models.cfmr.masking import masking_weights
@@ -218,10 +218,81 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(
     assert "dog" in load_word_vectors()
 
 
-def test_for_an_unknown_word_near_ones_are_offered() -> None:
-    known = ["person", "table", "sofa", "car", "opens", "open", "door", "a", "dog", "bicycle"]
-    assert nearest_known("automobile", known, count=1) == ["car"]
-    assert nearest_known("puppy", known, count=1) == ["dog"]
-    assert nearest_known("Tabel", known)[0] == "table"
-    assert nearest_known("bycicle", known)[0] == "bicycle"
-    assert nearest_known("xqzzt", known) == []
+KNOWN = [
+    "person",
+    "man",
+    "table",
+    "sofa",
+    "car",
+    "opens",
+    "runs",
+    "door",
+    "a",
+    "cat",
+    "bicycle",
+    "yellow",
+    "good",
+    "put",
+]
+
+
+@pytest.mark.parametrize(
+    ("word", "known"),
+    [
+        ("doors", "door"),
+        ("opening", "opens"),
+        ("ran", "runs"),
+        ("running", "runs"),
+        ("men", "man"),
+        ("putting", "put"),
+        ("Tabel", "table"),
+        ("bycicle", "bicycle"),
+    ],
+)
+def test_a_form_or_spelling_of_a_known_word_is_that_word(word: str, known: str) -> None:
+    assert same_word(word, KNOWN) == known
+
+
+@pytest.mark.parametrize("word", ["dog", "automobile", "puppy", "red", "woman", "closes", "goods", "xqzzt", "собака"])
+def test_another_word_is_not_taken_for_a_known_one_however_near(word: str) -> None:
+    assert same_word(word, KNOWN) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "forms"),
+    [
+        ("ties", {"tie"}),
+        ("glasses", {"glass"}),
+        ("dress", {"dress"}),
+        ("red", {"red"}),
+        ("string", {"string"}),
+        ("stopped", {"stop"}),
+        ("making", {"make"}),
+        ("children", {"child"}),
+    ],
+)
+def test_endings_are_taken_off(word: str, forms: set[str]) -> None:
+    assert forms <= {word, *base_forms(word)}
+    assert all(len(form) >= 2 for form in base_forms(word))
+
+
+@given(st.text(max_size=30))
+def test_a_word_is_always_a_form_of_itself(word: str) -> None:
+    assert base_forms(word)[0] == word
+
+
+@pytest.mark.parametrize(
+    ("sentence", "language"),
+    [
+        ("un ballon rouge rebondit", "another language"),
+        ("le ballon est dans la rue", "French"),
+        ("ein Hund läuft", "German"),
+        ("el perro corre por la calle", "Spanish"),
+        ("a red ball bounces", None),
+        ("the man in la la land", None),
+        ("dog barks", None),
+        ("", None),
+    ],
+)
+def test_little_words_tell_another_language(sentence: str, language: str | None) -> None:
+    assert foreign_language(tokenize(sentence)) == language

@@ -55,7 +55,7 @@ def test_labels_become_a_model_that_is_served_without_a_restart(page: Page, own:
     expect(page.get_by_role("button", name="Use the new model")).to_be_visible(timeout=120_000)
     expect(page.locator("#job pre")).to_contain_text("epoch 1")
     expect(page.locator(".comparison")).to_contain_text(f"of {counts['held_out']}")
-    expect(page.locator("#outcome")).to_contain_text(re.compile(r"\d+ first answers became right"))
+    expect(page.locator("#outcome")).to_contain_text(re.compile(r"\d+ improved"))
     for cell in page.locator(".comparison td:has(.comparison-bar)").all():
         hits, whole = map(int, cell.inner_text().split(" of "))
         widths = [
@@ -65,7 +65,7 @@ def test_labels_become_a_model_that_is_served_without_a_restart(page: Page, own:
     assert own.ask("/api/status")["model"] == "original"
     before = own.ask("/api/search", q="a red square moves")["moments"]
     page.get_by_role("button", name="Use the new model").click()
-    expect(page.locator("#outcome .model-current")).to_contain_text("answers now")
+    expect(page.locator("#outcome .model-current")).to_contain_text("in use")
     assert own.ask("/api/status")["model"] == "0001"
     assert own.ask("/api/search", q="a red square moves")["moments"] != before
     page.goto("/?q=a+red+square+moves")
@@ -77,7 +77,7 @@ def test_if_training_is_killed_the_old_model_goes_on(page: Page, own: Server) ->
     serving = own.ask("/api/status")["model"]
     page.goto("/learn")
     page.get_by_role("button", name="Start training").click()
-    expect(page.locator("#job .job-message")).to_contain_text("starting to train")
+    expect(page.locator("#job .job-message")).to_contain_text("Preparing to train")
     (child,) = own.children()
     os.kill(child, signal.SIGKILL)
     expect(page.locator("#job .job-message")).to_contain_text("it was ended by SIGKILL")
@@ -90,7 +90,7 @@ def test_training_is_cancelled_from_the_page(page: Page, own: Server) -> None:
     page.goto("/learn")
     page.get_by_role("button", name="Start training").click()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.locator("#job .job-message")).to_contain_text("cancelled")
+    expect(page.locator("#job .job-message")).to_contain_text("Cancelled")
     assert own.children() == []
     expect(page.get_by_role("button", name="Start training")).to_be_enabled()
 
@@ -108,8 +108,8 @@ def test_an_upload_is_found_and_what_is_no_video_is_refused_by_name(page: Page, 
     }""")
     page.locator("#files").set_input_files([clip, program])
     uploads = page.locator("#uploads li")
-    expect(uploads.nth(0)).to_contain_text("added as balcony")
-    expect(uploads.nth(1)).to_contain_text("program.mp4: it is not a video", timeout=60_000)
+    expect(uploads.nth(0)).to_contain_text("Added as balcony")
+    expect(uploads.nth(1)).to_contain_text("It is not a video", timeout=60_000)
     assert re.search(r"\d %", page.evaluate("window.said"))
     expect(page.locator("#job .job-message")).to_contain_text("9 videos can be searched", timeout=90_000)
     page.goto("/?q=a+green+square&in=balcony")
@@ -121,12 +121,12 @@ def test_an_upload_is_found_and_what_is_no_video_is_refused_by_name(page: Page, 
 def test_a_folder_is_taken_in(page: Page, own: Server) -> None:
     render(own.world / "camera" / "cellar.mp4", [("red", 1.0, 4.0)])
     page.goto("/add")
-    page.get_by_label("Or take in a folder").fill("/etc")
+    page.get_by_label("Import a folder on the server").fill("/etc")
     page.keyboard.press("Enter")
-    expect(page.locator(".notice")).to_contain_text("not a folder in")
-    page.get_by_label("Or take in a folder").fill(str(own.world / "camera"))
+    expect(page.locator(".notice")).to_contain_text("outside the allowed folders")
+    page.get_by_label("Import a folder on the server").fill(str(own.world / "camera"))
     page.keyboard.press("Enter")
-    expect(page.locator(".notice")).to_contain_text("1 video taken in")
+    expect(page.locator(".notice")).to_contain_text("1 video imported")
     own.wait_for_jobs()
     assert own.ask("/api/search", q="a red square", video="cellar")["moments"]
 
@@ -167,10 +167,9 @@ def test_a_newcomer_needs_nothing_but_videos(
             expect(page.locator("#labels")).to_contain_text("none yet")
     page.get_by_role("link", name="Learn").click()
     page.get_by_role("button", name="Start training").click()
-    until(page, "document.querySelector('#job .job-message') !== null")
-    assert [(job["state"], job["message"]) for job in fresh.wait_for_jobs()] == [("done", "ready to be served")]
-    page.get_by_role("button", name="Use the new model").click()
-    expect(page.locator("#outcome .model-current")).to_contain_text("answers now")
+    expect(page.locator("#job")).to_be_visible()
+    assert [(job["state"], job["message"]) for job in fresh.wait_for_jobs()] == [("done", "The model is in use")]
+    expect(page.locator("#outcome .model-current")).to_contain_text("in use")
     page.get_by_role("link", name="Search", exact=True).first.click()
     page.locator("#q").fill("a red square")
     expect(page.locator("#tally")).to_contain_text("in 3 videos")

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Request, expect
 
 from cfmr.video import decode
 
@@ -45,7 +45,7 @@ def test_the_cursor_is_in_the_box_and_results_come_as_one_types(page: Page) -> N
     expect(page.locator("#q")).to_be_focused()
     page.keyboard.type("a red square")
     expect(page.locator(".result").first).to_be_visible()
-    expect(page.locator("#tally")).to_contain_text(re.compile(r"\d+ moments? in 8 videos.*found in [\d.]+ ms"))
+    expect(page.locator("#tally")).to_contain_text(re.compile(r"\d+ moments? in 8 videos.*[\d.]+ ms"))
     page.locator("#q").fill("")
     expect(page.locator("#found")).to_be_hidden()
     expect(page.locator("#start")).to_contain_text("8 videos")
@@ -98,7 +98,7 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
     expect(page.locator("#q")).to_be_focused()
     page.keyboard.press("Escape")
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog")).to_contain_text("this is the moment")
+    expect(page.get_by_role("dialog")).to_contain_text("This is the moment")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
 
@@ -107,7 +107,7 @@ def test_single_letter_keys_can_be_switched_off(page: Page) -> None:
     search(page)
     page.keyboard.press("Escape")
     page.keyboard.press("?")
-    page.get_by_label("single-letter keys").uncheck()
+    page.get_by_label("Single-letter shortcuts").uncheck()
     page.keyboard.press("Escape")
     page.keyboard.press("j")
     assert chosen(page) == 0
@@ -141,7 +141,7 @@ def test_a_click_on_the_timeline_goes_there(page: Page) -> None:
 def test_the_timeline_shows_relevance_found_and_annotated_spans(page: Page) -> None:
     search(page)
     expect(page.locator(".timeline-curve")).to_have_attribute("d", re.compile("^M0 "))
-    expect(page.locator(".timeline-legend")).to_contain_text("fit over time")
+    expect(page.locator(".timeline-legend")).to_contain_text("Relevance")
     names = page.locator(".result .result-video").all_text_contents()
     for at in range(len(names)):
         page.locator(".result").nth(at).click()
@@ -194,7 +194,7 @@ def test_this_is_the_moment_makes_a_label_and_takes_it_back(page: Page, server: 
     assert label["sentence"] == SENTENCE
     assert span(page)[0] <= label["glance"] <= span(page)[1]
     page.get_by_role("button", name="Undo").click()
-    expect(page.locator(".notice")).to_contain_text("Taken back")
+    expect(page.locator(".notice")).to_contain_text("Undone")
     assert label["id"] not in [one["id"] for one in server.ask("/api/labels")["labels"]]
 
 
@@ -246,3 +246,178 @@ def test_the_api_has_a_page_without_foreign_scripts(page: Page) -> None:
     operation.get_by_label("q", exact=True).fill(SENTENCE)
     operation.get_by_role("button", name="Send").click()
     expect(operation.get_by_label("Answer")).to_contain_text("encode_ms")
+
+
+def test_space_pauses_whatever_was_clicked_before(page: Page) -> None:
+    search(page)
+    page.locator(".result").nth(1).click()
+    until(page, "!document.querySelector('video').paused")
+    page.keyboard.press("Space")
+    until(page, "document.querySelector('video').paused")
+    page.keyboard.press("Space")
+    until(page, "!document.querySelector('video').paused")
+    page.get_by_role("button", name="Copy link").click()
+    page.keyboard.press("Space")
+    until(page, "document.querySelector('video').paused")
+
+
+def test_space_on_a_result_that_was_reached_by_keyboard_pauses_it(page: Page) -> None:
+    search(page)
+    page.locator(".result").first.focus()
+    page.keyboard.press("Enter")
+    until(page, "!document.querySelector('video').paused")
+    page.keyboard.press("Space")
+    until(page, "document.querySelector('video').paused")
+
+
+def test_a_link_opens_its_stretch_whatever_the_search_finds(page: Page) -> None:
+    page.goto("/?q=a+red+square&in=street&video=kitchen&t=2,4.5")
+    expect(page.locator(".stage-title")).to_contain_text("kitchen")
+    expect(page.locator(".stage-title")).to_contain_text("0:02.0 – 0:04.5")
+    expect(page.locator(".result").first).to_contain_text("From the link")
+    until(page, "Math.abs(document.querySelector('video').currentTime - 2) < 0.3")
+    assert "video=kitchen&t=2%2C4.5" in where(page)
+    page.goto("/?q=a+red+square&video=nowhere&t=2,4.5")
+    expect(page.locator(".notice")).to_contain_text("nowhere")
+    expect(page.locator(".result").first).to_be_visible()
+
+
+def test_a_link_without_a_sentence_opens_its_stretch(page: Page) -> None:
+    page.goto("/?video=garden&t=3,6")
+    expect(page.locator(".stage-title")).to_contain_text("0:03.0 – 0:06.0")
+    expect(page.locator("#start")).to_be_hidden()
+    until(page, "Math.abs(document.querySelector('video').currentTime - 3) < 0.3")
+    page.keyboard.press("Enter")  # as it opens: nothing was clicked
+    until(page, "!document.querySelector('video').paused")
+    until(page, "document.querySelector('video').paused && document.querySelector('video').currentTime > 5.8")
+    page.goto("/?video=garden")
+    expect(page.locator(".stage-title")).to_contain_text("garden")
+    page.keyboard.press("Space")
+    until(page, "document.querySelector('video').currentTime > 0.3")
+
+
+def test_back_goes_through_searches(page: Page) -> None:
+    search(page, "a red square")
+    page.locator(".result").first.click()
+    page.locator("#q").fill("a green square")
+    expect(page.locator("#tally")).to_contain_text("moments")
+    until(page, "location.search.includes('q=a+green+square')")
+    page.locator(".result").first.click()
+    page.locator("#q").fill("a blue square")
+    until(page, "location.search.includes('q=a+blue+square')")
+    page.go_back()
+    expect(page.locator("#q")).to_have_value("a green square")
+    page.go_back()
+    expect(page.locator("#q")).to_have_value("a red square")
+    expect(page.locator(".result").first).to_be_visible()
+    page.go_back()
+    expect(page.locator("#start")).to_be_visible()
+    page.go_forward()
+    expect(page.locator("#q")).to_have_value("a red square")
+
+
+def test_typing_searches_one_at_a_time_and_fetches_nothing_twice(page: Page) -> None:
+    under_way: set[str] = set()
+    most = 0
+    fetched: list[str] = []
+
+    def begins(request: Request) -> None:
+        nonlocal most
+        fetched.append(request.url)
+        if "/api/search" in request.url:
+            under_way.add(request.url)
+            most = max(most, len(under_way))
+
+    page.on("request", begins)
+    page.on("requestfinished", lambda request: under_way.discard(request.url))
+    page.goto("/")
+    page.locator("#q").press_sequentially("a red square moves", delay=40)
+    expect(page.locator(".result").first).to_be_visible()
+    page.wait_for_timeout(600)
+    assert most == 1
+    pictures = [url for url in fetched if "/api/thumbnail" in url and "width=320" in url]
+    assert len(pictures) == len(set(pictures))
+    assert not [url for url in fetched if "icon" in url]
+
+
+def test_the_picture_does_not_move_what_is_around_it(page: Page) -> None:
+    page.add_init_script(
+        "window.shift = 0; new PerformanceObserver((list) => list.getEntries().forEach((one) => {"
+        " window.shift += one.value; })).observe({ type: 'layout-shift', buffered: true });"
+    )
+    page.goto("/?q=a+red+square")
+    expect(page.locator(".result").first).to_be_visible()
+    until(page, "document.querySelector('video').readyState > 1")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.shift") < 0.02
+
+
+def test_a_part_of_a_videos_name_is_enough(page: Page) -> None:
+    search(page)
+    page.locator("#within").fill("KIT")
+    page.keyboard.press("Tab")
+    expect(page.locator("#tally")).to_contain_text("in 1 video")
+    page.locator("#within").fill("cellar")
+    page.keyboard.press("Tab")
+    expect(page.locator("#tally")).to_contain_text("cellar")
+
+
+def test_the_same_moment_is_labelled_once(page: Page, server: Server) -> None:
+    search(page, "a blue square")
+    page.keyboard.press("Escape")
+    page.keyboard.press("t")
+    expect(page.locator(".notice")).to_contain_text("Labelled")
+    count = server.ask("/api/labels")["total"]
+    until(page, "document.querySelectorAll('.timeline-label').length > 0")
+    page.keyboard.press("t")
+    expect(page.locator(".notice")).to_contain_text("Already labelled")
+    assert server.ask("/api/labels")["total"] == count
+    page.keyboard.press("Control+z")
+    expect(page.locator(".notice")).to_contain_text("Undone")
+    assert server.ask("/api/labels")["total"] == count - 1
+
+
+def test_the_timeline_zooms_and_shows_what_is_under_the_pointer(page: Page) -> None:
+    search(page)
+    page.keyboard.press("Escape")
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    expect(page.locator(".timeline-part")).to_be_visible()
+    box = page.locator(".timeline-track").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 30)
+    expect(page.locator(".timeline-hover")).to_contain_text("0:0")
+    expect(page.locator(".timeline-hover img")).to_be_visible()
+    page.get_by_role("button", name="Zoom out").click()
+    page.keyboard.press("-")
+    expect(page.locator(".timeline-part")).to_be_hidden()
+    page.goto("/?video=kitchen&t=5,6")
+    until(page, "document.querySelector('video').readyState > 0")
+    page.keyboard.press("z")
+    expect(page.locator(".timeline-part")).to_be_visible()
+    page.keyboard.press("z")
+    expect(page.locator(".timeline-part")).to_be_hidden()
+
+
+def test_frames_speed_and_tenths_have_keys(page: Page) -> None:
+    page.goto("/?video=kitchen&t=3,6")
+    until(page, "document.querySelector('video').readyState > 1")
+    page.keyboard.press("5")
+    until(page, "Math.abs(document.querySelector('video').currentTime - 6) < 0.05")
+    page.keyboard.press(",")
+    until(page, "document.querySelector('video').currentTime < 5.99 && document.querySelector('video').paused")
+    page.keyboard.press(">")
+    assert page.evaluate("document.querySelector('video').playbackRate") == 1.5
+    page.keyboard.press("m")
+    assert page.evaluate("document.querySelector('video').muted")
+
+
+def test_full_screen_keeps_the_time_line_and_the_controls(page: Page) -> None:
+    page.goto("/?video=kitchen&t=3,6")
+    until(page, "document.querySelector('video').readyState > 1")
+    page.keyboard.press("f")
+    until(page, "document.fullscreenElement !== null")
+    assert page.evaluate(
+        "['.timeline', '.player-controls'].every((one) => document.fullscreenElement.querySelector(one))"
+    )
+    expect(page.get_by_role("button", name="Full screen")).to_be_in_viewport()

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 
 from cfmr.cli import main
+from cfmr.data.annotations import load_annotations
 from cfmr.data.features import FeatureStore, FeatureWriter
 from cfmr.errors import InputError
 from cfmr.extractors.clip import Clip
 from cfmr.index.build import build_index
+from cfmr.index.clip_source import ClipModel
 from cfmr.index.embedded.reader import EmbeddedIndex
-from cfmr.index.report import Report
+from cfmr.index.encode import VideoSources
+from cfmr.index.report import IndexReport
 from cfmr.index.token_encoder import TokenEncoder
+from cfmr.search.calibrate import calibrate_index
 from cfmr.search.retriever import MomentRetriever
 from tests.support.backbones import LONGEST, SENTENCES, save_clip, save_open_clip, save_siglip
 
@@ -43,8 +47,9 @@ def index(checkpoint: Path, features: Path, tmp_path_factory: pytest.TempPathFac
     return out
 
 
-def build(checkpoint: Path, features: Path, out: Path, **options) -> Report:
-    return build_index(checkpoint, features, out, zero_shot=True, **options)
+def build(checkpoint: Path, features: Path, out: Path, window: float | None = None) -> IndexReport:
+    sources = VideoSources.load(features)
+    return build_index(ClipModel(checkpoint, sources.features, window), sources, out)
 
 
 def write_features(path: Path, clip: Clip, **changed: str | int) -> Path:
@@ -73,7 +78,7 @@ def pooled_by_hand(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("save", [save_clip, save_siglip, save_open_clip])
 def test_the_text_encoder_of_the_index_is_the_checkpoints(save, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("cfmr.index.text_export.SHARE", 2.0)
-    monkeypatch.setattr("cfmr.index.clip_source.SENTENCES", 40)
+    monkeypatch.setattr("cfmr.index.build.CHECKED_SENTENCES", 40)
     clip = Clip(save(tmp_path / "checkpoint"))
     build(clip.weights, write_features(tmp_path / "f.hdf5", clip), tmp_path / "index")
     opened = EmbeddedIndex.open(tmp_path / "index")
@@ -115,7 +120,7 @@ def test_another_window_can_be_asked_for(checkpoint: Path, features: Path, tmp_p
 def test_videos_are_added_and_another_checkpoint_is_refused(
     checkpoint: Path, features: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr("cfmr.index.clip_source.SENTENCES", 40)
+    monkeypatch.setattr("cfmr.index.build.CHECKED_SENTENCES", 40)
     out = tmp_path / "index"
     assert build(checkpoint, features, out).added == 3
     assert build(checkpoint, features, out).unchanged == 3
@@ -168,8 +173,9 @@ def test_without_tokenizers_one_is_told_what_to_install(index: Path, monkeypatch
 def test_thresholds_are_chosen_for_it_too(checkpoint: Path, features: Path, tmp_path: Path) -> None:
     rows = [[name, DURATIONS[name], [1.0, 5.0], sentence, 2.0] for name in DURATIONS for sentence in SENTENCES[:2]]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
-    report = build(checkpoint, features, tmp_path / "index", calibrate=tmp_path / "rows.json")
-    assert report.notes["threshold_sentences"] == 6
+    build(checkpoint, features, tmp_path / "index")
+    metrics = calibrate_index(tmp_path / "index", load_annotations(tmp_path / "rows.json"))
+    assert metrics["threshold_sentences"] == 6
 
 
 def test_the_command(checkpoint: Path, features: Path, tmp_path: Path, monkeypatch, capsys) -> None:

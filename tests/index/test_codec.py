@@ -26,7 +26,7 @@ def test_a_row_scores_as_the_sum_of_its_concepts_cosines(seed: int, count: int) 
     assert codec.bias is not None
     concepts = np.einsum("kij,nj->nki", codec.weight, rows) + codec.bias
     cosines = np.einsum("nki,ki->nk", concepts, query) / np.linalg.norm(concepts, axis=2)
-    scores = codec.score(rows, codec.scales(rows), codec.probe(query.ravel()))
+    scores = codec.score(rows, codec.scales(rows), codec.prepare(query.ravel()))
     np.testing.assert_allclose(scores, cosines.sum(1), atol=1e-4)
     np.testing.assert_allclose(codec.expand(rows, codec.scales(rows)) @ query.ravel(), cosines.sum(1), atol=1e-4)
 
@@ -38,8 +38,8 @@ def test_projecting_at_once_is_projecting_what_rows_stand_for(codec: Codec) -> N
     projection = rng.standard_normal((6, 15)).astype(np.float32)
     scales = codec.scales(rows)
     expected = codec.expand(rows, scales) @ projection.T
-    np.testing.assert_allclose(codec.projected(projection)(rows, scales), expected, atol=1e-4)
-    np.testing.assert_allclose(codec.projected(None)(rows, scales), codec.expand(rows, scales), atol=1e-6)
+    np.testing.assert_allclose(codec.row_projection(projection)(rows, scales), expected, atol=1e-4)
+    np.testing.assert_allclose(codec.row_projection(None)(rows, scales), codec.expand(rows, scales), atol=1e-6)
 
 
 def test_parameters_survive_being_written() -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from cfmr.errors import InputError
-from cfmr.index.location import MilvusAddress, has_index, is_address, parse_place
+from cfmr.index.location import has_index, is_address
+from cfmr.index.milvus.address import MilvusAddress
+from cfmr.index.open import parse_location
 from cfmr.search.retriever import MomentRetriever
 
 
@@ -18,15 +20,15 @@ from cfmr.search.retriever import MomentRetriever
     ],
 )
 def test_an_address_is_read_and_written(text: str, expected: MilvusAddress) -> None:
-    assert parse_place(text) == expected
-    assert parse_place(str(expected)) == expected
-    assert parse_place(Path(text)) == expected, "also when it went through pathlib, which drops a slash"
+    assert parse_location(text) == expected
+    assert parse_location(str(expected)) == expected
+    assert parse_location(Path(text)) == expected, "also when it went through pathlib, which drops a slash"
     assert is_address(Path(text))
     assert has_index(Path(text))
 
 
 def test_anything_else_is_a_directory(tmp_path: Path) -> None:
-    assert parse_place("runs/milvus/index") == Path("runs/milvus/index")
+    assert parse_location("runs/milvus/index") == Path("runs/milvus/index")
     assert not has_index(tmp_path / "nothing")
 
 
@@ -44,7 +46,7 @@ def test_anything_else_is_a_directory(tmp_path: Path) -> None:
 )
 def test_a_wrong_address_is_named(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        parse_place(text)
+        parse_location(text)
 
 
 def test_without_the_client_library_the_user_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

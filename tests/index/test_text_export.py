@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfmr.config import CFMRSizes
-from cfmr.index.text_export import quantise, same_first
-from cfmr.index.word_encoder import open_graph
+from cfmr.index.text_encoder import open_graph
+from cfmr.index.text_export import quantize, top1_agreement
 from cfmr.models.cfmr.pytorch.model import CFMR
 from cfmr.models.cfmr.text_onnx import cfmr_text
 
@@ -90,13 +90,13 @@ def test_one_layer_is_enough(tmp_path: Path) -> None:
 
 
 def test_eight_bits_point_about_the_same_way(graph: Path, tmp_path: Path) -> None:
-    quantise(graph, tmp_path / "small.onnx")
+    quantize(graph, tmp_path / "small.onnx")
     words = np.random.default_rng(0).standard_normal((1, 6, 10)).astype(np.float32)
     (exact,), (small,) = (open_graph(p).run(None, {"words": words}) for p in (graph, tmp_path / "small.onnx"))
     assert exact @ small / (np.linalg.norm(exact) * np.linalg.norm(small)) > 0.99
 
 
-def test_same_first_counts_sentences() -> None:
+def test_top1_agreement_counts_sentences() -> None:
     moments = np.eye(3, dtype=np.float32)
     other = np.eye(3, dtype=np.float32)[[0, 1, 1]]
-    assert same_first(moments, other, moments) == pytest.approx(2 / 3)
+    assert top1_agreement(moments, other, moments) == pytest.approx(2 / 3)

@@ -17,15 +17,15 @@ from cfmr.cli import main
 from cfmr.data.features import FeatureWriter
 from cfmr.errors import InputError
 from cfmr.index.base import Video, VideoRows
-from cfmr.index.build import build_index, edit_index
+from cfmr.index.build import edit_index
 from cfmr.index.codec import Codec
-from cfmr.index.location import parse_place
 from cfmr.index.milvus import layout
 from cfmr.index.milvus import reader as store
 from cfmr.index.milvus.connection import Connection
 from cfmr.index.milvus.reader import MilvusIndex
 from cfmr.index.milvus.writer import MilvusWriter
-from cfmr.index.report import Report
+from cfmr.index.open import parse_location
+from cfmr.index.report import IndexReport
 from cfmr.search.retriever import MomentRetriever, SearchResult
 from tests.support.searchable import Searchable, make_searchable, save_checkpoint
 
@@ -61,21 +61,12 @@ def with_metadata(made: Searchable) -> Searchable:
     return made
 
 
-def fill(made: Searchable, address: str, **arguments: Any) -> Report:
-    return build_index(
-        made.checkpoint,
-        made.world.features,
-        address,
-        **{
-            "annotations": [made.world.training, made.world.test],
-            "metadata": made.world.root / "meta.json",
-            **arguments,
-        },
-    )
+def fill(made: Searchable, address: str, **arguments: Any) -> IndexReport:
+    return made.build(address, metadata=made.world.root / "meta.json", **arguments)
 
 
 def connection(address: str) -> Connection:
-    place = parse_place(address)
+    place = parse_location(address)
     assert not isinstance(place, Path)
     return Connection(place)
 
@@ -152,7 +143,7 @@ def test_videos_are_added_replaced_and_taken_out(milvus: Server, tmp_path: Path)
         assert (report.added, report.replaced, report.unchanged) == (1, 1, 11)
     assert_same_index(made, address)
     made.build(remove=["v05"], metadata=tmp_path / "world" / "meta.json")
-    assert edit_index(parse_place(address), remove=["v05"]).removed == 1
+    assert edit_index(parse_location(address), remove=["v05"]).removed == 1
     assert_same_index(made, address)
     assert reader.reload()
     assert len(reader.videos()) == 12
@@ -182,7 +173,7 @@ def test_what_is_asked_wrongly_is_told_as_for_a_directory(
     with pytest.raises(InputError, match=r"/nothing: no index here \(the server has .*filled.*build one with"):
         MomentRetriever.load(f"{milvus.address}/nothing")
     with pytest.raises(InputError, match="/nothing: no index here"):
-        edit_index(parse_place(f"{milvus.address}/nothing"), engine="ivf")
+        edit_index(parse_location(f"{milvus.address}/nothing"), engine="ivf")
     server = connection(address)
     foreign = server.library.MilvusClient(server.address.uri)
     foreign.create_collection("foreign", dimension=4)
@@ -262,19 +253,19 @@ def test_ten_best_of_many_are_found(milvus: Server) -> None:
     weight = rng.standard_normal((CONCEPTS, SIZE, WIDTH)).astype(np.float32)
     codec = Codec(WIDTH, weight, rng.standard_normal((CONCEPTS, SIZE)).astype(np.float32))
     items = many_videos(codec, 250, 48)
-    place = parse_place(f"{milvus.address}/many")
+    place = parse_location(f"{milvus.address}/many")
     assert not isinstance(place, Path)
     vectors = np.concatenate([codec.expand(item.rows, codec.scales(item.rows)) for item in items])
     queries = vectors[rng.integers(0, len(vectors), 40)] + 0.2 * rng.standard_normal((40, codec.dim))
     queries = (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
     with MilvusWriter.open(place) as writer:
-        writer.expect(lambda: len(vectors), lambda: vectors[::5])
-        writer.queries = lambda: queries[20:]
+        writer.plan_capacity(lambda: len(vectors), lambda: vectors[::5])
+        writer.set_queries(lambda: queries[20:])
         writer.set_model({"readout": "anchors", "fingerprint": "f", "max_words": 10}, codec, lambda _: [])
         writer.add(items)
         writer.commit()
     index = MilvusIndex.open(place)
-    assert index.notes["recall_at_10"] >= 0.95
+    assert index.metrics["recall_at_10"] >= 0.95
     owners = np.repeat([f"v{i}" for i in range(250)], 48)
     for chosen, where in ((np.ones(len(owners), bool), None), (np.char.endswith(owners, "7"), {"tenth": 7})):
         selection = index.select(where=where)

@@ -1,6 +1,7 @@
 """Extraction and encoding on a real Ray cluster of three nodes on this machine."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cfmr.cluster.encode import ray_encoder
 from cfmr.cluster.extract import extract_on_ray
-from cfmr.cluster.pool import check_nodes, connected
+from cfmr.cluster.pool import check_nodes, ray_session
+from cfmr.console.index_report import report_lines
 from cfmr.data.features import FeatureStore, FeatureWriter
 from cfmr.errors import InputError
 from cfmr.extractors.batch import extract_all
@@ -82,7 +85,7 @@ class Nodes:
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))  # of the cluster's processes
+        patch.setenv("PYTHONPATH", f"{ROOT / 'src'}{os.pathsep}{ROOT}")  # of the cluster's processes
         patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")  # what it listens on is this machine's alone
@@ -199,7 +202,7 @@ def made(tmp_path: Path) -> Searchable:
 
 
 def build(made: Searchable, out: Path, **arguments: Any) -> Any:
-    return Searchable(made.world, made.checkpoint, out).build(ray="auto", **arguments)
+    return made.build(out, encode=ray_encoder("auto"), **arguments)
 
 
 def test_an_index_that_a_cluster_encodes_is_the_same(nodes: Nodes, made: Searchable, tmp_path: Path) -> None:
@@ -220,7 +223,7 @@ def test_an_index_that_a_cluster_encodes_is_the_same(nodes: Nodes, made: Searcha
     report = build(made, tmp_path / "i", metadata=meta)
     assert (report.added, report.unchanged, report.replaced) == (0, 11, 1)
     assert list(report.failed) == ["broken"]
-    assert "NaN or infinite features" in "\n".join(report.lines(tmp_path / "i"))
+    assert "NaN or infinite features" in "\n".join(report_lines(report, tmp_path / "i"))
 
 
 # --- what a user can get wrong ---------------------------------------------------------------------------------------
@@ -245,7 +248,7 @@ def test_an_extractor_that_lacks_something_there_ends_the_job(nodes: Nodes, tmp_
 def test_an_address_that_is_none_is_refused() -> None:
     with (
         pytest.raises(InputError, match="--ray nonsense: not an address; give local, auto or ray://host:port"),
-        connected("nonsense"),
+        ray_session("nonsense"),
     ):
         pass
 

@@ -17,13 +17,14 @@ from cfmr.index.base import Video, VideoRows
 from cfmr.index.build import build_index
 from cfmr.index.codec import Codec
 from cfmr.index.embedded.reader import EmbeddedIndex
-from cfmr.index.embedded.writer import IndexWriter
-from cfmr.index.encode import RowEncoder, Windowing
-from cfmr.index.word_encoder import Query
+from cfmr.index.embedded.writer import EmbeddedWriter
+from cfmr.index.encode import RowEncoder, VideoSources, Windowing
+from cfmr.index.model_source import CheckpointModel
 from cfmr.models.base import PlainRows
 from cfmr.moments.anchors import spans
 from cfmr.moments.nms import overlap
-from cfmr.search.retriever import DUPLICATE, MomentRetriever, _moments
+from cfmr.search.ranking import NMS_IOU, rank
+from cfmr.search.retriever import MomentRetriever
 from cfmr.training.backends import find_training
 from tests.support.searchable import dense_config
 from tests.support.worlds import FRAME_DIM, WORDS, make_world
@@ -82,16 +83,15 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> tuple[EmbeddedIndex, np.n
     rows, found = encoder.rows(haystack, LONG)
     videos.append(VideoRows(Video("long", LONG, len(rows)), rows, found))
     path: Path = tmp_path_factory.mktemp("needle") / "index"
-    with IndexWriter.open(path) as writer:
-        writer.set_model({"readout": "anchors"}, Codec(DIM), lambda _: [])
+    with EmbeddedWriter.open(path) as writer:
+        writer.set_model({"readout": "anchors", "max_words": 20}, Codec(DIM), lambda _: [])
         writer.add(videos)
         writer.commit()
     return EmbeddedIndex.open(path), looks / np.linalg.norm(looks, axis=1, keepdims=True), truth
 
 
 def is_found(index: EmbeddedIndex, look: np.ndarray, video: str, true: tuple[float, float]) -> bool:
-    query = Query("", (), (), look)
-    top = _moments(index, "anchors", query, 5, index.select([video]), None, None)
+    top = rank(index, "anchors", look, 5, index.select([video]), None, None)
     return any(overlap((hit.start, hit.end), true) >= 0.5 for hit in top)
 
 
@@ -106,11 +106,10 @@ def test_a_needle_in_two_hours_is_found_as_in_thirty_seconds(index) -> None:
 
 def test_the_answers_of_a_long_video_are_different_moments(index) -> None:
     opened, looks, _ = index
-    query = Query("", (), (), looks[0])
-    top = _moments(opened, "anchors", query, 10, opened.select(["long"]), None, None)
+    top = rank(opened, "anchors", looks[0], 10, opened.select(["long"]), None, None)
     spans_found = [(hit.start, hit.end) for hit in top]
     assert len(spans_found) == 10
-    assert all(overlap(a, b) < DUPLICATE for i, a in enumerate(spans_found) for b in spans_found[:i])
+    assert all(overlap(a, b) < NMS_IOU for i, a in enumerate(spans_found) for b in spans_found[:i])
 
 
 # --- with a trained model ---------------------------------------------------------------------------------------------
@@ -150,7 +149,7 @@ def test_a_trained_model_finds_needles_in_two_hours(tmp_path: Path) -> None:
             writer.add(f"short {number}", short, duration=SHORT)
         for number, features in enumerate(haystacks):
             writer.add(f"long {number}", features, duration=LONG)
-    build_index(run, tmp_path / "needles.hdf5", tmp_path / "index")
+    build_index(CheckpointModel.load(run), VideoSources.load(tmp_path / "needles.hdf5"), tmp_path / "index")
     retriever = MomentRetriever.load(tmp_path / "index")
     found = {"short": 0, "both": 0}
     for words, places in zip(said, truth, strict=True):

@@ -81,7 +81,7 @@ def test_min_score_leaves_out_what_is_below(retriever: MomentRetriever) -> None:
     assert nothing.best == everything[0].score
 
 
-def test_unknown_words_are_replaced_by_the_nearest_known_and_named(retriever: MomentRetriever) -> None:
+def test_unknown_words_are_read_as_a_known_spelling_or_left_out_and_named(retriever: MomentRetriever) -> None:
     result = retriever.search("the houuse runs qqqzzz")
     assert [(u.word, u.used) for u in result.unknown] == [("houuse", "house"), ("qqqzzz", None)]
     assert [m.score for m in result] == [m.score for m in retriever.search("the house runs")]
@@ -90,6 +90,9 @@ def test_unknown_words_are_replaced_by_the_nearest_known_and_named(retriever: Mo
 @pytest.mark.parametrize(
     ("sentence", "message"),
     [
+        ("un ballon rouge rebondit", r"knows no word of the query \(un, ballon, rouge, rebondit\).*another language"),
+        ("the puppy barks", r"knows no word of the query \(puppy, barks\); try other words"),
+        ("le cat est sur la table", r"seems to be in French.*nothing was searched"),
         ("", "no words"),
         ("  ?! ", "no words"),
         ("qqqzzz xxkkj", r"knows no word.*qqqzzz, xxkkj"),
@@ -152,7 +155,7 @@ def test_an_answer_is_a_sequence_of_moments(retriever: MomentRetriever) -> None:
     assert len(list(result)) == len(result) == 3
     assert result[0] in result
     assert result[:2] == result.moments[:2]
-    assert result.convincing, "without a threshold there is no doubt to voice"
+    assert result.has_match is None, "without a threshold nothing says so"
 
 
 def test_the_package_offers_the_retriever_by_name() -> None:

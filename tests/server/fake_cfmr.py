@@ -31,9 +31,9 @@ def main() -> int:
         said = " ".join(row[3] for row in rows)
         run = Path(options["--log"]) / options["--tag"]
         (run / "last").mkdir(parents=True)
-        for epoch in range(1, config["train"]["num_fits"] + 1):
-            progress("epoch", epoch, config["train"]["num_fits"], loss=1 / epoch)
-            say(f"epoch {epoch}: loss {1 / epoch:.3f}")
+        total = config["train"]["num_fits"]
+        for epoch in range(1, total + 1):
+            progress(f"epoch {epoch}/{total}", epoch, total, loss=1 / epoch)
             if "slow" in said:
                 time.sleep(30)
         if "dies" in said:
@@ -45,8 +45,8 @@ def main() -> int:
         Path(options["--out"]).mkdir(exist_ok=True)
         say("indexed")
     elif command == "extract":
-        progress("videos", 1, 2)
-        progress("videos", 2, 2)
+        progress("1 of 2 videos", 1, 2)
+        progress("2 of 2 videos", 2, 2)
         out = Path(rest[rest.index("--out") + 1])
         if not out.exists():
             with FeatureWriter(out, {"extractor": "made-up", "version": 1}) as writer:

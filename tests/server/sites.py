@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from cfmr.errors import InputError
 from cfmr.index.base import Value, Video
-from cfmr.index.word_encoder import UnknownWord
+from cfmr.index.text_encoder import UnknownWord
 from cfmr.search.retriever import Moment, SearchResult
 from cfmr.server.app import create_app, open_state
 from cfmr.server.context import AppState

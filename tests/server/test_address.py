@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cfmr.index.location import parse_place
+from cfmr.index.open import parse_location
 from cfmr.server.settings import resolve_settings
 from cfmr.server.stores.models import ModelRegistry
 
@@ -32,5 +32,5 @@ def test_an_address_passes_for_a_directory(tmp_path: Path, monkeypatch: pytest.M
         return Empty()
 
     assert ModelRegistry(settings, load).ready  # type: ignore[arg-type]
-    assert [str(parse_place(path)) for path in opened] == [ADDRESS]
+    assert [str(parse_location(path)) for path in opened] == [ADDRESS]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["page"], "no folder is made for the address"

@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 
 from cfmr.errors import InputError
 from cfmr.server import security as guard
+from cfmr.server.problems import Problem
 from cfmr.server.settings import Settings, resolve_settings
 from tests.server.running import running
 from tests.server.sites import make_settings, opened
@@ -181,3 +182,74 @@ def test_an_endless_address_is_refused_and_the_server_lives(settings: Settings, 
         with socket.create_connection(("127.0.0.1", port), 20) as client:
             client.sendall(b"GET /api/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             assert b" 200 " in client.recv(200)
+
+
+def test_of_many_wrong_tokens_from_one_address_none_is_looked_at_any_more(locked: Settings) -> None:
+    with opened(locked) as (_, client):
+        for number in range(guard.GUESSES):
+            if number % 2:
+                answer = client.post("/api/session", json={"token": f"guess {number}"})
+            else:
+                answer = client.get("/api/status", headers={"authorization": f"Bearer guess-{number}"})
+            assert answer.status_code == 401
+        right = {"authorization": f"Bearer {TOKEN}"}
+        for answer in (
+            client.post("/api/session", json={"token": TOKEN}),
+            client.get("/api/status", headers=right),
+            client.get(f"/?token={TOKEN}", follow_redirects=False),
+        ):
+            assert answer.status_code == 429
+            assert 1 <= int(answer.headers["retry-after"]) <= guard.GUESS_WINDOW + 1
+            assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_wrong_tokens_of_others_sign_nobody_out(locked: Settings) -> None:
+    with opened(locked) as (_, client):
+        assert client.post("/api/session", json={"token": TOKEN}).status_code == 204
+        cookies = dict(client.cookies)
+        client.cookies.clear()
+        for _ in range(guard.GUESSES + 1):
+            client.post("/api/session", json={"token": "guess"})
+        client.cookies.update(cookies)
+        assert client.get("/api/status").status_code == 200
+
+
+def test_wrong_tokens_are_forgotten_after_a_while_and_counted_by_address() -> None:
+    now = 0.0
+    limit = guard.GuessLimit(lambda: now)
+    for _ in range(guard.GUESSES):
+        limit.check("a")
+        limit.wrong("a")
+    with pytest.raises(Problem, match="too many wrong tokens"):
+        limit.check("a")
+    limit.check("b")
+    now = guard.GUESS_WINDOW + 1
+    limit.check("a")
+
+
+def test_guesses_from_very_many_addresses_take_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "MAX_ADDRESSES", 10)
+    limit = guard.GuessLimit()
+    for number in range(100):
+        limit.wrong(str(number))
+    assert len(limit._wrong) <= 10
+
+
+@pytest.mark.parametrize(
+    ("base", "headers", "secure"),
+    [
+        ("http://127.0.0.1:8000", {}, False),
+        ("https://127.0.0.1:8000", {}, True),
+        ("http://127.0.0.1:8000", {"x-forwarded-proto": "https"}, True),
+        ("http://127.0.0.1:8000", {"x-forwarded-proto": "http"}, False),
+    ],
+)
+def test_behind_https_the_cookie_is_never_sent_in_the_clear(
+    locked: Settings, base: str, headers: dict[str, str], secure: bool
+) -> None:
+    with opened(locked) as (_, client):
+        for answer in (
+            client.post(f"{base}/api/session", json={"token": TOKEN}, headers=headers),
+            client.get(f"{base}/?token={TOKEN}", headers=headers, follow_redirects=False),
+        ):
+            assert ("secure" in answer.headers["set-cookie"].lower()) == secure

@@ -7,10 +7,10 @@ import numpy as np
 
 from cfmr.index.base import Value, Video, VideoRows
 from cfmr.index.codec import Codec
-from cfmr.index.embedded.writer import IndexWriter, Limits
+from cfmr.index.embedded.writer import EmbeddedWriter, Limits
 
 WIDTH, CONCEPTS = 8, 3
-CARD = {"readout": "anchors"}
+CARD = {"readout": "anchors", "max_words": 20}
 
 
 def concept_codec() -> Codec:
@@ -33,7 +33,7 @@ def made_video(
 
 def fill(path: Path, videos: Sequence[VideoRows], limits: Limits | None = None, codec: Codec | None = None) -> None:
     """Write a new index, or add to one."""
-    with IndexWriter.open(path, limits) as writer:
+    with EmbeddedWriter.open(path, limits) as writer:
         if not writer.card:
             writer.set_model(CARD, codec or concept_codec(), lambda _: [])
         writer.add(videos)

@@ -1,6 +1,7 @@
 """A tiny index on the disk, made by an untrained model from the made-up world."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,16 @@ from cfmr.config import CFMRConfig, DenseConfig, load_config, parse_config
 from cfmr.data.annotations import load_annotations
 from cfmr.data.vocabulary import Vocabulary
 from cfmr.data.word_vectors import load_word_vectors
-from cfmr.index.build import build_index
+from cfmr.index.build import Encode, IndexOptions, build_index, local_encode
+from cfmr.index.encode import VideoSources
+from cfmr.index.location import GivenLocation
+from cfmr.index.model_source import CheckpointModel
+from cfmr.index.report import IndexReport
 from cfmr.models.cfmr.pytorch.model import CFMR
 from cfmr.models.checkpoint import Checkpoint
 from cfmr.models.dense.model import NUM_WAVES, Dense, Projections, Whitening
 from cfmr.moments.span_reader import SpanReader
+from cfmr.progress import Progress, silent
 from tests.support.worlds import World, make_world
 
 
@@ -28,12 +34,27 @@ class Searchable:
     checkpoint: Path
     index: Path
 
-    def build(self, **arguments) -> object:
+    def build(
+        self,
+        out: GivenLocation | None = None,
+        *,
+        annotations: Sequence[Path] | None = None,
+        videos: Path | None = None,
+        metadata: Path | None = None,
+        window: float | None = None,
+        encode: Encode = local_encode,
+        progress: Progress = silent,
+        **options: Any,
+    ) -> IndexReport:
+        """Index the world's videos, as `cfmr index` does."""
+        told = [self.world.training, self.world.test] if annotations is None else annotations
         return build_index(
-            self.checkpoint,
-            self.world.features,
-            self.index,
-            **{"annotations": [self.world.training, self.world.test], **arguments},
+            CheckpointModel.load(self.checkpoint, window),
+            VideoSources.load(self.world.features, told, videos, metadata),
+            out or self.index,
+            IndexOptions(**options),
+            encode,
+            progress,
         )
 
 

@@ -9,44 +9,42 @@ import inspect
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from cfmr.cluster.pool import Row, connected, gpus_for, run_all
-from cfmr.cluster.remote_files import Source, fetched, is_remote, list_sources
+from cfmr.cluster.pool import Row, Worker, gpus_per_worker, map_tasks, ray_session
+from cfmr.cluster.remote_files import Source, downloaded, is_remote, list_sources
 from cfmr.data.features import FeatureWriter
 from cfmr.errors import InputError
-from cfmr.extractors import Extractor, get_extractor
+from cfmr.extractors import get_extractor
 from cfmr.extractors.batch import Meter, Summary, attributes_of, keep, nothing_read
 from cfmr.progress import Progress, silent
 
 
-class ExtractingWorker:
-    """What runs in each process of the pool. It makes its extractor when the first video comes."""
+class ExtractingWorker(Worker):
+    """Extracts one video after the other, in a process of the pool."""
+
+    EMPTY: ClassVar[Row] = {"damage": "", "features": b"", "dim": 0, "duration": 0.0}
 
     def __init__(self, name: str, options: dict[str, Any]) -> None:
+        super().__init__()
         self._name, self._options = name, options
-        self._extractor: Extractor | None = None
 
-    def __call__(self, task: Row) -> Row:
-        """A video's features, or the line that says why there are none."""
-        answer: Row = {"name": task["name"], "failed": "", "hopeless": "", "damage": ""}
-        nothing: Row = {"features": b"", "dim": 0, "duration": 0.0}
-        try:
-            if self._extractor is None:
-                self._extractor = get_extractor(self._name, threads=1, **self._options)
-        except InputError as error:
-            return {**answer, **nothing, "hopeless": f"{os.uname().nodename}: {error}"}
+    def prepare(self) -> None:
+        """Make the extractor."""
+        self._extractor = get_extractor(self._name, threads=1, **self._options)
+
+    def answer(self, task: Row) -> Row:
+        """A video's features."""
         path = Path(task["where"])
         try:
-            with fetched(task["where"]) as path:
+            with downloaded(task["where"]) as path:
                 found = self._extractor.extract(path)
         except InputError as error:
-            return {**answer, **nothing, "failed": str(error).replace(str(path), task["where"])}
+            raise InputError(str(error).replace(str(path), task["where"])) from error
         features = np.ascontiguousarray(found.features, np.float32)
         return {
-            **answer,
             "damage": found.damage or "",
             "features": features.tobytes(),
             "dim": features.shape[1],
@@ -55,22 +53,22 @@ class ExtractingWorker:
 
 
 def extract_on_ray(
-    places: Sequence[str],
+    videos: Sequence[str],
     extractor: str,
     out: str | os.PathLike[str],
     address: str,
     progress: Progress = silent,
-    worker: type = ExtractingWorker,
+    worker: type[Worker] = ExtractingWorker,
     **options: Any,
 ) -> tuple[Summary, dict[str, Source]]:
     """Extract the features of many videos into one HDF5 file, as `cfmr.extractors.batch.extract_all` does.
 
     Args:
-        places: video files, folders of them, and addresses of either; what is no address must be seen by all machines
+        videos: video files, folders of them, and addresses of either; what is no address must be seen by all machines
             under the same path.
         extractor: name in the registry.
         out: the HDF5 file.
-        address: of the cluster; see `cfmr.cluster.pool.connected`.
+        address: of the cluster; see `cfmr.cluster.pool.ray_session`.
         progress: told after every video.
         worker: what runs in the cluster's processes.
         options: of the extractor.
@@ -82,17 +80,17 @@ def extract_on_ray(
         InputError: as `extract_all`; also if the cluster does not answer or lacks something.
     """
     maker = get_extractor(extractor, threads=1, **options)
-    sources = list_sources(places)
+    sources = list_sources(videos)
     summary = Summary()
     with FeatureWriter(out, maker.attributes()) as writer:
         waiting = _waiting(sources, writer, summary)
         meter = Meter({video: source.size for video, source in sources.items()}, summary.kept, progress)
         if waiting:
-            with connected(address) as ray:
-                gpus = gpus_for(ray, "device" in inspect.signature(type(maker)).parameters)
+            with ray_session(address) as ray:
+                gpus = gpus_per_worker(ray, "device" in inspect.signature(type(maker)).parameters)
                 given = {**options, "device": "cuda"} if gpus else options
                 tasks: list[Row] = [{"name": s.video, "where": s.where} for s in waiting]
-                for answer, video in run_all(ray, tasks, worker, (extractor, given), gpus):
+                for answer, video in map_tasks(ray, tasks, worker, (extractor, given), gpus):
                     _take(answer, sources[video], writer, summary)
                     meter.finish(video, float(answer["duration"]) if answer else 0.0)
         if not writer.videos:
@@ -120,6 +118,6 @@ def _take(answer: Row | None, source: Source, writer: FeatureWriter, summary: Su
         summary.damaged[source.video] = answer["damage"]
 
 
-def named(places: Sequence[str], source: Source) -> bool:
+def named(given: Sequence[str], source: Source) -> bool:
     """Whether a video was named itself, rather than found in a folder."""
-    return source.where in {place if is_remote(place) else str(Path(place).resolve()) for place in places}
+    return source.where in {path if is_remote(path) else str(Path(path).resolve()) for path in given}

@@ -1,4 +1,4 @@
-"""Work on a Ray cluster: connecting, and running a list of tasks through a pool of actors until each has an answer.
+"""Workers on a Ray cluster: connecting, and running a list of tasks through a pool until each has an answer.
 
 Ray Data reads the list, sizes the pool to the cluster and repeats what a dead node took with it. Here is only what it
 leaves open: telling which task is behind a worker that keeps dying, and letting the rest finish.
@@ -10,9 +10,10 @@ import logging
 import os
 import socket
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from cfmr.errors import InputError
@@ -22,12 +23,47 @@ JOINING = 3  # times that a cluster is asked to be let in
 TRIES = 3  # times that a task is done before it is given up
 RETRIES = 2  # that Ray makes of a task whose worker died, within a try
 
-Row = dict[str, Any]  # what Ray Data moves: texts, numbers and bytes
+Row = dict[str, Any]  # what Ray Data moves: texts, numbers and bytes; all rows of a kind have the same keys
 _END: Row = {}  # comes after the answers of a pass that went through the whole list
 
 
+class Worker(ABC):
+    """What runs in each process of a pool: gets ready when the first task comes, then answers one task after the other.
+
+    Every answer has the task's name, a line `failed` where the task could not be done, and a line `fatal` where no
+    further try can change that.
+    """
+
+    EMPTY: ClassVar[Row]  # what an answer holds where there is nothing to tell
+
+    def __init__(self) -> None:
+        self._is_ready = False
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Get ready. Raises InputError if something is missing on this machine."""
+
+    @abstractmethod
+    def answer(self, task: Row) -> Row:
+        """What is to be told of a task. Raises InputError if it cannot be done."""
+
+    def __call__(self, task: Row) -> Row:
+        """The answer to a task, whatever happens."""
+        told: Row = {"name": task["name"], "failed": "", "fatal": "", **self.EMPTY}
+        try:
+            if not self._is_ready:
+                self.prepare()
+                self._is_ready = True
+        except InputError as error:
+            return told | {"fatal": f"{os.uname().nodename}: {error}"}
+        try:
+            return told | self.answer(task)
+        except InputError as error:
+            return told | {"failed": str(error)}
+
+
 @contextlib.contextmanager
-def connected(address: str) -> Iterator[Any]:
+def ray_session(address: str) -> Iterator[Any]:
     """Ray, connected to a cluster for as long as the block runs.
 
     Args:
@@ -109,8 +145,8 @@ def check_nodes(ray: Any, address: str, package: str) -> None:
     installed.__module__ = "__main__"  # so that Ray sends the function itself, not where to import it from
     ask = ray.remote(num_cpus=0)(installed)
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
-    asked = [ask.options(scheduling_strategy=place).remote(package) for place in places]
+    affinities = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+    asked = [ask.options(scheduling_strategy=affinity).remote(package) for affinity in affinities]
     for node, answer in zip(nodes, asked, strict=True):
         try:
             found = ray.get(answer, timeout=120)
@@ -129,16 +165,15 @@ def _is_alive(ray: Any, identity: str) -> bool:
     return any(node["NodeID"] == identity and node["Alive"] for node in ray.nodes())
 
 
-def run_all(
+def map_tasks(
     ray: Any, tasks: Sequence[Row], worker: type, arguments: Sequence[Any], gpus: int = 0
 ) -> Iterator[tuple[Row | None, str]]:
     """Answers to tasks, in whatever order they come; each task is answered once.
 
     Args:
         tasks: each with a "name" of its own.
-        worker: a class made with `arguments` in every process of the pool; called with a task it gives an answer with
-            the same "name". An answer with a "failed" line is tried again, and given when there are no tries left. An
-            answer with a "hopeless" line ends everything.
+        worker: a `Worker` made with `arguments` in every process of the pool. A task that failed is tried again, and
+            its answer given when there are no tries left; a fatal answer ends everything.
         gpus: that a worker takes.
 
     Yields:
@@ -155,8 +190,8 @@ def run_all(
         for answer in _run_once(ray, list(waiting.values()), worker, arguments, gpus, alone=tries > 0):
             if answer == _END:
                 whole = True
-            elif answer["hopeless"]:
-                raise InputError(answer["hopeless"])
+            elif answer["fatal"]:
+                raise InputError(answer["fatal"])
             elif answer["failed"] and tries + 1 < TRIES:
                 failed[answer["name"]] = answer
             elif waiting.pop(answer["name"], None) is not None:
@@ -170,7 +205,7 @@ def run_all(
 def _run_once(
     ray: Any, tasks: list[Row], worker: type, arguments: Sequence[Any], gpus: int, alone: bool
 ) -> Iterator[Row]:
-    """One pass. What dies with its worker every time is missing from the answers; `_END` follows on the last.
+    """One pass. Tasks whose worker keeps dying yield nothing; a complete pass ends with `_END`.
 
     `alone`: a process is given one task at a time, so that one that kills it takes no other with it.
     """
@@ -203,7 +238,7 @@ def _run_once(
     yield _END
 
 
-class Pass:
+class PassIterator:
     """One pass of which the answers are asked for from outside the cluster; Ray Data only works inside."""
 
     def __init__(self, tasks: list[Row], worker: type, arguments: Sequence[Any], gpus: int, alone: bool) -> None:
@@ -212,7 +247,7 @@ class Pass:
 
         self._answers = _run_once(ray, tasks, worker, arguments, gpus, alone)
 
-    def following(self) -> Row | None:
+    def next_answer(self) -> Row | None:
         """The next answer; None when there are no more."""
         return next(self._answers, None)
 
@@ -221,9 +256,9 @@ def _run_there(
     ray: Any, tasks: list[Row], worker: type, arguments: Sequence[Any], gpus: int, alone: bool
 ) -> Iterator[Row]:
     """`_run_once`, by a process of the cluster."""
-    there = ray.remote(num_cpus=0)(Pass).remote(tasks, worker, tuple(arguments), gpus, alone)
+    there = ray.remote(num_cpus=0)(PassIterator).remote(tasks, worker, tuple(arguments), gpus, alone)
     try:
-        while (answer := ray.get(there.following.remote())) is not None:
+        while (answer := ray.get(there.next_answer.remote())) is not None:
             yield answer
     except ray.exceptions.RayError:  # the process died with its machine
         return
@@ -237,6 +272,6 @@ def _slots(ray: Any, gpus: int) -> int:
     return int(resources.get("GPU", 0) // gpus if gpus else resources.get("CPU", 1))
 
 
-def gpus_for(ray: Any, useful: bool) -> int:
+def gpus_per_worker(ray: Any, useful: bool) -> int:
     """One GPU a worker where the cluster has any and the work can use it."""
     return 1 if useful and ray.cluster_resources().get("GPU", 0) else 0

@@ -23,12 +23,12 @@ class Source:
     fingerprint: str
 
 
-def is_remote(place: str) -> bool:
+def is_remote(given: str) -> bool:
     """Whether a text is an address rather than a path."""
-    return "://" in place
+    return "://" in given
 
 
-def list_sources(places: Sequence[str]) -> dict[str, Source]:
+def list_sources(given: Sequence[str]) -> dict[str, Source]:
     """Videos by identifier, of paths and addresses; identifiers as `cfmr.video.files.find_videos` gives them.
 
     Raises:
@@ -36,16 +36,16 @@ def list_sources(places: Sequence[str]) -> dict[str, Source]:
     """
     from cfmr.extractors.batch import fingerprint_of
 
-    local = [Path(place) for place in places if not is_remote(place)]
+    local = [Path(one) for one in given if not is_remote(one)]
     found = []
     for video, path in find_videos(local).items() if local else ():
         try:
             found.append(Source(video, str(path.resolve()), path.stat().st_size, fingerprint_of(path)))
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    for place in places:
-        if is_remote(place):
-            found += _list_remote(place)
+    for one in given:
+        if is_remote(one):
+            found += _list_remote(one)
     for video, times in Counter(source.video for source in found).items():
         if times > 1:
             one, other, *_ = [source.where for source in found if source.video == video]
@@ -127,7 +127,7 @@ def _is_video(path: PurePosixPath) -> bool:
 
 
 @contextlib.contextmanager
-def fetched(where: str) -> Iterator[Path]:
+def downloaded(where: str) -> Iterator[Path]:
     """A video as a file of this machine, for as long as the block runs.
 
     Raises:

@@ -30,17 +30,16 @@ def lines(retriever: MomentRetriever, result: SearchResult) -> Iterator[str]:
 def remarks(result: SearchResult) -> Iterator[str]:
     """What a person should know before believing the answers."""
     for unknown in result.unknown:
-        instead = f'"{unknown.used}" was searched instead' if unknown.used else "it was left out"
+        instead = f'it was read as "{unknown.used}"' if unknown.used else "it was left out"
         yield f'the model does not know "{unknown.word}"; {instead}'
     if result.best is None:
         yield "the index is empty"
-    elif not result.convincing:
+    elif result.has_match is False:
         yield (
-            f"nothing here matches well: the best score is {result.best:.3g}, "
-            f"true matches reach {result.threshold:.3g} (chosen on validation)"
+            f"nothing here matches well: the best score is {result.best:.3g}, a match reaches {result.threshold:.3g}"
         )
     elif not result:
-        yield f"no moment has the score asked for; the best has {result.best:.3g}"
+        yield f"no moment reaches the requested score; the best has {result.best:.3g}"
 
 
 def as_json(result: SearchResult) -> str:
@@ -62,7 +61,7 @@ def as_json(result: SearchResult) -> str:
         "sentence": result.sentence,
         "moments": moments,
         "unknown": [{"word": u.word, "used": u.used} for u in result.unknown],
-        "convincing": result.convincing,
+        "convincing": result.has_match,
         "threshold": result.threshold,
         "milliseconds": {
             "encode": round(result.encode_seconds * 1000, 3),
@@ -103,8 +102,10 @@ def _source(moment: Moment, folder: Path | None) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    looked = folder or moment.path or "the index, which does not say where it lies"
-    raise InputError(f"video {moment.video!r}: no file found in {looked}; give --videos DIR")
+    if folder is not None:
+        raise InputError(f"--videos {folder}: no file of video {moment.video!r} there")
+    looked = f"no file at {moment.path}" if moment.path else "the index does not say where its file is"
+    raise InputError(f"video {moment.video!r}: {looked}; give --videos DIR, the folder that has it")
 
 
 def parse_where(pairs: Sequence[str]) -> dict[str, str]:
@@ -116,7 +117,7 @@ def parse_where(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def parse_min_score(value: str | None, retriever: MomentRetriever, videos: Sequence[str] | None) -> float | None:
-    """A number, or "auto" for the threshold chosen on validation. Raises InputError if that was never chosen."""
+    """A number, or "auto" for the index's threshold. Raises InputError if it has none."""
     if value is None:
         return None
     if value == "auto":

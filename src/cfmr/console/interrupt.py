@@ -12,7 +12,7 @@ def saying_what_is_kept(what: str | Callable[[], str]) -> Iterator[None]:
     """Ends an interrupted block in one line on stderr.
 
     Args:
-        what: is kept and how to go on; or a function that finds out.
+        what: is kept and how to go on; or a function that finds out. Nothing where there is nothing to say.
 
     Raises:
         SystemExit: 130, when interrupted.
@@ -21,5 +21,5 @@ def saying_what_is_kept(what: str | Callable[[], str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         told = what if isinstance(what, str) else what()
-        sys.stderr.write(f"cfmr: interrupted; {told}\n")
+        sys.stderr.write(f"cfmr: interrupted{f'; {told}' * bool(told)}\n")
         raise SystemExit(INTERRUPTED) from None

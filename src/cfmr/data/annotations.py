@@ -20,6 +20,8 @@ from cfmr.files.atomic import read_json, replacing
 
 log = logging.getLogger(__name__)
 
+LONGEST = 31 * 24 * 3600.0  # seconds; no video is longer than a month
+
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
@@ -166,6 +168,8 @@ def _timed(
     length = _seconds(duration, "its duration")
     if length <= 0:
         raise ValueError(f"has a video of {length:g} s; a video needs a length")
+    if length > LONGEST:
+        raise ValueError(f"has a video of {length:g} s; a video lasts a month at most")
     absent = isinstance(span, list | tuple) and not span
     if absent and glance is not None:
         raise ValueError("has a glance and [] for [start, end], which says that nothing there fits")

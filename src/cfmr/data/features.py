@@ -267,7 +267,9 @@ class FeatureWriter:
         for part in sorted(self.parts.glob("*.npz")):
             self.take(part)
 
-    def _agree(self, found: dict[str, Any]) -> None:
+    def _agree(self, found: Any) -> None:
+        if not isinstance(found, dict):
+            raise InputError(f"{self.parts / 'attributes.json'}: not the attributes of features; delete {self.parts}")
         for key, value in self.attributes.items():
             if found.get(key) != value:
                 raise InputError(
@@ -314,18 +316,16 @@ class FeatureWriter:
         old = FeatureStore(self.path) if self.path.exists() else contextlib.nullcontext()
         # rdcc_nbytes: pieces go to the disk at once, since HDF5 crashes where the last of them find it full at closing
         with _disk_errors(), old as store, h5py.File(target, "w", libver="latest", rdcc_nbytes=0) as file:
-            file.attrs.update({"format": FORMAT, **self.attributes})
+            _write_attributes(file, {"format": FORMAT, **self.attributes})
             for video in self.videos:
-                with contextlib.ExitStack() as stack:
-                    if video in self._in_parts:
-                        content = stack.enter_context(np.load(self._in_parts[video], allow_pickle=False))
-                        features = content["features"]
-                    else:
-                        assert store is not None
-                        features = store.read(video)
+                if video in self._in_parts:
+                    features = _read_part(self._in_parts[video])
+                else:
+                    assert store is not None
+                    features = store.read(video)
                 # fletcher32: a checksum of every piece, which HDF5 itself compares when it reads
                 dataset = file.create_dataset(_key(video), data=features, chunks=_piece(features), fletcher32=True)
-                dataset.attrs.update(self._done[video])
+                _write_attributes(dataset, self._done[video])
 
     def __enter__(self) -> Self:
         return self
@@ -337,6 +337,19 @@ class FeatureWriter:
             shutil.rmtree(self.parts, ignore_errors=True)
 
 
+def _read_part(part: Path) -> Features:
+    """The features in a finished part; one that was damaged since is removed, so that the next run does it again."""
+    try:
+        with reading(part, "a whole part", "run the same command again"), np.load(part, allow_pickle=False) as content:
+            features: Features = np.asarray(content["features"], np.float32)
+            if features.ndim != 2 or 0 in features.shape:
+                raise ValueError(f"its features have shape {features.shape}")
+            return features
+    except InputError:
+        part.unlink(missing_ok=True)
+        raise
+
+
 @contextlib.contextmanager
 def _disk_errors() -> Iterator[None]:
     """HDF5 reports some failed writes (when closing) as RuntimeError."""
@@ -344,6 +357,16 @@ def _disk_errors() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise OSError(str(error)) from error
+
+
+def _write_attributes(owner: Any, values: dict[str, Any]) -> None:
+    """Texts get a fixed length: those of variable length lie in a heap, in which HDF5 loops where it is damaged."""
+    for name, value in values.items():
+        if isinstance(value, str):
+            encoded = value.encode()
+            owner.attrs.create(name, encoded, dtype=h5py.string_dtype("utf-8", max(len(encoded), 1)))
+        else:
+            owner.attrs[name] = value
 
 
 def _piece(features: Features) -> tuple[int, int]:
@@ -362,7 +385,8 @@ def _video(key: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    value = value.item() if isinstance(value, np.generic) else value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _some(names: list[str], total: int) -> str:

@@ -1,4 +1,4 @@
-"""Sentences as words: tokens, vectors, a model's vocabulary, masking weights, what to offer for an unknown word."""
+"""Sentences as words: tokens, a model's vocabulary, forms and spellings of a word, signs of another language."""
 
 import difflib
 import os
@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,6 @@ _VARIATIONS = re.compile("[\ufe00-\ufe0f]")  # how a sign is drawn, as an emoji 
 def tokenize(sentence: str) -> list[str]:
     """The words of a sentence in lower case, without punctuation, in the composed form of Unicode (NFC)."""
     text = sentence.lower().replace("\u2019", "'")
-    if text.isascii():
-        return _TOKEN.findall(text)
     return find_words(_TOKEN, unicodedata.normalize("NFC", _VARIATIONS.sub("", text)))
 
 
@@ -34,6 +33,8 @@ def find_words(pattern: re.Pattern[str], text: str) -> list[str]:
     Those are the vowel signs of Indic scripts and Thai, the points of Arabic and Hebrew, and accents that stand alone;
     for `re` a word ends before each of them.
     """
+    if text.isascii():
+        return pattern.findall(text)
     letters: list[str] = []
     for sign in text:
         belongs = sign in _JOINERS or unicodedata.category(sign) in ("Mn", "Mc")
@@ -107,6 +108,42 @@ class Vocabulary:
                 )
 
 
+# --- languages --------------------------------------------------------------------------------------------------------
+
+FUNCTION_WORDS = frozenset(
+    """a about after all also am an and any are as at be because been before being but by can could did do does
+    doing for from had has have having he her here hers him his i if in into is it its itself just me might
+    more most my no nor not of on only or our ours own s she should so some somebody someone something such t
+    than that the their theirs them then there these they this those to too very was we were what when where
+    which while who whom whose why will with would you your yours n't 's 're 've 'll 'd 'm""".split()  # noqa: SIM905
+)
+# Frequent little words that English lacks; one of them and no English one make a sentence foreign.
+_FOREIGN = {
+    language: frozenset(words.split())
+    for language, words in {
+        "French": "un une le la les des du est et dans avec sur qui au aux elle il en deux pour se",
+        "German": "der die das ein eine einen einem einer und ist im den dem auf mit von zu sich sie er läuft",
+        "Spanish": "el la los las un una unos unas y es en del con que se por para al",
+        "Italian": "il lo la gli le un una uno e è di del della che con nel si per da",
+        "Portuguese": "o os um uma uns umas e é em do da dos das com que no na se por ao",
+        "Dutch": "de het een en van op met zijn is naar dat die te aan",
+        "Polish": "w z na jest się i do że to nie",
+        "Swedish": "en ett och är på med som den det av till",
+    }.items()
+}
+
+
+def foreign_language(tokens: Sequence[str]) -> str | None:
+    """What language a sentence seems to be in by its little words, for a message; None where it may be English."""
+    words = set(tokens)
+    if words & FUNCTION_WORDS - set().union(*_FOREIGN.values()):
+        return None
+    counts = {language: len(words & little) for language, little in _FOREIGN.items()}
+    most = max(counts.values())
+    likely = [language for language, count in counts.items() if count == most]
+    return None if not most else likely[0] if len(likely) == 1 else "another language"
+
+
 # --- unknown words ----------------------------------------------------------------------------------------------------
 
 _IRREGULAR = {
@@ -124,7 +161,6 @@ _IRREGULAR = {
         "catch": "caught",
         "child": "children",
         "come": "came",
-        "cut": "cutting",
         "do": "does did done",
         "draw": "drew drawn",
         "drink": "drank drunk",
@@ -145,20 +181,15 @@ _IRREGULAR = {
         "have": "has had",
         "hear": "heard",
         "hide": "hid hidden",
-        "hit": "hitting",
         "hold": "held",
         "keep": "kept",
         "knife": "knives",
-        "lead": "led",
         "leaf": "leaves",
-        "leave": "left",
         "light": "lit",
         "make": "made",
         "man": "men",
         "meet": "met",
         "mouse": "mice",
-        "put": "putting",
-        "read": "reading",
         "ride": "rode ridden",
         "ring": "rang rung",
         "rise": "rose risen",
@@ -168,7 +199,6 @@ _IRREGULAR = {
         "sell": "sold",
         "send": "sent",
         "shake": "shook shaken",
-        "sheep": "sheep",
         "shelf": "shelves",
         "shoot": "shot",
         "show": "showed shown",
@@ -184,7 +214,6 @@ _IRREGULAR = {
         "swim": "swam swum",
         "swing": "swung",
         "take": "took taken",
-        "talk": "talked",
         "teach": "taught",
         "tear": "tore torn",
         "tell": "told",
@@ -199,12 +228,13 @@ _IRREGULAR = {
 }
 _ENDINGS = (("ies", "y"), ("ing", "e"), ("ing", ""), ("ied", "y"), ("ed", "e"), ("ed", ""), ("es", ""), ("s", ""))
 _SHORTEST_BASE = 3
-ALIKE = 0.5  # cosine below which two forms of one spelling are two words ("news" and "new")
-TYPO = 0.8  # share of letters in common from which a word without a vector may be a misspelling
+ALIKE = 0.5  # cosine below which two forms of one spelling are two words ("goods" and "good")
+TYPO = 0.7  # share of letters in common from which a word without a vector may be a misspelling, at most one longer
 
 
-def base_forms(word: str) -> list[str]:
-    """What an English word may be a form of, itself first: "ties" may be one of "ties", "ty", "tie"."""
+@lru_cache(maxsize=1 << 15)
+def base_forms(word: str) -> tuple[str, ...]:
+    """What an English word may be a form of, itself first: "running" of "running", "runne", "runn" and "run"."""
     found = [word, *([_IRREGULAR[word]] if word in _IRREGULAR else [])]
     for ending, instead in _ENDINGS:
         stem = word.removesuffix(ending)
@@ -214,7 +244,7 @@ def base_forms(word: str) -> list[str]:
         if not instead and len(stem) > _SHORTEST_BASE and stem[-1] == stem[-2]:  # "running"
             stems.append(stem[:-1])
         found += [one for one in stems if len(one) >= _SHORTEST_BASE]
-    return list(dict.fromkeys(found))
+    return tuple(dict.fromkeys(found))
 
 
 def same_word(word: str, known: Sequence[str], vectors: WordVectors | None = None) -> str | None:
@@ -234,9 +264,17 @@ def same_word(word: str, known: Sequence[str], vectors: WordVectors | None = Non
     for other in known:
         if own.intersection(base_forms(other)) and _alike(word, other, vectors):
             return other
+    return intended_word(word, known, vectors)
+
+
+def intended_word(word: str, known: Sequence[str], vectors: WordVectors | None = None) -> str | None:
+    """The word of `known` that a misspelling stands for; None if it is none, or stands for no such word."""
+    word = word.lower()
+    vectors = load_word_vectors() if vectors is None else vectors
     if vectors.row.get(word, _COMMON) < _COMMON or len(word) <= _SHORTEST_BASE:  # a word of its own, or too short
         return None
-    spelled = difflib.get_close_matches(word, [one for one in known if one[:1] == word[:1]], 1, cutoff=TYPO)
+    like = [one for one in known if one[:1] == word[:1] and abs(len(one) - len(word)) <= 1]
+    spelled = difflib.get_close_matches(word, like, 1, cutoff=TYPO)
     return spelled[0] if spelled else None
 
 
@@ -245,29 +283,3 @@ def _alike(word: str, other: str, vectors: WordVectors) -> bool:
         return True
     one, two = vectors[word], vectors[other]
     return float(one @ two) >= ALIKE * float(np.linalg.norm(one) * np.linalg.norm(two))
-
-
-def nearest_known(word: str, known: Sequence[str], vectors: WordVectors | None = None, count: int = 3) -> list[str]:
-    """Words of `known` to offer in place of an unknown one: of like meaning, or of like spelling where it is none.
-
-    Args:
-        word: a word that is not in `known`.
-        known: the words of a vocabulary.
-        vectors: where meaning comes from; the default vectors if None.
-        count: at most so many.
-    """
-    word = word.lower()
-    vectors = load_word_vectors() if vectors is None else vectors
-    spelled = difflib.get_close_matches(word, known, count, cutoff=0.7)
-    row = vectors.row.get(word)
-    if row is None or (row >= _COMMON and spelled):
-        return spelled
-    rows = vectors.rows(known)
-    rows[[len(other) < 2 for other in known]] = -1
-    candidates = np.flatnonzero(rows >= 0)
-    if not len(candidates):
-        return spelled
-    matrix, target = np.asarray(vectors.vectors[rows[candidates]], np.float32), vectors[word]
-    cosines = matrix @ target / (np.linalg.norm(matrix, axis=1) * np.linalg.norm(target) + 1e-9)
-    best = np.argsort(-cosines, kind="stable")[:count]
-    return [known[candidates[index]] for index in best if cosines[index] > 0.3] or spelled

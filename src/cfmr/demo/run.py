@@ -149,18 +149,15 @@ def _print_figures(figures: dict[str, dict[str, Any]], videos: int, seed: int, c
 
 
 def _index(world: World, places: Places, progress: TrainingProgress) -> None:
-    from cfmr.index.build import build_index
+    from cfmr.index.build import IndexOptions, build_index
+    from cfmr.index.encode import VideoSources
+    from cfmr.index.model_source import CheckpointModel
+    from cfmr.search.calibrate import calibrate_index
 
-    build_index(
-        places.run("dense"),
-        places.features,
-        places.index,
-        annotations=list(world.annotations.values()),
-        videos=world.videos,
-        calibrate=world.annotations["val"],
-        rebuild=True,
-        progress=progress,
-    )
+    sources = VideoSources.load(places.features, list(world.annotations.values()), world.videos)
+    model = CheckpointModel.load(places.run("dense"))
+    build_index(model, sources, places.index, IndexOptions(rebuild=True), progress=progress)
+    calibrate_index(places.index, load_annotations(world.annotations["val"], spans=False))
 
 
 def _answer(world: World, places: Places, console: Console) -> None:

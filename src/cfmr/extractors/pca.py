@@ -11,6 +11,7 @@ from cfmr.data.features import Features, FeatureStore, FeatureWriter
 from cfmr.errors import InputError
 from cfmr.extractors.windows import digest
 from cfmr.files.atomic import replacing
+from cfmr.files.reading import reading
 
 _WRITTEN_HERE = ("dim", "format")
 
@@ -44,16 +45,16 @@ class Components:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Components":
         """Raises InputError if the file is missing, truncated or of another kind."""
-        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         if not Path(path).is_file():
             raise InputError(f"{path}: no such file; `cfmr extract --pca NUMBER` writes one")
-        try:
+        with reading(path, "a file of principal components", "fit them again"):
             arrays = load_file(path)
-            return cls(arrays["mean"], arrays["directions"], float(arrays["share"][0]))
-        except (SafetensorError, KeyError, OSError, ValueError) as error:
-            raise InputError(f"{path}: no principal components of this program's; fit them again") from error
+            mean, directions = arrays["mean"], arrays["directions"]
+            if directions.ndim != 2 or mean.shape != directions.shape[1:] or directions.dtype.kind != "f":
+                raise ValueError(f"mean {mean.shape} and directions {directions.shape} do not belong together")
+            return cls(mean, directions, float(arrays["share"][0]))
 
 
 def check_wanted(wanted: str) -> None:

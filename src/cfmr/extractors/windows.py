@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extraction, VideoProgress
+from cfmr.files.reading import reading
 from cfmr.files.safe_pickle import read_torch
 from cfmr.video.decode import Frame, Video
 
@@ -131,13 +132,10 @@ def read_weights(path: str | os.PathLike[str]) -> Parameters:
     if not path.is_file():
         raise InputError(f"{path}: no such file; name the published weights")
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        try:
+        with reading(path, "a complete safetensors file"):
             return dict(load_file(path))
-        except (SafetensorError, OSError, ValueError) as error:
-            raise InputError(f"{path}: not a complete safetensors file") from error
     content = read_torch(path)
     for key in ("state_dict", "model_state_dict", "model_state", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

@@ -1,6 +1,7 @@
 """Reading and writing files so that nothing is ever half there: written beside, then renamed."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -15,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from cfmr.errors import InputError
+from cfmr.errors import DiskFullError, InputError
 from cfmr.files.reading import reading, require_regular
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAX_DIGITS = 20  # of a whole number in JSON; the largest of 64 bits has so many
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _PARTIAL = re.compile(r"\.(.+)\.(\d+)-\d+\.partial", re.DOTALL)
@@ -26,8 +28,10 @@ _NPY_HEADER = re.compile(
 )
 
 
-def _cannot_write(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path}: cannot be written ({error.strerror or error}); choose another place or make room there")
+def cannot_write(path: Path, error: OSError) -> InputError:
+    """The error for a place that cannot be written: no permission, or no room."""
+    kind = DiskFullError if error.errno in NO_ROOM else InputError
+    return kind(f"{path}: cannot be written ({error.strerror or error}); choose another place or make room there")
 
 
 def _beside(path: Path) -> Path:
@@ -75,7 +79,7 @@ def make_directory(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     return path
 
 
@@ -106,7 +110,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, FileNotFoundError) and error.filename not in (None, str(temporary)):
             raise
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         _remove(temporary)
 
@@ -136,7 +140,7 @@ def replacing_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.rename(path)
         _remove(old)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         _remove(temporary)
 

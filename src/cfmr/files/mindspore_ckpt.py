@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from numpy.typing import NDArray
 
 from cfmr.errors import InputError
+from cfmr.files.reading import reading, require_regular
 
 _TYPES = {
     "Float64": "<f8",
@@ -37,17 +38,12 @@ def read_ckpt(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         InputError: the file is missing, damaged, encrypted or something else.
     """
     path = Path(path)
-    try:
+    with reading(path, "an unencrypted checkpoint of MindSpore"):
+        require_regular(path)
         content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if content[-17:-10] == _CHECKSUM:
-        content = content[:-17]
-    try:
-        read = _message().FromString(content)
-        tensors = dict(_tensors(read))
-    except (message.DecodeError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: damaged, encrypted or not a checkpoint of MindSpore ({error})") from error
+        if content[-17:-10] == _CHECKSUM:
+            content = content[:-17]
+        tensors = dict(_tensors(_message().FromString(content)))
     if not tensors:
         raise InputError(f"{path}: holds no tensor; is it a checkpoint of MindSpore?")
     return tensors
@@ -57,6 +53,8 @@ def _tensors(read: Any) -> Iterator[tuple[str, NDArray[Any]]]:
     """A tensor of more than half a megabyte stands in several pieces of one name."""
     pieces: dict[str, list[Any]] = {}
     for value in read.value:
+        if not isinstance(value.tag, str):  # what is not UTF-8 comes as bytes
+            raise ValueError("the name of a tensor is no text")
         if value.HasField("tensor"):
             pieces.setdefault(value.tag, []).append(value.tensor)
     for name, parts in pieces.items():

@@ -1,5 +1,6 @@
-"""Moments to search: the embedded index.
+"""Moments to search: what an index is (`base`), where (`open`), and how it is built (`build`).
 
-An index is a directory. Everything in it is immutable but `manifest.json`, which names the rest and is replaced in one
-rename; see `manifest.py` for the layout, `store.py` for reading, `writer.py` for adding, replacing and removing videos.
+`embedded` keeps one in a directory, `milvus` in a server.
 """
+
+BUILT_IN = "builtin"  # in place of a checkpoint: the prior that comes with the default extractor

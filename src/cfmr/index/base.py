@@ -1,6 +1,10 @@
-"""What a search asks of an index, wherever it is."""
+"""What a search asks of an index and a build of its writer: the two protocols of a store, and what they exchange.
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+A new store is a folder beside `embedded` and `milvus`, and a line in `open.py`; `tests/index/contract.py` says what it
+has to do.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -9,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.errors import InputError
-from cfmr.index.codec import Floats
+from cfmr.index.codec import Codec, Floats
 
 CARD = "card.json"
 CODEC = "codec.npy"
-REMEMBERED = 64  # filters whose rows are kept
+CACHED_SELECTIONS = 64
 
-Range = tuple[int, int, int]  # segment, from row, to row
 Value = str | int | float | bool
 
 
@@ -26,7 +29,7 @@ class Video:
     Args:
         id: its name in the feature file.
         duration: seconds.
-        rows: how many rows it has; `first` is the first one's place in its segment.
+        rows: how many rows it has; `first` is where a store finds the first one.
         path: where the video file was when it was indexed, if known.
         metadata: free values to filter by.
         fingerprint: of the features it was made from, so that unchanged videos are not encoded again.
@@ -72,12 +75,11 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The rows a search may look at: merged ranges in the order of the index, and how many rows that is.
+    """The rows a search may look at: how many they are, and whether no row of the index is left out.
 
-    `everything`: no row of the index is left out.
+    A store adds how it finds them.
     """
 
-    ranges: tuple[Range, ...]
     rows: int
     everything: bool
 
@@ -85,8 +87,8 @@ class Selection:
 Chosen = TypeVar("Chosen", bound=Selection)
 
 
-class Selections(Generic[Chosen]):
-    """What was selected lately, so that the same question need not be worked out again.
+class SelectionCache(Generic[Chosen]):
+    """Cache of selections: the same filter is not worked out again.
 
     Args:
         everything: all rows.
@@ -105,7 +107,7 @@ class Selections(Generic[Chosen]):
             return self.everything
         key = None if videos is None else tuple(videos), tuple(sorted((where or {}).items()))
         if key not in self._kept:
-            if len(self._kept) >= REMEMBERED:
+            if len(self._kept) >= CACHED_SELECTIONS:
                 self._kept.clear()
             self._kept[key] = self._choose(videos, where or {})
         return self._kept[key]
@@ -120,6 +122,23 @@ def no_such_video(root: object, name: str, known: Iterable[str]) -> InputError:
     return InputError(f"{root}: no video {name[:200]!r} in this index{near}")
 
 
+def not_removable(root: object, name: str) -> InputError:
+    """The error for a video that is to be taken out and is not there."""
+    return InputError(f"{root}: no video {name!r} in this index, so it cannot be removed")
+
+
+def being_written(root: object, owner: str) -> InputError:
+    """The error for an index that has a writer."""
+    return InputError(
+        f"{root}: another process is writing this index (process {owner}); wait until it has finished, then try again"
+    )
+
+
+def no_index(root: object, detail: str = "") -> InputError:
+    """The error for a place without an index."""
+    return InputError(f"{root}: no index here{detail}; build one with: cfmr index --out {root}")
+
+
 def no_such_metadata(root: object, where: Mapping[str, Value], videos: Iterable[Video]) -> InputError:
     """The error for values that no video has, with the keys there are."""
     keys = sorted({key for video in videos for key in video.metadata})
@@ -128,24 +147,14 @@ def no_such_metadata(root: object, where: Mapping[str, Value], videos: Iterable[
     return InputError(f"{root}: no video has {asked}; {told}")
 
 
-def _merged(ranges: Iterator[Range]) -> tuple[Range, ...]:
-    result: list[Range] = []
-    for segment, low, high in ranges:
-        if result and result[-1][0] == segment and result[-1][2] == low:
-            result[-1] = (segment, result[-1][1], high)
-        else:
-            result.append((segment, low, high))
-    return tuple(result)
-
-
-def best(scores: Floats, count: int) -> NDArray[np.intp]:
-    """Places of the `count` largest scores, best first; of equal ones the first place first."""
+def top_k(scores: Floats, count: int) -> NDArray[np.intp]:
+    """Indices of the `count` largest scores, best first; of equal ones the first one first."""
     if count < len(scores):
         edge = np.partition(scores, len(scores) - count)[len(scores) - count]
-        places = np.flatnonzero(scores >= edge)
+        kept = np.flatnonzero(scores >= edge)  # ties with the last one are among them
     else:
-        places = np.arange(len(scores))
-    return places[np.argsort(-scores[places], kind="stable")[:count]]
+        kept = np.arange(len(scores))
+    return kept[np.argsort(-scores[kept], kind="stable")[:count]]
 
 
 def matches(video: Video, where: Mapping[str, Value]) -> bool:
@@ -157,22 +166,153 @@ class StaleIndexError(Exception):
     """The index was replaced while it was searched; open it again."""
 
 
-class SearchedIndex(Protocol):
-    """An opened index; `EmbeddedIndex` says what its methods do."""
+class Index(Protocol):
+    """An index opened for searching, at one generation. Safe to use from several threads.
+
+    Attributes:
+        model_path: directory of the files of the text encoder.
+        card: what the index says of its model (JSON).
+    """
 
     model_path: Path
     card: dict[str, Any]
 
     @property
-    def generation(self) -> int: ...
+    def generation(self) -> int:
+        """Rises by one with every change of the index."""
+
     @property
-    def notes(self) -> Mapping[str, Any]: ...
+    def metrics(self) -> Mapping[str, Any]:
+        """What was measured of the index when it was written: thresholds, recall."""
+
     @property
-    def engine(self) -> str: ...
-    def __len__(self) -> int: ...
-    def videos(self) -> list[Video]: ...
-    def video(self, name: str) -> Video: ...
-    def select(self, videos: Sequence[str] | None = None, where: Mapping[str, Value] | None = None) -> Selection: ...
-    def top(self, vector: Floats, count: int, selection: Selection | None = None, exact: bool = False) -> list[Hit]: ...
-    def curve(self, vector: Floats, name: str) -> tuple[NDArray[np.float64], Floats]: ...
-    def changed(self) -> bool: ...
+    def engine(self) -> str:
+        """How a search over everything is done: "exact" or "ivf"."""
+
+    def __len__(self) -> int:
+        """Rows of all videos."""
+
+    def videos(self) -> list[Video]:
+        """All videos, in the order in which they were added."""
+
+    def video(self, name: str) -> Video:
+        """One video. Raises InputError if the index has none of that name."""
+
+    def select(self, videos: Sequence[str] | None = None, where: Mapping[str, Value] | None = None) -> Selection:
+        """The rows of these videos (None: all) whose metadata has all of `where`.
+
+        Raises:
+            InputError: a video is not in the index, or no video has such metadata.
+        """
+
+    def top(self, vector: Floats, count: int, selection: Selection | None = None, exact: bool = False) -> list[Hit]:
+        """The `count` rows with the largest inner product, best first.
+
+        Args:
+            vector: query, (dim,) float32.
+            selection: from `select`; None for all rows.
+            exact: look at every row, or at as many as the store can, to compare with.
+
+        Raises:
+            StaleIndexError: the index was replaced meanwhile.
+        """
+
+    def curve(self, vector: Floats, name: str) -> tuple[NDArray[np.float64], Floats]:
+        """Spans (n, 2) in seconds and scores (n,) of all rows of one video."""
+
+    def changed(self) -> bool:
+        """Whether the index has changed since it was opened. Raises InputError if it is damaged."""
+
+
+class IndexWriter(Protocol):
+    """The one writer of an index. Nothing changes for readers until `commit`."""
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The model card of the index; empty before `set_model`."""
+
+    @property
+    def videos(self) -> Mapping[str, Video]:
+        """What the index will hold after `commit`, by name."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that the index has after `commit`."""
+
+    @property
+    def engine(self) -> str:
+        """How the index is searched after the last commit: "exact" or "ivf"."""
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """What was measured of the index."""
+
+    def set_metric(self, name: str, value: Any) -> None:
+        """Write something measured into the index (JSON)."""
+
+    def set_engine(self, engine: str) -> None:
+        """Choose how searches are done: "exact", "ivf", or "auto". Raises InputError for what the store cannot do."""
+
+    def set_queries(self, queries: Callable[[], Floats]) -> None:
+        """Queries (n, dim) like those that will come, on which approximate search is tuned when it is built."""
+
+    def plan_capacity(self, rows: Callable[[], int], sample: Callable[[], Floats]) -> None:
+        """What `set_model` is to make room for: about how many rows, and vectors (n, dim) like those that will come."""
+
+    def set_model(self, card: Mapping[str, Any], codec: Codec, write: Callable[[Path], Iterable[str]]) -> None:
+        """Start the index anew for a model: all videos made with another one are dropped at the next commit.
+
+        Args:
+            card: what a reader has to know of the model (JSON); what `write` adds to it counts, too.
+            codec: how rows stand for vectors.
+            write: writes the text encoder's files into a directory and returns their names.
+        """
+
+    def add(self, videos: Iterable[VideoRows]) -> None:
+        """Add videos; one that is there already is replaced.
+
+        Raises:
+            InputError: a video without rows, of the wrong width, or with values that are not finite.
+        """
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Take videos out of the index. Raises InputError if one is not in it."""
+
+    def commit(self, tidy: bool = True) -> int:
+        """Make everything since the last commit the state of the index; returns its generation.
+
+        Args:
+            tidy: also bring the search up to date, which a long run leaves to its end.
+        """
+
+
+class PendingVideos:
+    """Videos that a writer was given and has not yet written; a later one replaces an earlier one of its name."""
+
+    def __init__(self) -> None:
+        self._videos: dict[str, VideoRows] = {}
+        self.rows = 0
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._videos
+
+    def add(self, item: VideoRows) -> None:
+        """Hold a video back."""
+        self.discard(item.video.id)
+        self._videos[item.video.id] = item
+        self.rows += len(item.rows)
+
+    def discard(self, name: str) -> bool:
+        """Forget a video; whether it was there."""
+        item = self._videos.pop(name, None)
+        self.rows -= 0 if item is None else len(item.rows)
+        return item is not None
+
+    def take(self) -> list[VideoRows]:
+        """All of them, in order; then none are left."""
+        videos, self._videos, self.rows = list(self._videos.values()), {}, 0
+        return videos
+
+    def videos(self) -> dict[str, Video]:
+        """By name."""
+        return {name: item.video for name, item in self._videos.items()}

@@ -13,20 +13,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cfmr.data.features import FeatureStore
 from cfmr.data.word_vectors import load_word_vectors
 from cfmr.errors import InputError
 from cfmr.extractors.clip import Clip
-from cfmr.index.build import SENTENCES, IndexBuild, made_up_sentences
 from cfmr.index.codec import Floats
-from cfmr.index.encode import LONGER, RowEncoder, Sources, Windowing
+from cfmr.index.encode import LONGER, RowEncoder, Windowing
+from cfmr.index.model_source import synthetic_sentences
+from cfmr.index.text_encoder import GRAPH
+from cfmr.index.text_export import WHOLE, TextCheck, keep_graph
 from cfmr.index.token_encoder import INPUT, OUTPUT, TOKENIZER, TokenEncoder
-from cfmr.index.word_encoder import GRAPH
-from cfmr.models.base import PlainRows
+from cfmr.models.base import Features, PlainRows
 from cfmr.moments.anchors import anchor_grid, anchor_stds, bells, spans
-from cfmr.progress import Progress, silent
 
 VERSION = 1  # raised whenever the same features would give other rows
 CENTRES, WIDTHS, WIDEST, SIGMA = 8, 3, 0.45, 9.0
@@ -44,18 +43,10 @@ class ClipAnchors(PlainRows):
     def __init__(self) -> None:
         self.centres, self.widths = anchor_grid(CENTRES, WIDTHS, WIDEST)
 
-    def video_vectors(self, features: NDArray[np.floating[Any]], duration: float = 0.0) -> tuple[Floats, Floats]:
+    def video_vectors(self, features: Features, duration: float) -> tuple[Floats, Floats]:
         """Frames (n, dim) -> vectors (A, dim) of length 1, and the anchors' spans (A, 2) as fractions."""
         weights = bells(self.centres, anchor_stds(self.widths, SIGMA), len(features))
         return _unit(weights @ _unit(np.asarray(features, np.float32))), spans(self.centres, self.widths)
-
-    def word_inputs(self, vectors: Floats) -> Floats:
-        """It reads no word vectors."""
-        raise NotImplementedError
-
-    def text_vectors(self, words: Floats, lengths: NDArray[np.int64]) -> Floats:
-        """It reads no word vectors; `Clip.text` reads sentences."""
-        raise NotImplementedError
 
 
 def _unit(vectors: Floats) -> Floats:
@@ -63,43 +54,30 @@ def _unit(vectors: Floats) -> Floats:
     return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
 
 
-class ZeroShotBuild(IndexBuild):
-    """One run of `cfmr index --zero-shot`.
+class ClipModel:
+    """A CLIP checkpoint as it was published, without any training; see `cfmr.index.model_source.IndexModel`.
 
     Args:
-        weights: the CLIP checkpoint that the features were made with.
-        sources: the videos.
-        sentences: on which the text encoder is checked and the search tuned; made up where there are none.
+        weights: the checkpoint that the features were made with.
+        features: of the videos.
         window: seconds of a window, for videos longer than that.
 
     Raises:
         InputError: the features are of something else, or the checkpoint's text side cannot be carried.
     """
 
-    def __init__(
-        self,
-        weights: Path,
-        sources: Sources,
-        *,
-        sentences: Sequence[str] = (),
-        window: float | None = None,
-        progress: Progress = silent,
-    ) -> None:
-        self.clip = open_clip_of(weights, sources.features)
-        self.sources, self.progress, self.limits, self.ray = sources, progress, None, None
+    name = "CLIP"
+
+    def __init__(self, weights: Path, features: FeatureStore, window: float | None = None) -> None:
+        self.clip = open_clip_of(weights, features)
         self.model = ClipAnchors()
+        self.readout = self.model.readout
         self.encoder = RowEncoder(self.model, Windowing(window or WINDOW, window or LONGER * WINDOW))
         self.frame_dim, self.max_words = self.clip.dim, self.clip.towers.longest
-        self.name = "CLIP"
-        self._tokenizer = _tokenizer(self.clip)
-        self.sentences = self._readable(sentences)[:SENTENCES] or self._readable(self._made_up())
         self.fingerprint = _fingerprint(self.clip)
+        self._tokenizer = _tokenizer(self.clip)
 
-    def _made_up(self) -> list[str]:
-        words = load_word_vectors().words[:COMMON_WORDS]
-        return made_up_sentences(words, max(self.max_words // 2, 1), SENTENCES)
-
-    def _readable(self, sentences: Sequence[str]) -> list[str]:
+    def readable(self, sentences: Sequence[str]) -> list[str]:
         """Sentences that are not too long. Raises InputError if many give other tokens than the checkpoint's own."""
         tokens = {sentence: self._tokenizer.encode(sentence).ids for sentence in dict.fromkeys(sentences)}
         fitting = [sentence for sentence, ids in tokens.items() if len(ids) <= self.max_words]
@@ -111,17 +89,32 @@ class ZeroShotBuild(IndexBuild):
             )
         return same
 
-    def _described(self) -> dict[str, Any]:
-        return {"zero_shot": str(self.clip.weights.resolve()), "extractor": self.clip.name, "reads": "tokens"}
+    def made_up(self, count: int) -> list[str]:
+        """Of common words."""
+        words = load_word_vectors().words[:COMMON_WORDS]
+        return self.readable(synthetic_sentences(words, max(self.max_words // 2, 1), count))
 
-    def _text_vectors(self, sentences: Sequence[str]) -> Floats:
+    def text_vectors(self, sentences: Sequence[str]) -> Floats:
+        """See `IndexModel`."""
         return self.clip.text(sentences)
 
-    def _write_text(self, folder: Path, card: dict[str, Any]) -> Iterable[str]:
-        """The text encoder and its tokenizer; what was measured on the way goes into the card."""
+    def moment_vectors(self, features: Features, duration: float) -> Floats:
+        """See `IndexModel`."""
+        return self.model.video_vectors(features, duration)[0]
+
+    def card_extras(self) -> dict[str, Any]:
+        """The checkpoint, and that its text encoder reads tokens."""
+        return {"zero_shot": str(self.clip.weights.resolve()), "extractor": self.clip.name, "reads": "tokens"}
+
+    def export_text(self, folder: Path, card: dict[str, Any], check: TextCheck) -> Iterable[str]:
+        """The text encoder and its tokenizer, see `IndexModel`."""
         self._tokenizer.save(str(folder / TOKENIZER))
-        export_text(self.clip, folder / "whole.onnx")
-        if difference := self._keep_graph(folder, card, TokenEncoder):
+        export_text(self.clip, folder / WHOLE)
+
+        def read(graph: str) -> Floats:
+            return TokenEncoder(folder, self.max_words, graph).vectors(check.sentences)
+
+        if difference := keep_graph(folder, card, read, self.text_vectors(check.sentences), check):
             raise InputError(
                 f"{self.clip.weights}: its text side gives other vectors as ONNX "
                 f"(by {difference:.1e}), so no index can carry it"

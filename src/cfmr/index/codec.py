@@ -21,7 +21,7 @@ BLOCK = 4096  # rows scored or expanded at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class PreparedQuery:
     """A query made ready for scoring rows: its own vector (dim,), `weights` (K, d) and `offsets` (K,)."""
 
     vector: Floats
@@ -53,7 +53,7 @@ class Codec:
         assert self.weight is not None
         assert self.bias is not None
         concepts, size, width = self.weight.shape
-        flat: Floats = rows @ self.weight.reshape(concepts * size, width).T
+        flat: Floats = rows @ self.weight.reshape(concepts * size, width).T  # n, K * d_concept
         return flat.reshape(len(rows), concepts, size) + self.bias
 
     def scales(self, rows: Floats) -> Floats | None:
@@ -71,29 +71,31 @@ class Codec:
         vectors: Floats = (self._concepts(rows) * scales[:, :, None]).reshape(len(rows), -1)
         return vectors
 
-    def projected(self, projection: Floats | None) -> "Projected":
+    def row_projection(self, projection: Floats | None) -> "RowProjection":
         """A map from rows straight to the projections of their vectors; `projection` is (p, dim), None for none."""
         if self.weight is None or projection is None:
-            return Projected(self, projection)
+            return RowProjection(self, projection)
         assert self.bias is not None
+        # the projection of a concept W_k h + b_k is (P_k W_k) h + P_k b_k: both products are made once
         parts = projection.reshape(len(projection), *self.bias.shape).swapaxes(0, 1)  # K, p, d_concept
-        return Projected(self, projection, parts @ self.weight, np.einsum("kpi,ki->kp", parts, self.bias))
+        return RowProjection(self, projection, parts @ self.weight, np.einsum("kpi,ki->kp", parts, self.bias))
 
-    def probe(self, vector: Floats) -> Probe:
+    def prepare(self, vector: Floats) -> PreparedQuery:
         """Prepare a query vector (dim,) for `score`."""
         if self.weight is None:
-            return Probe(vector, vector[None], np.zeros(1, np.float32))
+            return PreparedQuery(vector, vector[None], np.zeros(1, np.float32))
         assert self.bias is not None
-        parts = vector.reshape(self.weight.shape[0], 1, -1)
-        return Probe(vector, np.matmul(parts, self.weight)[:, 0], np.einsum("ki,kzi->k", self.bias, parts))
+        # <W_k h + b_k, t_k> = <h, W_k^T t_k> + <b_k, t_k>
+        parts = vector.reshape(self.weight.shape[0], 1, -1)  # K, 1, d_concept
+        return PreparedQuery(vector, np.matmul(parts, self.weight)[:, 0], np.einsum("ki,kzi->k", self.bias, parts))
 
     @staticmethod
-    def score(rows: Floats, scales: Floats | None, probe: Probe) -> Floats:
+    def score(rows: Floats, scales: Floats | None, query: PreparedQuery) -> Floats:
         """Inner products of a query with the vectors that rows stand for, (n,)."""
-        products: Floats = rows @ probe.weights.T  # n, K
+        products: Floats = rows @ query.weights.T  # n, K
         if scales is None:
             return products[:, 0]
-        products += probe.offsets
+        products += query.offsets
         result: Floats = np.einsum("nk,nk->n", products, scales)
         return result
 
@@ -112,7 +114,7 @@ class Codec:
 
 
 @dataclass(frozen=True, slots=True)
-class Projected:
+class RowProjection:
     """Rows to projected vectors; for concepts without writing the vectors out, which halves the work."""
 
     codec: Codec

@@ -9,19 +9,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cfmr.data.annotations import LONGEST, load_annotations
 from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
+from cfmr.files.atomic import read_json
 from cfmr.index.base import Value
 from cfmr.index.codec import Codec, Floats
 from cfmr.models.base import RowModel
 from cfmr.models.checkpoint import Checkpoint
 from cfmr.video.files import video_file
 
+LONGEST_CLIP = 600.0  # seconds that one clip may stand for; some published features have few clips of a long video
 LONGER = 1.25  # a video up to so many times the longest trained on is still one window
 
 
+def read_metadata(path: Path) -> dict[str, dict[str, Value]]:
+    """Values to filter by: a JSON object {video: {key: value}}. Raises InputError naming the video."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a JSON object is expected, {{video: {{key: value}}}}")
+    for video, values in content.items():
+        if not isinstance(values, dict) or not all(isinstance(v, str | int | float | bool) for v in values.values()):
+            raise InputError(f"{path}: the metadata of {video!r} is not an object of texts, numbers or booleans")
+    return content
+
+
 @dataclass(frozen=True)
-class Sources:
+class VideoSources:
     """What is known of videos besides their features.
 
     Args:
@@ -29,12 +43,44 @@ class Sources:
         durations: seconds by video, where an annotation file tells.
         folder: where the video files lie.
         metadata: values by video.
+        sentences: that people have said of such videos, to check and tune with.
     """
 
     features: FeatureStore
     durations: Mapping[str, float] = field(default_factory=dict)
     folder: Path | None = None
     metadata: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    sentences: Sequence[str] = ()
+
+    @classmethod
+    def load(
+        cls,
+        features: Path,
+        annotations: Sequence[Path] = (),
+        folder: Path | None = None,
+        metadata: Path | None = None,
+    ) -> "VideoSources":
+        """From files.
+
+        Args:
+            features: HDF5 feature file.
+            annotations: tell durations and sentences.
+            folder: where the video files lie.
+            metadata: JSON {video: {key: value}}.
+
+        Raises:
+            InputError: a file cannot be used; names the file, row or video.
+        """
+        if folder is not None and not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; --videos names the folder with the video files")
+        rows = [row for path in annotations for row in load_annotations(path)]
+        return cls(
+            FeatureStore(features),
+            {row.video: row.duration for row in rows},
+            folder,
+            read_metadata(metadata) if metadata else {},
+            [row.sentence for row in rows],
+        )
 
     def duration(self, video: str, clips: int) -> float:
         """Seconds of a video. Raises InputError if nothing tells."""
@@ -47,6 +93,11 @@ class Sources:
             raise InputError(
                 f"{self.features.path}: does not say how long {video} is; "
                 "give --annotations FILE, a JSON list of [video, duration, ...]"
+            )
+        if seconds > min(LONGEST, clips * LONGEST_CLIP):
+            raise InputError(
+                f"{self.features.path}: says that {video} lasts {seconds:,.0f} s, with {clips} clips; "
+                "extract it again, or give its duration with --annotations"
             )
         return seconds
 
@@ -108,7 +159,7 @@ class RowEncoder:
 
     def __init__(self, model: RowModel, windowing: Windowing) -> None:
         self.windowing = windowing
-        self.curve = model.readout != "anchors"
+        self._curve = model.readout != "anchors"
         mapped = model.row_map()
         self.codec = None if mapped is None else Codec(mapped[0].shape[2], *mapped)
         self._model = model
@@ -123,7 +174,7 @@ class RowEncoder:
             last = min(max(int(np.ceil(end * rate)), first + 1), len(features))
             found, fractions = self._model.encode_rows(features[first:last], (last - first) / rate)
             seconds = first / rate + fractions.astype(np.float64) * (last - first) / rate
-            if self.curve:  # of two windows that overlap, each gives the half nearer to its middle
+            if self._curve:  # of two windows that overlap, each gives the half nearer to its middle
                 kept = _nearest_to(seconds.mean(1), cuts, number, rate)
                 found, seconds = found[kept], seconds[kept]
             rows.append(found)
@@ -148,7 +199,7 @@ class Encoded:
 class VideoEncoder:
     """From a video's name to what is indexed of it."""
 
-    sources: Sources
+    sources: VideoSources
     rows: RowEncoder
 
     def encode(self, name: str, known: str = "") -> Encoded | None:

@@ -1,19 +1,47 @@
 """A text encoder's ONNX graph with weights of 8 bits, where that finds the same moments."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from cfmr.models.onnx_graph import Floats
+from cfmr.index.text_encoder import GRAPH, Floats
 
 SHARE = 0.995  # of sentences whose first moment must survive quantisation
+TOLERANCE = 1e-5  # between the graph and the model, times the largest number of a vector where that is above 1
+WHOLE, SMALL = "whole.onnx", "small.onnx"
 
 
-def quantise(source: Path, target: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class TextCheck:
+    """What an exported text encoder is judged on: sentences, and vectors (m, dim) of moments that they are to find."""
+
+    sentences: Sequence[str]
+    moments: Callable[[], Floats]
+
+
+def keep_graph(
+    folder: Path, card: dict[str, Any], read: Callable[[str], Floats], truth: Floats, check: TextCheck
+) -> float:
+    """Make GRAPH of WHOLE in a folder, and write into the card what was measured.
+
+    Args:
+        read: vectors (n, dim) of the sentences by the graph of a name.
+        truth: the model's vectors (n, dim) of them.
+
+    Returns:
+        by how much the vectors differ from the model's, where that is too much; else 0.
+    """
+    card["text"] = choose_precision(folder, GRAPH, read, truth, check.moments())
+    difference = float(card["text"]["largest_difference"])
+    return 0.0 if difference <= TOLERANCE * max(1.0, float(np.abs(truth).max())) else difference
+
+
+def quantize(source: Path, target: Path) -> None:
     """Write the graph at `source` again with weights of 8 bits, one scale a column."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -31,10 +59,10 @@ def quantise(source: Path, target: Path) -> None:
         logging.disable(logging.NOTSET)
 
 
-def keep_smaller(
+def choose_precision(
     folder: Path, target: str, read: Callable[[str], Floats], truth: Floats, moments: Floats
 ) -> dict[str, Any]:
-    """Of `whole.onnx` in a folder and the same with weights of 8 bits, keep the smaller if it answers alike.
+    """Of WHOLE in a folder and the same with weights of 8 bits, keep the smaller if it answers alike.
 
     Args:
         target: name of the one that is kept.
@@ -45,10 +73,10 @@ def keep_smaller(
     Returns:
         what was measured, for the card of the index.
     """
-    whole, small = folder / "whole.onnx", folder / "small.onnx"
+    whole, small = folder / WHOLE, folder / SMALL
     difference = float(np.abs(read(whole.name) - truth).max())
-    quantise(whole, small)
-    same = same_first(truth, read(small.name), moments)
+    quantize(whole, small)
+    same = top1_agreement(truth, read(small.name), moments)
     (small if same >= SHARE else whole).replace(folder / target)
     whole.unlink(missing_ok=True)
     small.unlink(missing_ok=True)
@@ -60,6 +88,6 @@ def keep_smaller(
     }
 
 
-def same_first(truth: Floats, other: Floats, moments: Floats) -> float:
+def top1_agreement(truth: Floats, other: Floats, moments: Floats) -> float:
     """Share of queries (n, dim) for which two encoders find the same first of some moments (m, dim)."""
     return float(((truth @ moments.T).argmax(1) == (other @ moments.T).argmax(1)).mean())

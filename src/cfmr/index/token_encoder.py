@@ -9,7 +9,8 @@ import numpy as np
 
 from cfmr.data.vocabulary import tokenize
 from cfmr.errors import InputError
-from cfmr.index.word_encoder import GRAPH, LONGEST_TEXT, Floats, Query, open_graph
+from cfmr.files.reading import reading, require_regular
+from cfmr.index.text_encoder import GRAPH, LONGEST_TEXT, Floats, Query, open_graph, run_graph
 
 TOKENIZER = "tokenizer.json"  # as the package `tokenizers` writes it
 INPUT, OUTPUT = "tokens", "query"
@@ -40,7 +41,10 @@ class TokenEncoder:
                 "this index was built with CLIP, whose sentences the package tokenizers reads; "
                 "pip install 'cfmr[zero-shot]'"
             ) from error
-        return Tokenizer.from_file(str(self._directory / TOKENIZER))
+        path = self._directory / TOKENIZER
+        with reading(path, "a tokenizer", "build the index again"):
+            require_regular(path)
+            return Tokenizer.from_file(str(path))
 
     def warm_up(self) -> None:
         """Load graph and tokenizer now rather than at the first sentence."""
@@ -52,8 +56,7 @@ class TokenEncoder:
         return ids
 
     def _run(self, ids: Sequence[int]) -> Floats:
-        vector: Floats = self._session.run(None, {INPUT: np.asarray(ids, np.int64)[None]})[0]
-        return vector
+        return run_graph(self._session, self._graph, **{INPUT: np.asarray(ids, np.int64)[None]})
 
     def vectors(self, sentences: Sequence[str]) -> Floats:
         """Vectors (n, dim), of length 1, of sentences that are not too long."""

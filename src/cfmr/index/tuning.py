@@ -1,36 +1,54 @@
-"""How many lists a search looks at and how many finds it re-ranks, by measuring."""
+"""How much of an index approximate search looks at: inverted lists, and finds that are scored again from their rows."""
 
-from typing import TYPE_CHECKING, Protocol
+import math
+from typing import Protocol
 
 import numpy as np
 
+from cfmr.index.base import Hit
 from cfmr.index.codec import Floats
 
-if TYPE_CHECKING:
-    from cfmr.index.base import Hit
 RECALL = 0.99  # of the exact top ten, that `tune` asks for
+MAX_LISTS = 8192
+MAX_NPROBE_FACTOR = 16.0
+
+
+def num_lists(rows: int) -> int:
+    """Inverted lists for a collection: 4 sqrt(n), a power of two, at most MAX_LISTS."""
+    return min(1 << round(math.log2(4 * math.sqrt(max(rows, 1)))), MAX_LISTS, max(rows, 1))
+
+
+def nprobe_factor(share: float) -> float:
+    """How many times more lists have to be looked at when only a share of their rows counts."""
+    return float(np.clip(1 / max(share, 1e-6), 1.0, MAX_NPROBE_FACTOR))
+
+
+def num_candidates(rerank: int, count: int) -> int:
+    """Finds to score again for `count` answers."""
+    return max(rerank, 2 * count)
 
 
 class Effort(Protocol):
-    """What decides how well and how fast a search is."""
+    """What decides how well and how fast an approximate search is."""
 
     nprobe: int
     rerank: int
 
     @property
-    def lists(self) -> int: ...
+    def lists(self) -> int:
+        """Inverted lists there are."""
 
 
-class Tuned(Protocol):
+class Tunable(Protocol):
     """An index whose approximate search can be tuned."""
 
     @property
     def ann(self) -> Effort | None: ...
-    def top(self, vector: Floats, count: int, *, exact: bool = False) -> "list[Hit]": ...
+    def top(self, vector: Floats, count: int, *, exact: bool = False) -> list[Hit]: ...
     def __len__(self) -> int: ...
 
 
-def tune(index: Tuned, queries: Floats, top: int = 10) -> tuple[int, int, float]:
+def tune(index: Tunable, queries: Floats, top: int = 10) -> tuple[int, int, float]:
     """The fewest lists, and then the fewest re-ranked finds, that keep RECALL of the exact `top`.
 
     Args:
@@ -38,7 +56,7 @@ def tune(index: Tuned, queries: Floats, top: int = 10) -> tuple[int, int, float]
         queries: (m, dim).
 
     Returns:
-        nprobe, rerank, and the recall reached.
+        nprobe, rerank, and the recall reached, to four digits.
     """
     ann = index.ann
     assert ann is not None
@@ -57,4 +75,4 @@ def tune(index: Tuned, queries: Floats, top: int = 10) -> tuple[int, int, float]
     while rerank > 2 * top and (fewer := recall(nprobe, rerank // 2)) >= min(RECALL, reached):
         rerank, reached = rerank // 2, fewer
     ann.nprobe, ann.rerank = nprobe, rerank
-    return nprobe, rerank, reached
+    return nprobe, rerank, round(reached, 4)

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.data.vocabulary import base_forms, tokenize
+from cfmr.data.vocabulary import FUNCTION_WORDS, base_forms, tokenize
 from cfmr.data.word_vectors import WordVectors
 from cfmr.errors import InputError
 from cfmr.extractors.efficientnet_lite0 import CHANNELS, weights_file
@@ -43,6 +43,8 @@ DIM = 512
 TEMPERATURE = 0.04
 NEAR = 0.6  # least strength times cosine with which a word means a class
 HEAD, MODIFIER = 0.8, 0.7  # strength of a name of several words for its last one, and for the others
+PLURALS = frozenset({"men", "women", "children", "feet", "geese", "mice", "teeth"})
+COMMON = 60_000  # words of GloVe, by frequency, of which a table of words is made
 OWN = 0.95  # a word that names a class so strongly means nothing else
 
 
@@ -108,13 +110,19 @@ class ClassPrior:
         weights[:, :CHANNELS] = raw
         return weights, np.asarray(-raw @ self._mean, np.float32)
 
-    def known_words(self, vectors: WordVectors) -> list[str]:
-        """Every word that may have a look: names of classes and kinds, and things."""
-        return sorted({*self._meant, *self._things.intersection(vectors.row)})
+    def table(self, vectors: WordVectors) -> tuple[list[str], Floats]:
+        """Every word that has a look, and the looks (n, DIM): of names of classes, and of COMMON words."""
+        words = sorted({*self._meant, *(word for word in vectors.words[:COMMON] if self._may_mean(word))})
+        looks = self.looks(words, vectors)
+        kept = np.flatnonzero(looks.any(axis=1))
+        return [words[row] for row in kept], looks[kept]
+
+    def _may_mean(self, word: str) -> bool:
+        return any(form in self._things or form in self._meant for form in _singular_forms(word))
 
     def _similarity(self, word: str, vectors: WordVectors) -> Floats | None:
         """How much a word means each class, (1000,), or None for a word that means none."""
-        forms = base_forms(word)
+        forms = _singular_forms(word)
         named = [self._meant[form] for form in forms if form in self._meant]
         own = np.max(named, axis=0) if named else None
         if own is not None and own.max() >= OWN:
@@ -129,7 +137,8 @@ class ClassPrior:
     def _near(self, vector: Floats, vectors: WordVectors) -> Floats:
         directions, strengths = self._names_in(vectors)
         cosines = directions @ (vector / np.linalg.norm(vector))
-        return np.asarray((np.maximum(cosines, 0)[:, None] * strengths).max(0), np.float32)
+        near = np.flatnonzero(cosines >= NEAR)  # with no strength above 1, no other name can be near enough
+        return np.asarray((cosines[near, None] * strengths[near]).max(0, initial=0), np.float32)
 
     def _names_in(self, vectors: WordVectors) -> tuple[Floats, Floats]:
         """Of the names that have a vector: the vectors scaled to length 1 (n, 50), and what each names (n, 1000)."""
@@ -151,6 +160,11 @@ def _load() -> ClassPrior:
     return ClassPrior(weights, read_json(KNOWLEDGE))
 
 
+def _singular_forms(word: str) -> tuple[str, ...]:
+    """What a noun may be a form of, itself first."""
+    return base_forms(word) if word.endswith("s") or word in PLURALS else (word,)
+
+
 def _leading(rows: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     """The directions (dim, count) in which rows (n, dim) are longest; the largest entry of each is positive."""
     _, directions = np.linalg.eigh(rows.T @ rows)
@@ -168,5 +182,4 @@ def _strengths(kinds: Iterable[tuple[dict[str, float], list[int]]]) -> dict[str,
             for word, share in [(last, HEAD if before else 1.0), *((word, MODIFIER) for word in before)]:
                 row = found.setdefault(word, np.zeros(CLASSES, np.float32))
                 row[classes] = np.maximum(row[classes], share * strength)
-    found.pop("", None)
-    return found
+    return {word: row for word, row in found.items() if word and word not in FUNCTION_WORDS}

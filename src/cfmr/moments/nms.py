@@ -16,22 +16,22 @@ def overlap(a: tuple[float, float], b: tuple[float, float]) -> float:
     return max(common, 0.0) / max(max(a[1], b[1]) - min(a[0], b[0]), 1e-9)
 
 
-def distinct(
-    ranked: Iterable[Item], key: Callable[[Item], tuple[str, float, float]], most: float, count: int
+def nms(
+    ranked: Iterable[Item], key: Callable[[Item], tuple[str, float, float]], max_iou: float, count: int
 ) -> list[Item]:
     """Temporal non-maximum suppression: the first `count` items that overlap no better one of their video.
 
     Args:
         ranked: best first.
         key: video, start and end of an item.
-        most: greatest intersection over union with a better item; 1 keeps all but exact copies.
+        max_iou: greatest intersection over union with a better item; 1 keeps all but exact copies.
     """
     kept: list[Item] = []
     spans: dict[str, list[tuple[float, float]]] = {}
     for item in ranked:
         video, start, end = key(item)
         others = spans.setdefault(video, [])
-        if all(overlap((start, end), other) < most for other in others):
+        if all(overlap((start, end), other) < max_iou for other in others):
             others.append((start, end))
             kept.append(item)
             if len(kept) == count:

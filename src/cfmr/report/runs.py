@@ -1,6 +1,5 @@
 """Finished runs, as a report reads them."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any
 
 from cfmr.config import Config, load_config
 from cfmr.errors import InputError
-from cfmr.files.atomic import read_json
+from cfmr.files.atomic import parse_json, read_json
+from cfmr.files.reading import reading
 from cfmr.report.published import benchmark_of
 
 # Settings that simulate_features.py writes into a feature file and no extractor does.
@@ -91,18 +91,16 @@ def _read_run(path: Path, name: str) -> Run:
 
 
 def _read_epochs(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+    with reading(path, "a file of one JSON object a line"):
+        lines = path.read_bytes().splitlines()
     epochs = []
     for number, line in enumerate(lines, 1):
-        try:
-            epochs.append(json.loads(line))
-        except json.JSONDecodeError:
-            raise InputError(f"{path}: line {number} is not valid JSON") from None
+        value = parse_json(line, f"{path}, line {number}")
+        if not isinstance(value, dict):
+            raise InputError(f"{path}: line {number} is no JSON object")
+        epochs.append(value)
     return epochs
 
 

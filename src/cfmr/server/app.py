@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import APIRouter, Body, FastAPI
+from fastapi import APIRouter, Body, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 from uvicorn.supervisors import Multiprocess
@@ -19,14 +19,14 @@ from cfmr.server.api import jobs, labels, models, search, videos
 from cfmr.server.context import AppState, ProblemDocument, State
 from cfmr.server.pages import Static, page_routes
 from cfmr.server.problems import MEDIA_TYPE, Problem, install
-from cfmr.server.security import Guard, TimeoutProtocol, same_secret, set_session
+from cfmr.server.security import Guard, TimeoutProtocol, over_https, same_secret, set_session
 from cfmr.server.settings import Settings
 from cfmr.server.stores.ground_truth import GroundTruth
 from cfmr.server.stores.jobs import Jobs
 from cfmr.server.stores.labels import LabelStore
 from cfmr.server.stores.media import Media
 from cfmr.server.stores.models import Load, ModelRegistry, load_retriever
-from cfmr.server.stores.videos import Library
+from cfmr.server.stores.videos import ARRIVING, Library, sweep_uploads
 from cfmr.server.work import HANDLERS
 
 
@@ -36,6 +36,7 @@ def open_state(settings: Settings, load: Load = load_retriever) -> AppState:
     Raises:
         InputError: the index is damaged, the database cannot be reached, or the workspace cannot be written.
     """
+    sweep_uploads(settings.workspace / ARRIVING)
     return AppState(
         settings=settings,
         library=Library(settings.videos),
@@ -107,12 +108,14 @@ session = APIRouter(include_in_schema=False)
 
 
 @session.post("/api/session")
-def sign_in(given: Annotated[str, Body(embed=True, alias="token", max_length=1000)], state: State) -> Response:
+def sign_in(
+    request: Request, given: Annotated[str, Body(embed=True, alias="token", max_length=1000)], state: State
+) -> Response:
     """Sign a browser in that sends the token."""
     token = state.settings.token
     if token is None or not same_secret(given, token):
         raise Problem(401, "that is not the token of this server")
-    return set_session(Response(status_code=204), token)
+    return set_session(Response(status_code=204), token, secure=over_https(request.url.scheme, request.headers))
 
 
 def serve(settings: Settings) -> None:

@@ -71,6 +71,11 @@ class AppState:
         """Every video that is indexed or in the folder, in order."""
         return sorted({*self.models.videos, *self.library.files()})
 
+    def names_with(self, part: str) -> list[str]:
+        """Videos whose names contain this, in any case."""
+        part = part.strip().casefold()
+        return [name for name in self.names() if part in name.casefold()]
+
     def watchable(self, name: str) -> bool:
         """Whether a video's file was in the folder a moment ago."""
         indexed = self.models.videos.get(name)

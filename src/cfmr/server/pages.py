@@ -1,5 +1,6 @@
 """The pages: one shell around the content of each, made once and answered "not modified" while it stays."""
 
+import base64
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -40,10 +41,16 @@ class Page:
         return shell.substitute(
             title=self.title,
             name=self.name,
+            icon=_icon(),
             styles="\n".join(styles),
             header=header.replace(here, f'<a href="{self.path}" aria-current="page">'),
             main=(STATIC / f"{self.name}.html").read_text("utf-8"),
         ).encode()
+
+
+def _icon() -> str:
+    """The icon inside the page: browsers ask for one with an address again with every change of the page's own."""
+    return "data:image/svg+xml;base64," + base64.b64encode((STATIC / "icon.svg").read_bytes()).decode()
 
 
 PAGES = (

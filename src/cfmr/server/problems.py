@@ -12,12 +12,14 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from cfmr.errors import InputError
+from cfmr.errors import DiskFullError, InputError
+from cfmr.files.atomic import NO_ROOM
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 LONGEST_DETAIL = 500
+_FULL = ("database or disk is full", "No space left on device")  # of SQLite and PostgreSQL
 
 
 class Problem(HTTPException):
@@ -51,8 +53,12 @@ def _of_validation(error: RequestValidationError) -> Response:
     for one in error.errors()[:20]:
         where = ".".join(str(part) for part in one["loc"][1:]) or str(one["loc"][0])
         places.append({"where": where[:100], "detail": one["msg"][:200]})
-    first = places[0]
-    return problem_response(422, f"{first['where']}: {first['detail']}", errors=places)
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return problem_response(422, "the body is not JSON", errors=places)
+    if first["loc"] == ("body",) and first["type"] == "list_type":
+        return problem_response(422, "the body must be a JSON list", errors=places)
+    return problem_response(422, f"{places[0]['where']}: {places[0]['detail']}", errors=places)
 
 
 def install(app: FastAPI) -> None:
@@ -72,9 +78,22 @@ def install(app: FastAPI) -> None:
     async def _input(_: Request, error: InputError) -> Response:
         return problem_response(422, str(error))
 
+    @app.exception_handler(DiskFullError)
+    async def _full(_: Request, error: DiskFullError) -> Response:
+        return problem_response(507, str(error))
+
+    @app.exception_handler(OSError)
+    async def _system(_: Request, error: OSError) -> Response:
+        log.error("a file could not be read or written: %s", error)
+        status = 507 if error.errno in NO_ROOM else 500
+        said = "the server's disk is full" if status == 507 else "the server cannot read or write one of its files"
+        return problem_response(status, f"{said} ({error.strerror or 'unknown error'})")
+
     @app.exception_handler(OperationalError)
     async def _database(_: Request, error: OperationalError) -> Response:
         log.error("the label database does not answer: %s", error)
+        if any(said in str(error) for said in _FULL):
+            return problem_response(507, "nothing could be kept: the disk of the label database is full")
         return problem_response(503, "the label database does not answer; try again", {"Retry-After": "2"})
 
     @app.exception_handler(Exception)

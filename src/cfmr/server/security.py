@@ -4,7 +4,9 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -21,7 +23,11 @@ IMPORT_LIMIT = 32 << 20
 PIECE_PATIENCE = 30.0  # seconds for the next piece of a body
 BODY_PATIENCE = 60.0  # seconds for the whole of a small body
 HEADER_PATIENCE = 15.0  # seconds from a connection to its first whole request
+GUESSES = 20  # wrong tokens from one address, after which none is looked at
+GUESS_WINDOW = 60.0  # seconds after which they are forgotten
+MAX_ADDRESSES = 10_000  # that are remembered
 SIGN_IN = "/sign-in"
+SESSION = "/api/session"
 UPLOAD = "/api/videos"
 IMPORT = "/api/labels/import"
 
@@ -51,11 +57,47 @@ def session_of(token: str) -> str:
     return hmac.new(token.encode(), b"cfmr page", hashlib.sha256).hexdigest()
 
 
-def set_session(response: Response, token: str) -> Response:
-    """Sign the browser in that gets this response."""
+def set_session(response: Response, token: str, *, secure: bool) -> Response:
+    """Sign the browser in that gets this response; if `secure`, it sends the cookie over HTTPS only."""
     month = 30 * 24 * 3600
-    response.set_cookie(COOKIE, session_of(token), max_age=month, httponly=True, samesite="strict", path="/")
+    kept = {"max_age": month, "httponly": True, "samesite": "strict", "path": "/"}
+    response.set_cookie(COOKIE, session_of(token), secure=secure, **kept)  # type: ignore[arg-type]
     return response
+
+
+def over_https(scheme: str, headers: Headers) -> bool:
+    """Whether the browser speaks HTTPS, to this server or to a proxy before it.
+
+    Anyone can send the header; who does so only keeps their own cookie from being sent in the clear.
+    """
+    return "https" in (scheme, headers.get("x-forwarded-proto", "").split(",")[0].strip().lower())
+
+
+class GuessLimit:
+    """How many wrong tokens came from each address lately. Behind a proxy on this machine it is the client's own."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._wrong: dict[str, tuple[int, float]] = {}  # how many, and when they are forgotten
+
+    def check(self, address: str) -> None:
+        """Raise Problem if there were too many from an address."""
+        count, until = self._wrong.get(address, (0, 0.0))
+        left = until - self._clock()
+        if count >= GUESSES and left > 0:
+            wait = {"Retry-After": str(int(left) + 1)}
+            raise Problem(429, f"too many wrong tokens; try again in {int(left) + 1} seconds", wait)
+
+    def wrong(self, address: str) -> None:
+        """Count a wrong token."""
+        now = self._clock()
+        if len(self._wrong) >= MAX_ADDRESSES:
+            self._wrong = {key: kept for key, kept in self._wrong.items() if kept[1] > now}
+        if len(self._wrong) >= MAX_ADDRESSES and address not in self._wrong:
+            self._wrong.clear()
+        count, until = self._wrong.get(address, (0, 0.0))
+        count = count if until > now else 0
+        self._wrong[address] = (count + 1, now + GUESS_WINDOW)
 
 
 def same_secret(given: str, expected: str) -> bool:
@@ -81,6 +123,7 @@ class Guard:
     app: ASGIApp
     token: str | None
     max_upload: int
+    guesses: GuessLimit = field(default_factory=GuessLimit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,6 +134,9 @@ class Guard:
         try:
             self._check_site(scope, headers)
             answer = self._check_token(scope, headers)
+            if scope["path"] == SESSION and self.token is not None:
+                self.guesses.check(_address(scope))
+                send = self._counting(send, _address(scope))
             limit = self._limit(scope)
             if _length(headers) > limit:
                 raise _too_large(limit)
@@ -119,28 +165,54 @@ class Guard:
     def _check_token(self, scope: Scope, headers: Headers) -> Response | None:
         """None if the request may pass; the way to the sign-in page for a browser that is not signed in."""
         path = scope["path"]
-        if self.token is None or path in (SIGN_IN, "/api/session") or path.startswith("/static/"):
+        if self.token is None or path in (SIGN_IN, SESSION) or path.startswith("/static/"):
             return None
+        signed_in = same_secret(_cookie(headers), session_of(self.token))
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = dict(query).get("token")
         is_page = scope["method"] == "GET" and not path.startswith(("/api", "/openapi"))
-        if given is not None and is_page and same_secret(given, self.token):
+        if given is not None and is_page and (signed_in or self._is_token(given, scope)):
             rest = urlencode([(key, value) for key, value in query if key != "token"])
-            return set_session(RedirectResponse(_local(path) + (f"?{rest}" if rest else ""), 303), self.token)
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and same_secret(bearer.strip(), self.token):
+            there = RedirectResponse(_local(path) + (f"?{rest}" if rest else ""), 303)
+            return set_session(there, self.token, secure=over_https(scope["scheme"], headers))
+        if signed_in:
             return None
-        if same_secret(_cookie(headers), session_of(self.token)):
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self._is_token(bearer.strip(), scope):
             return None
         if is_page:
             back = _local(path) + (f"?{urlencode(query)}" if query else "")
             return RedirectResponse(f"{SIGN_IN}?{urlencode({'next': back})}", 303)
         raise Problem(401, "a token is needed: send it as 'Authorization: Bearer ...'", {"WWW-Authenticate": "Bearer"})
 
+    def _is_token(self, given: str, scope: Scope) -> bool:
+        """Whether it is the token. Raises Problem if too many wrong ones came from there."""
+        assert self.token is not None
+        self.guesses.check(_address(scope))
+        right = same_secret(given, self.token)
+        if not right:
+            self.guesses.wrong(_address(scope))
+        return right
+
+    def _counting(self, send: Send, address: str) -> Send:
+        """Count an answer that says that the token was wrong."""
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 401:
+                self.guesses.wrong(address)
+            await send(message)
+
+        return counted
+
     def _limit(self, scope: Scope) -> int:
         if scope["method"] == "POST" and scope["path"] == UPLOAD:
             return self.max_upload
         return IMPORT_LIMIT if scope["path"] == IMPORT else JSON_LIMIT
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _host_of(origin: str) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.engine import URL
+
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory
 from cfmr.index.location import is_address
@@ -47,9 +49,12 @@ class Settings:
     workers: int = 1
 
     @property
-    def database_url(self) -> str:
+    def database_url(self) -> str | URL:
         """The database given, or a SQLite file in the workspace."""
-        return self.database or f"sqlite:///{self.workspace / 'labels.sqlite'}"
+        if self.database:
+            return self.database
+        # not written by hand: a question mark in the path would begin the options of the address
+        return URL.create("sqlite", database=str(self.workspace / "labels.sqlite"))
 
 
 def resolve_settings(

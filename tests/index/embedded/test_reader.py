@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfmr.errors import InputError
-from cfmr.index.base import best
 from cfmr.index.codec import Codec
 from cfmr.index.embedded import reader as store
+from cfmr.index.embedded.disk import Part
+from cfmr.index.embedded.manifest import read_manifest, write_manifest
 from cfmr.index.embedded.reader import EmbeddedIndex
-from cfmr.index.embedded.writer import IndexWriter, Limits
+from cfmr.index.embedded.writer import EmbeddedWriter, Limits
+from cfmr.index.files import record
 from tests.support.collections_of_rows import CARD, WIDTH, concept_codec, fill, made_video, queries
 
 LARGE = Limits(exact_rows=200, tail_rows=100)
@@ -60,27 +63,6 @@ def test_a_moment_keeps_its_seconds_and_its_video(tmp_path: Path) -> None:
     assert top.video.duration == 6.0
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.integers(1, 45))
-def test_best_is_a_stable_sort_cut_off(values: list[int], count: int) -> None:
-    scores = np.array(values, np.float32)
-    assert best(scores, count).tolist() == np.argsort(-scores, kind="stable")[:count].tolist()
-
-
-def test_the_filter_is_inside_the_search(tmp_path: Path) -> None:
-    videos = [made_video(f"v{i}", metadata={"camera": i % 3, "day": "monday"}) for i in range(30)]
-    fill(tmp_path / "i", videos)
-    index = EmbeddedIndex.open(tmp_path / "i")
-    vector = queries(1)[0]
-    wanted = {f"v{i}" for i in range(2, 30, 3)}
-    hits = index.top(vector, 12, index.select(where={"camera": "2"}))
-    assert_same(found(hits), brute_force(tmp_path / "i", vector, wanted), 12)
-    hits = index.top(vector, 3, index.select(["v4", "v9"]))
-    assert_same(found(hits), brute_force(tmp_path / "i", vector, {"v4", "v9"}), 3)
-    both = index.select(["v2", "v3"], {"camera": 2})
-    assert {h.video.id for h in index.top(vector, 99, both)} == {"v2"}
-
-
 def test_many_scattered_videos_are_gathered(tmp_path: Path) -> None:
     fill(tmp_path / "i", [made_video(f"v{i}", 2) for i in range(300)])
     index = EmbeddedIndex.open(tmp_path / "i")
@@ -90,22 +72,10 @@ def test_many_scattered_videos_are_gathered(tmp_path: Path) -> None:
     assert_same(found(index.top(vector, 9, index.select(wanted))), brute_force(tmp_path / "i", vector, {*wanted}), 9)
 
 
-def test_an_unknown_video_is_named_and_the_nearest_offered(tmp_path: Path) -> None:
-    fill(tmp_path / "i", [made_video("kitchen")])
-    with pytest.raises(InputError, match=r"no video 'kitchn' .* did you mean 'kitchen'"):
-        EmbeddedIndex.open(tmp_path / "i").select(["kitchn"])
-
-
-def test_a_filter_that_nothing_meets_names_the_keys_there_are(tmp_path: Path) -> None:
-    fill(tmp_path / "i", [made_video("a", metadata={"camera": 1})])
-    with pytest.raises(InputError, match=r"no video has camera=2; keys it knows: camera"):
-        EmbeddedIndex.open(tmp_path / "i").select(where={"camera": 2})
-
-
 def large(path: Path, videos: int = 60) -> None:
-    with IndexWriter.open(path, LARGE) as writer:
+    with EmbeddedWriter.open(path, LARGE) as writer:
         writer.set_model(CARD, concept_codec(), lambda _: [])
-        writer.queries = lambda: queries(20)
+        writer.set_queries(lambda: queries(20))
         writer.add(made_video(f"v{i}", 10, metadata={"half": i % 2}) for i in range(videos))
         writer.commit()
 
@@ -139,7 +109,7 @@ def test_approximate_search_filters_inside_too(tmp_path: Path, monkeypatch: pyte
 
 def test_videos_added_removed_and_replaced_show_in_approximate_search(tmp_path: Path) -> None:
     large(tmp_path / "i")
-    with IndexWriter.open(tmp_path / "i", LARGE) as writer:
+    with EmbeddedWriter.open(tmp_path / "i", LARGE) as writer:
         writer.remove(["v0", "v1"])
         writer.add([made_video("new", 10), made_video("v2", 10, seed=99)])
         writer.commit()
@@ -158,7 +128,7 @@ def test_videos_added_removed_and_replaced_show_in_approximate_search(tmp_path: 
 
 def test_most_videos_removed_leaves_no_trace(tmp_path: Path) -> None:
     large(tmp_path / "i")
-    with IndexWriter.open(tmp_path / "i", LARGE) as writer:
+    with EmbeddedWriter.open(tmp_path / "i", LARGE) as writer:
         writer.remove([f"v{i}" for i in range(5, 60, 2)])
         writer.commit()
     index = EmbeddedIndex.open(tmp_path / "i")
@@ -169,7 +139,7 @@ def test_most_videos_removed_leaves_no_trace(tmp_path: Path) -> None:
 def test_the_engine_can_be_chosen(tmp_path: Path) -> None:
     large(tmp_path / "i")
     for engine in ("exact", "ivf", "exact", "auto"):
-        with IndexWriter.open(tmp_path / "i", LARGE) as writer:
+        with EmbeddedWriter.open(tmp_path / "i", LARGE) as writer:
             writer.set_engine(engine)
             writer.commit()
         expected = "ivf" if engine == "auto" else engine
@@ -213,7 +183,7 @@ def test_a_file_that_is_no_array_is_named_without_checksums_too(tmp_path: Path, 
     fill(tmp_path / "i", [made_video("a")])
     (path,) = (tmp_path / "i").rglob("rows.npy")
     path.write_bytes(content.ljust(path.stat().st_size, b" "))
-    with pytest.raises(InputError, match=rf"{path}: the index is damaged here"):
+    with pytest.raises(InputError, match=rf"{path}: not a whole file of an index"):
         EmbeddedIndex.open(tmp_path / "i", verify=False)
 
 
@@ -245,7 +215,7 @@ def test_a_newer_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("rows", [1, 2, 15, 100])
 def test_the_approximate_engine_works_on_few_rows_too(tmp_path: Path, rows: int) -> None:
-    with IndexWriter.open(tmp_path / "i") as writer:
+    with EmbeddedWriter.open(tmp_path / "i") as writer:
         writer.set_engine("ivf")
         writer.set_model(CARD, concept_codec(), lambda _: [])
         writer.add([made_video("a", rows)])
@@ -253,3 +223,65 @@ def test_the_approximate_engine_works_on_few_rows_too(tmp_path: Path, rows: int)
     index = EmbeddedIndex.open(tmp_path / "i")
     assert index.engine == "ivf"
     assert len(index.top(queries(1)[0], 10)) == min(rows, 10)
+
+
+def put_right(root: Path) -> None:
+    """Make the checksums of a manifest those of the files as they are, as someone who means harm would."""
+    manifest = read_manifest(root)
+
+    def part(old: Part) -> Part:
+        return Part(old.directory, {name: record(root / old.directory / name) for name in old.files})
+
+    segments = tuple(replace(entry, part=part(entry.part)) for entry in manifest.segments)
+    write_manifest(root, replace(manifest, model=part(manifest.model), segments=segments))
+
+
+@pytest.mark.parametrize("name", ["videos.json", "card.json", "rows.npy"])
+def test_links_in_an_index_are_not_followed(tmp_path: Path, name: str) -> None:
+    fill(tmp_path / "i", [made_video("a")])
+    path = next((tmp_path / "i").glob(f"*/{name}"))
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    for verify in (True, False):
+        with pytest.raises(InputError, match=rf"{name}: .*links are not followed"):
+            EmbeddedIndex.open(tmp_path / "i", verify)
+
+
+def test_a_linked_directory_in_an_index_is_not_followed(tmp_path: Path) -> None:
+    fill(tmp_path / "i", [made_video("a")])
+    path = next((tmp_path / "i").glob("segment-*"))
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="it is a link"):
+        EmbeddedIndex.open(tmp_path / "i")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("rows.npy", lambda path: np.save(path, np.ones((3, 999), np.float32)), "instead of float32"),
+        ("spans.npy", lambda path: np.save(path, np.ones((1, 2))), "instead of float64"),
+        ("videos.json", lambda path: path.write_text("{}"), "its videos have 0 rows"),
+        ("videos.json", lambda path: path.write_text('[["a", 1, 0]]'), "videos.json: not a whole file of an index"),
+        ("videos.json", lambda path: path.write_text("[" * 9999), "nested too deeply"),
+        ("card.json", lambda path: path.write_text('{"width": "wide"}'), "key 'width' is no size"),
+        ("card.json", lambda path: path.write_text("[]"), "the card of an index is a JSON object"),
+    ],
+)
+def test_content_that_fits_its_checksum_but_not_the_index_is_named(tmp_path: Path, name, change, says) -> None:
+    fill(tmp_path / "i", [made_video("a")])
+    change(next((tmp_path / "i").glob(f"*/{name}")))
+    put_right(tmp_path / "i")
+    with pytest.raises(InputError, match=says) as caught:
+        EmbeddedIndex.open(tmp_path / "i")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    fill(tmp_path / "i", [made_video("a")])
+    for path in (tmp_path / "i").glob("*/*.*"):
+        path.chmod(0)
+        with pytest.raises(InputError, match=rf"{path.name}: cannot be read \(Permission denied\)"):
+            EmbeddedIndex.open(tmp_path / "i")
+        path.chmod(0o644)

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cfmr.errors import InputError
-from cfmr.index.embedded import disk
+from cfmr.index import files
 from cfmr.index.embedded import writer as writing
 from cfmr.index.embedded.reader import EmbeddedIndex
-from cfmr.index.embedded.writer import IndexWriter, Limits
+from cfmr.index.embedded.writer import EmbeddedWriter, Limits
 from tests.support.collections_of_rows import CARD, concept_codec, fill, made_video, queries
 
 
@@ -37,7 +37,7 @@ def test_adding_twice_replaces(tmp_path: Path) -> None:
 
 def test_nothing_changes_before_commit(tmp_path: Path) -> None:
     fill(tmp_path / "i", [made_video("a")])
-    with IndexWriter.open(tmp_path / "i") as writer:
+    with EmbeddedWriter.open(tmp_path / "i") as writer:
         writer.add([made_video("b")])
         writer.remove(["a"])
     assert names(tmp_path / "i") == ["a"]
@@ -45,7 +45,7 @@ def test_nothing_changes_before_commit(tmp_path: Path) -> None:
 
 def test_a_video_that_is_not_there_cannot_be_removed(tmp_path: Path) -> None:
     fill(tmp_path / "i", [made_video("a")])
-    with IndexWriter.open(tmp_path / "i") as writer, pytest.raises(InputError, match="no video 'b'"):
+    with EmbeddedWriter.open(tmp_path / "i") as writer, pytest.raises(InputError, match="no video 'b'"):
         writer.remove(["b"])
 
 
@@ -58,13 +58,13 @@ def test_rows_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"thesis\.txt"), IndexWriter.open(tmp_path):
+    with pytest.raises(InputError, match=r"thesis\.txt"), EmbeddedWriter.open(tmp_path):
         pass
 
 
 def test_another_model_starts_the_index_anew_in_one_step(tmp_path: Path) -> None:
     fill(tmp_path / "i", [made_video("a"), made_video("b")])
-    with IndexWriter.open(tmp_path / "i") as writer:
+    with EmbeddedWriter.open(tmp_path / "i") as writer:
         writer.set_model({**CARD, "name": "second"}, concept_codec(), lambda _: [])
         writer.add([made_video("a")])
         assert names(tmp_path / "i") == ["a", "b"]
@@ -86,8 +86,8 @@ def test_small_segments_are_merged(tmp_path: Path) -> None:
 
 def test_the_second_writer_is_told(tmp_path: Path) -> None:
     code = (
-        "import sys; from cfmr.index.embedded.writer import IndexWriter\n"
-        f"with IndexWriter.open({str(tmp_path / 'i')!r}):\n  print('held', flush=True); sys.stdin.read()"
+        "import sys; from cfmr.index.embedded.writer import EmbeddedWriter\n"
+        f"with EmbeddedWriter.open({str(tmp_path / 'i')!r}):\n  print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -108,7 +108,7 @@ def test_a_reader_keeps_answering_while_everything_is_replaced(tmp_path: Path, e
     assert index.engine == engine
     parts = {p.directory for p in index.manifest.parts()}
     fill(tmp_path / "i", [made_video(f"v{i}", seed=i) for i in range(10)], limits)
-    with IndexWriter.open(tmp_path / "i", limits) as writer:
+    with EmbeddedWriter.open(tmp_path / "i", limits) as writer:
         writer.set_model(CARD, concept_codec(), lambda _: [])
         writer.commit()
     assert not parts & {p.name for p in (tmp_path / "i").iterdir()}, "what it reads from has been deleted"
@@ -233,7 +233,7 @@ class AnyOrderOfChanges(RuleBasedStateMachine):
     @rule(gone=st.sets(st.sampled_from("abcdefgh")))
     def remove(self, gone: set[str]) -> None:
         gone &= set(self.table)
-        with IndexWriter.open(self.path) as writer:
+        with EmbeddedWriter.open(self.path) as writer:
             writer.remove(sorted(gone))
             writer.commit()
         for name in gone:
@@ -247,7 +247,7 @@ class AnyOrderOfChanges(RuleBasedStateMachine):
             expected = made_video(name, index.video(name).rows, seed)
             scales = index.codec.scales(expected.rows)
             vector = queries(1)[0]
-            scores = index.codec.score(expected.rows, scales, index.codec.probe(vector))
+            scores = index.codec.score(expected.rows, scales, index.codec.prepare(vector))
             np.testing.assert_allclose(index.curve(vector, name)[1], scores, atol=1e-5)
         assert len(index.top(queries(1)[0], 100)) == min(len(index), 100)
 
@@ -266,9 +266,12 @@ def test_a_full_disk_is_said_and_the_index_stays(tmp_path: Path, monkeypatch: py
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device") if engine == "exact" else RuntimeError("write error")
 
-    target = (disk, "_write") if engine == "exact" else ("faiss.write_index",)
+    target = (files, "_write") if engine == "exact" else ("faiss.write_index",)
     monkeypatch.setattr(*target, full)
-    with pytest.raises(InputError, match=r"cannot be written.*make room"), IndexWriter.open(tmp_path / "i") as writer:
+    with (
+        pytest.raises(InputError, match=r"cannot be written.*make room"),
+        EmbeddedWriter.open(tmp_path / "i") as writer,
+    ):
         writer.set_engine(engine)
         writer.add([made_video("b", 40)] if engine == "exact" else [])
         writer.commit()
@@ -306,7 +309,7 @@ def killed_at(step: int, change, path: Path) -> bool:
             count()
             file.write(data[half:])
 
-        disk._write = torn
+        files._write = torn
         os.fsync = lambda _: count()
         sys.addaudithook(audit)
         try:
@@ -325,7 +328,7 @@ def state(path: Path) -> tuple:
     return (
         index.card.get("name"),
         index.engine,
-        tuple(index.notes.get("thresholds", ())),
+        tuple(index.metrics.get("thresholds", ())),
         tuple(h.video.id for h in index.top(vector, 9)),
         tuple((v.id, v.rows, round(float(index.curve(vector, v.id)[1].sum()), 4)) for v in index.videos()),
     )
@@ -336,13 +339,13 @@ def add(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    with IndexWriter.open(path) as writer:
+    with EmbeddedWriter.open(path) as writer:
         writer.remove(["a"])
         writer.commit()
 
 
 def remove_most(path: Path) -> None:
-    with IndexWriter.open(path) as writer:
+    with EmbeddedWriter.open(path) as writer:
         writer.remove(["a", "b"])
         writer.commit()
 
@@ -353,8 +356,10 @@ def merge(path: Path) -> None:
 
 
 def another_model(path: Path) -> None:
-    with IndexWriter.open(path) as writer:
-        writer.set_model({"name": "second"}, concept_codec(), lambda folder: (folder / "x").write_text("x") and ["x"])
+    with EmbeddedWriter.open(path) as writer:
+        writer.set_model(
+            {**CARD, "name": "second"}, concept_codec(), lambda folder: (folder / "x").write_text("x") and ["x"]
+        )
         writer.add([made_video("a")])
         writer.commit()
 
@@ -377,21 +382,21 @@ def rebuild_ann(path: Path) -> None:
     import faiss
 
     faiss.omp_set_num_threads(1)
-    with IndexWriter.open(path, APPROXIMATE) as writer:
+    with EmbeddedWriter.open(path, APPROXIMATE) as writer:
         writer.remove(["b", "large"])
         writer.add([made_video("new", 60)])
         writer.commit()
 
 
 def drop_ann(path: Path) -> None:
-    with IndexWriter.open(path) as writer:
+    with EmbeddedWriter.open(path) as writer:
         writer.set_engine("exact")
         writer.commit()
 
 
 def note(path: Path) -> None:
-    with IndexWriter.open(path) as writer:
-        writer.note({"thresholds": {"video": 1.0}})
+    with EmbeddedWriter.open(path) as writer:
+        writer.set_metric("thresholds", {"video": 1.0})
         writer.commit()
 
 

@@ -78,30 +78,54 @@ def test_export_and_import_are_the_projects_annotations(client: TestClient) -> N
     assert [row[0] for row in rows] == ["kitchen", "street"]
     assert rows[1][2:] == [None, "it moves", 1.25]
     more = [*rows, ["kitchen", 6.0, [1.0, 3.0], "another one", 2.0]]
-    assert client.post("/api/labels/import", json=more).json() == {"added": 1, "already": 2}
+    answer = client.post("/api/labels/import", json=more).json()
+    assert (answer["added"], answer["already"], answer["refused"]) == (1, 2, 0)
     assert [1.0, 3.0] in [row[2] for row in client.get("/api/labels/export").json()]
 
 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (["kitchen", 6.0, None, "a dog", None], "row 2 has no glance"),
-        (["nowhere", 6.0, None, "a dog", 1.0], "row 2 is of 'nowhere'"),
-        (["kitchen", 6.0, None, "", 1.0], "row 2 (kitchen) has an empty sentence"),
+        (["kitchen", 6.0, None, "a dog", None], "has no timestamp"),
+        (["nowhere", 6.0, None, "a dog", 1.0], "is of an unknown video 'nowhere'"),
+        (["kitchen", 6.0, None, "", 1.0], "(kitchen) has an empty sentence"),
         (["kitchen", 6.0, None, "a dog", 99.0], "outside the video"),
         (["kitchen", 6.0, [3.0, 1.0], "a dog", 1.0], "before it starts"),
-        ("kitchen", "row 2"),
-        (["kitchen", 1e400, None, "a dog", 1.0], "row 2"),
+        ("kitchen", "is not [video"),
+        (["kitchen", 1e400, None, "a dog", 1.0], "has inf for its duration"),
     ],
 )
-def test_an_import_takes_all_or_nothing_and_names_the_row(client: TestClient, row: object, said: str) -> None:
+def test_an_import_takes_good_rows_and_says_what_is_wrong_with_bad_ones(
+    client: TestClient, row: object, said: str
+) -> None:
     good = ["kitchen", 6.0, None, "a dog", 1.0]
     body = json.dumps([good, row])
     answer = client.post("/api/labels/import", content=body, headers={"content-type": "application/json"})
-    assert answer.status_code == 422
-    assert said in answer.json()["detail"]
-    assert client.get("/api/labels").json()["total"] == 0
+    assert answer.status_code == 200
+    result = answer.json()
+    assert (result["added"], result["refused"]) == (1, 1)
+    assert result["reasons"][0]["row"] == 2
+    assert said in result["reasons"][0]["reason"]
+    assert client.get("/api/labels").json()["total"] == 1
+
+
+def test_steps_are_undone_one_by_one_down_to_the_first(client: TestClient) -> None:
+    made = add(client, sentence="a dog")
+    path = f"/api/labels/{made['id']}"
+    edited = client.patch(path, json={"revision": 1, "sentence": "a cat"}).json()
+    deleted = client.delete(path, params={"revision": 2}).json()
+    now = deleted["revision"]
+    for step, expected in ((3, ("a cat", False)), (2, ("a dog", False)), (1, ("a dog", True))):
+        label = client.post(f"{path}/undo", json={"revision": step, "current": now}).json()
+        assert (label["sentence"], label["deleted"]) == expected
+        now = label["revision"]
+    assert edited["revision"] == 2
+    late = client.post(f"{path}/undo", json={"revision": 2, "current": now - 1})
+    assert late.status_code == 409  # someone else was faster
 
 
 def test_an_import_of_no_list_is_refused(client: TestClient) -> None:
-    assert client.post("/api/labels/import", json={"a": 1}).status_code == 422
+    answer = client.post("/api/labels/import", json={"a": 1})
+    assert (answer.status_code, answer.json()["detail"]) == (422, "the body must be a JSON list")
+    answer = client.post("/api/labels/import", content="1\n00:00:01", headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["detail"]) == (422, "the body is not JSON")

@@ -13,10 +13,12 @@ from starlette.testclient import TestClient
 from cfmr.config import preset
 from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.data.features import FeatureWriter
+from cfmr.errors import InputError
 from cfmr.server.app import create_app, open_state
 from cfmr.server.context import AppState
 from cfmr.server.settings import Settings, resolve_settings
 from cfmr.server.stores import jobs as jobs_module
+from cfmr.server.work import learn as learning
 from cfmr.server.work.compare import compare
 from tests.server.sites import CLIPS, SECONDS, WordRetriever, make_settings
 
@@ -118,6 +120,23 @@ def test_before_and_after_are_told_of_held_out_labels(client: TestClient) -> Non
     assert {one["sentence"] for one in comparison["labels"]} == set(held)
 
 
+@pytest.mark.parametrize(("enough", "asked"), [(2, 1), (3, 0)])
+def test_enough_held_out_labels_choose_when_nothing_matches(
+    client: TestClient, site: AppState, monkeypatch: pytest.MonkeyPatch, enough: int, asked: int
+) -> None:
+    seen = []
+
+    def calibrate(index: Path, rows: list[Annotation]) -> None:
+        seen.append((index, {row.sentence for row in rows}))
+        raise InputError("their words are not known")
+
+    monkeypatch.setattr(learning, "calibrate_index", calibrate)
+    monkeypatch.setattr(learning, "ENOUGH_HELD_OUT", enough)
+    _, held = label(client, 8)
+    assert learn(client)["state"] == "done"
+    assert seen == [(site.models.folder / "0001" / "index", set(held))] * asked
+
+
 def test_held_out_labels_are_never_trained_on_even_if_others_said_the_same(
     client: TestClient, site: AppState, tmp_path: Path
 ) -> None:
@@ -176,7 +195,7 @@ def test_if_training_dies_the_old_model_stays_and_nothing_is_left(client: TestCl
 def test_training_can_be_cancelled(client: TestClient, site: AppState) -> None:
     label(client, 2, "a slow thing")
     job = client.post("/api/learn", json={}).json()["id"]
-    while "epoch 1 of 3" not in client.get(f"/api/jobs/{job}").json()["message"]:
+    while "Training: epoch 1/3" not in client.get(f"/api/jobs/{job}").json()["message"]:
         time.sleep(0.02)
     assert client.get(f"/api/jobs/{job}").json()["progress"] == pytest.approx(1 / 3)
     assert client.post("/api/learn", json={}).status_code == 409
@@ -188,6 +207,19 @@ def test_training_can_be_cancelled(client: TestClient, site: AppState) -> None:
 
 def test_without_labels_there_is_nothing_to_learn_from(client: TestClient) -> None:
     assert client.post("/api/learn", json={}).status_code == 409
+
+
+def test_a_model_is_deleted_unless_it_is_in_use(client: TestClient, site: AppState) -> None:
+    label(client, 2)
+    learn(client)
+    client.post("/api/models/0001/serve")
+    assert client.delete("/api/models/0001").status_code == 409
+    assert client.delete("/api/models/original").status_code == 409
+    client.post("/api/models/original/serve")
+    assert client.delete("/api/models/0001").status_code == 204
+    assert [model["id"] for model in client.get("/api/models").json()] == ["original"]
+    assert list(site.models.folder.iterdir()) == []
+    assert client.delete("/api/models/0001").status_code == 404
 
 
 def test_the_choice_survives_a_restart(client: TestClient, settings: Settings) -> None:
@@ -237,8 +269,7 @@ def test_the_first_model_needs_nothing_but_videos_and_labels(settings: Settings,
         config = json.loads((site.models.folder / "0001" / "config.json").read_text())
         assert (config["dataset"]["frame_dim"], config["dataset"]["test_data"]) == (3, "")
         assert client.get("/api/models").json()[0]["comparison"]["before"] is None
-        assert not client.get("/api/status").json()["ready"]
-        client.post("/api/models/0001/serve")
+        assert client.get("/api/status").json()["ready"]  # in use at once: there was none before
         assert client.get("/api/search", params={"q": said[0]}).json()["moments"]
 
 

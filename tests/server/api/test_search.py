@@ -1,15 +1,18 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from cfmr.data.annotations import Annotation, save_annotations
+from cfmr.search.retriever import SearchResult
 from cfmr.server.context import AppState
 from cfmr.server.settings import Settings
 from cfmr.video import clip, decode
-from tests.server.sites import SECONDS, opened
+from tests.server.sites import SECONDS, WordRetriever, opened
 
 
 def test_a_sentence_finds_its_moment(client: TestClient) -> None:
@@ -213,8 +216,8 @@ def test_pages_are_there_and_are_asked_for_anew(client: TestClient) -> None:
         answer = client.get(path)
         assert answer.headers["content-type"].startswith("text/html")
         assert answer.headers["cache-control"] == "no-cache"
-    etag = client.get("/static/style.css").headers["etag"]
-    assert client.get("/static/style.css", headers={"if-none-match": etag}).status_code == 304
+    etag = client.get("/static/css/base.css").headers["etag"]
+    assert client.get("/static/css/base.css", headers={"if-none-match": etag}).status_code == 304
 
 
 def test_what_a_stranger_sends_comes_back_as_data_only(client: TestClient) -> None:
@@ -222,3 +225,21 @@ def test_what_a_stranger_sends_comes_back_as_data_only(client: TestClient) -> No
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert json.loads(answer.text)["sentence"].startswith("<script>")
+
+
+def test_a_part_of_a_name_is_enough_to_search_in_some_videos(client: TestClient) -> None:
+    found = client.get("/api/search", params={"q": "square", "contains": "ITCH"}).json()
+    assert ({moment["video"] for moment in found["moments"]}, found["videos"]) == ({"kitchen"}, 1)
+    assert client.get("/api/search", params={"q": "square", "contains": " "}).json()["videos"] == 3
+    missing = client.get("/api/search", params={"q": "square", "contains": "cellar"})
+    assert (missing.status_code, "cellar" in missing.json()["detail"]) == (404, True)
+
+
+def test_without_a_threshold_nothing_is_said_of_how_well_it_fits(settings: Settings) -> None:
+    class Uncalibrated(WordRetriever):
+        def search(self, *args: Any, **kwargs: Any) -> SearchResult:
+            return replace(super().search(*args, **kwargs), threshold=None)
+
+    with opened(settings, Uncalibrated()) as (_, client):
+        found = client.get("/api/search", params={"q": "a red square"}).json()
+    assert (found["convincing"], found["threshold"]) == (None, None)

@@ -1,12 +1,20 @@
+import errno
+import os
+import shutil
 import sys
 import time
 import zipfile
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
+from cfmr.errors import DiskFullError
+from cfmr.server.api.videos import _receive
 from cfmr.server.context import AppState
 from cfmr.server.problems import Problem
 from cfmr.server.settings import Settings
@@ -36,20 +44,44 @@ def ended(site: AppState) -> None:
         time.sleep(0.02)
 
 
-def test_an_uploaded_video_is_there_and_is_made_searchable(client: TestClient, site: AppState, clip: bytes) -> None:
-    status, answer = upload(client, "Holiday é.mp4", clip)
+@pytest.fixture
+def another(tmp_path: Path) -> bytes:
+    """A video that is not there yet."""
+    return render(tmp_path / "another.mp4", (90, 20, 160), 1.0).read_bytes()
+
+
+def test_an_uploaded_video_is_there_and_is_made_searchable(client: TestClient, site: AppState, another: bytes) -> None:
+    status, answer = upload(client, "Holiday é.mp4", another)
     assert (status, answer["video"]) == (201, "Holiday é")
-    assert client.get("/api/stream", params={"video": "Holiday é"}).content == clip
+    assert client.get("/api/stream", params={"video": "Holiday é"}).content == another
     ended(site)
     text = client.get(f"/api/jobs/{site.jobs.all()[0].id}/log").json()["text"]
     assert "$ cfmr extract" in text
     assert list((site.settings.workspace / "arriving").iterdir()) == []
 
 
-def test_a_second_video_of_a_name_does_not_replace_the_first(client: TestClient, site: AppState, clip: bytes) -> None:
+def test_a_second_video_of_a_name_does_not_replace_the_first(
+    client: TestClient, site: AppState, another: bytes
+) -> None:
     before = site.file("kitchen").read_bytes()
-    assert upload(client, "Kitchen.mov", clip)[1]["video"] == "Kitchen-2"
+    assert upload(client, "Kitchen.mov", another)[1]["video"] == "Kitchen-2"
     assert site.file("kitchen").read_bytes() == before
+
+
+def test_the_same_content_is_taken_in_once_whatever_its_name(settings: Settings, tmp_path: Path, clip: bytes) -> None:
+    camera = tmp_path / "camera"
+    render(camera / "one.mp4", (90, 20, 160), 1.0)
+    (camera / "copy of kitchen.mp4").write_bytes(clip)
+    with opened(replace(settings, folders=(tmp_path,))) as (site, client):
+        before = set(site.library.files())
+        answer = upload(client, "holiday.mp4", clip)[1]
+        assert (answer["video"], answer["already"]) == ("kitchen", True)
+        first = client.post("/api/videos/folder", json={"folder": str(camera)}).json()
+        assert (first["added"], first["already"]) == (["one"], ["kitchen"])
+        again = client.post("/api/videos/folder", json={"folder": str(camera)}).json()
+        assert (again["added"], sorted(again["already"]), again["job"]) == ([], ["kitchen", "one"], None)
+        assert set(site.library.files()) == before | {"one"}
+        ended(site)
 
 
 def zip_bomb(path: Path) -> bytes:
@@ -151,3 +183,58 @@ def test_a_link_in_a_folder_that_leads_out_of_it_is_left(settings: Settings, tmp
 def test_folders_can_be_switched_off(settings: Settings) -> None:
     with opened(replace(settings, folders=())) as (_, client):
         assert client.post("/api/videos/folder", json={"folder": "/tmp"}).status_code == 403
+
+
+class Body:
+    """A request that brings 20 MB in pieces."""
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield bytes(1 << 20)
+
+
+def test_uploads_side_by_side_leave_the_reserve(
+    site: AppState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = iter([200 << 20, 90 << 20, 65 << 20])  # another upload fills it meanwhile
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=next(free)))
+    with pytest.raises(Problem, match="the disk is full") as caught:
+        anyio.run(_receive, Body(), tmp_path, site)
+    assert caught.value.status_code == 507
+    assert not list(tmp_path.glob("upload-*"))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 507, "the server's disk is full"),
+        (DiskFullError("x.json: cannot be written"), 507, "x.json: cannot be written"),
+        (PermissionError(errno.EACCES, "Permission denied"), 500, "cannot read or write one of its files"),
+        (OperationalError("INSERT", {}, Exception("database or disk is full")), 507, "disk of the label database"),
+    ],
+)
+def test_a_disk_that_cannot_be_written_is_said_to_be(
+    client: TestClient, site: AppState, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, says: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    label = {"video": "kitchen", "glance": 1.0, "sentence": "a red square moves"}
+    with monkeypatch.context() as patch:
+        patch.setattr(site.labels, "add", full)
+        answer = client.post("/api/labels", json=label)
+    assert answer.status_code == status
+    assert says in answer.json()["detail"]
+    assert client.post("/api/labels", json=label).status_code == 201
+
+
+def test_what_broken_off_uploads_left_is_swept_at_the_start(settings: Settings) -> None:
+    folder = settings.workspace / "arriving"
+    folder.mkdir(parents=True)
+    old, new = folder / "upload-old", folder / "upload-new"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    with opened(settings):
+        assert [path.name for path in folder.iterdir()] == ["upload-new"]

@@ -1,4 +1,8 @@
 import json
+import os
+import random
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,11 +16,13 @@ from cfmr.files.atomic import read_json, write_json
 from cfmr.server.problems import Problem
 from cfmr.server.stores import jobs as module
 from cfmr.server.stores.jobs import Job, JobContext, Jobs, Progress, parse_progress
+from cfmr.server.stores.orphans import marked, processes_of
 
 
 @pytest.fixture
 def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
     monkeypatch.setattr(module, "COMMAND", (sys.executable, "-c"))
+    monkeypatch.setattr(module, "PROGRESS", ())
     monkeypatch.setattr(module, "GRACE", 0.3)
     jobs = Jobs(tmp_path / "jobs")
     jobs.begin()
@@ -33,7 +39,7 @@ def until(true: Callable[[], object]) -> None:
 
 def progress(done: int, total: int) -> str:
     """Python that writes a line of `--progress json`."""
-    line = json.dumps({"label": "epoch", "done": done, "total": total})
+    line = json.dumps({"label": f"epoch {done}", "done": done, "total": total})
     return f"import sys; print({line!r}, file=sys.stderr, flush=True)"
 
 
@@ -46,7 +52,7 @@ def run(jobs: Jobs, code: str, kind: str = "learn") -> Job:
 
 
 def runs(work: JobContext, arguments: dict[str, Any]) -> dict[str, object]:
-    work.run(arguments["code"])
+    work.run(arguments["code"], stage="Testing")
     return {"model": "0001"}
 
 
@@ -54,7 +60,7 @@ def test_a_job_runs_a_command_and_keeps_what_it_printed(jobs: Jobs) -> None:
     job = run(jobs, f"{FIRST}; print('epoch 1'); print('caf\\u00e9\\x1b[1m\\rlast')")
     until(lambda: job.over)
     assert (job.state, job.progress, job.result) == ("done", 1.0, {"model": "0001"})
-    assert job.message == "epoch 1 of 2"
+    assert job.message == "Testing: epoch 1"
     text, offset = jobs.log(job.id)
     assert text.split("\n")[1:] == ["epoch 1", "café", "last", ""]
     assert jobs.log(job.id, offset) == ("", offset)
@@ -150,9 +156,9 @@ def other(jobs: Jobs) -> Iterator[Jobs]:
 
 def test_processes_see_each_others_jobs_and_do_one_at_a_time(jobs: Jobs, other: Jobs) -> None:
     first = run(jobs, f"import time; {FIRST}; print('epoch 1', flush=True); time.sleep(60)")
-    until(lambda: first.message == "epoch 1 of 2")
+    until(lambda: first.message == "Testing: epoch 1")
     other.begin()
-    until(lambda: (seen := other.get(first.id)).state == "running" and seen.message == "epoch 1 of 2")
+    until(lambda: (seen := other.get(first.id)).state == "running" and seen.message == "Testing: epoch 1")
     assert other.busy("learn")
     second = other.start("learn", "b", {"code": "pass"})
     assert jobs.start("learn", "c", {"code": "pass"}).id == second.id  # it waits there already
@@ -167,7 +173,7 @@ def test_processes_see_each_others_jobs_and_do_one_at_a_time(jobs: Jobs, other: 
 
 def test_a_job_that_waits_in_another_process_can_be_cancelled(jobs: Jobs, other: Jobs) -> None:
     first = run(jobs, f"import time; {FIRST}; print('epoch 1', flush=True); time.sleep(60)")
-    until(lambda: first.message == "epoch 1 of 2")
+    until(lambda: first.message == "Testing: epoch 1")
     second = run(jobs, "pass")
     assert other.cancel(second.id).state == "cancelled"
     jobs.cancel(first.id)
@@ -178,7 +184,7 @@ def test_a_job_that_waits_in_another_process_can_be_cancelled(jobs: Jobs, other:
 
 def test_the_work_of_a_process_that_closes_is_taken_over(jobs: Jobs, other: Jobs) -> None:
     first = run(jobs, f"import time; {FIRST}; print('epoch 1', flush=True); time.sleep(60)")
-    until(lambda: first.message == "epoch 1 of 2")
+    until(lambda: first.message == "Testing: epoch 1")
     other.begin()
     second = other.start("learn", "b", {"code": "pass"})
     jobs.close()
@@ -189,7 +195,7 @@ def test_the_work_of_a_process_that_closes_is_taken_over(jobs: Jobs, other: Jobs
 def test_a_line_of_progress_says_how_far_a_command_is() -> None:
     found = parse_progress('{"label": "epoch", "done": 2, "total": 4, "metrics": {"loss": 0.25}}')
     assert found == Progress("epoch", 2, 4, {"loss": 0.25})
-    assert (str(found), found and found.share) == ("epoch 2 of 4", 0.5)
+    assert (str(found), found and found.share) == ("epoch  loss 0.25", 0.5)
     unknown = parse_progress('{"label": "loading the model", "done": 0, "total": null}')
     assert unknown is not None
     assert (str(unknown), unknown.share) == ("loading the model", None)
@@ -209,3 +215,103 @@ def test_a_line_of_progress_says_how_far_a_command_is() -> None:
 )
 def test_any_other_line_is_output(line: str) -> None:
     assert parse_progress(line) is None
+
+
+SLEEPER = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+
+
+def test_a_job_whose_server_was_killed_is_ended_before_another_begins(tmp_path: Path) -> None:
+    folder = tmp_path / "jobs"
+    server = os.fork()
+    if server == 0:
+        module.COMMAND = (sys.executable, "-c")  # type: ignore[assignment]
+        first = Jobs(folder)
+        first.handlers["learn"] = runs
+        first.begin()
+        first.start("learn", "a title", {"code": SLEEPER})
+        time.sleep(60)
+        os._exit(1)
+
+    def job_id() -> str:
+        return next((path.parent.name for path in folder.glob("*/log.txt")), "")
+
+    until(lambda: job_id() and len(list(processes_of(job_id()))) == 2)
+    os.kill(server, signal.SIGKILL)
+    os.waitpid(server, 0)
+    assert len(list(processes_of(job_id()))) == 2, "the command and what it started outlive their server"
+    left: list[int] = []
+    second = Jobs(folder)
+    second.handlers["learn"] = lambda work, _: left.extend(processes_of(job_id())) or {}
+    second.begin()
+    following = second.start("learn", "again")
+    until(lambda: following.over)
+    second.close()
+    assert left == []
+    assert second.get(job_id()).state == "failed"
+
+
+def test_a_command_of_a_job_ends_when_its_server_dies(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    code = (
+        "from pathlib import Path; import time; from cfmr.server.stores.orphans import end_with_server; "
+        f"end_with_server(); Path({str(ready)!r}).touch(); time.sleep(60)"
+    )
+    server = os.fork()
+    if server == 0:
+        subprocess.Popen([sys.executable, "-c", code], env=os.environ | marked("a-job"))
+        time.sleep(60)
+        os._exit(1)
+    until(ready.exists)
+    os.kill(server, signal.SIGKILL)
+    os.waitpid(server, 0)
+    until(lambda: not list(processes_of("a-job")))
+
+
+ALONE = """
+import fcntl, pathlib, sys, time
+with open({busy!r}, "w") as file:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pathlib.Path({overlap!r}).touch()
+    time.sleep(0.15)
+"""
+KILLS = int(os.environ.get("CFMR_KILLS", "8"))  # 100 in a campaign
+
+
+def test_servers_killed_at_random_lose_no_job_and_never_do_two_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "COMMAND", (sys.executable, "-c"))
+    folder, overlap, promised = tmp_path / "jobs", tmp_path / "overlap", tmp_path / "promised"
+    code = ALONE.format(busy=str(tmp_path / "busy"), overlap=str(overlap))
+    rng = random.Random(0)
+
+    def serve(number: int) -> None:
+        jobs = Jobs(folder)
+        for kind in range(KILLS):
+            jobs.handlers[str(kind)] = runs
+        jobs.begin()
+        job = jobs.start(str(number), "a title", {"code": code})
+        with open(promised, "a") as file:
+            file.write(f"{job.id}\n")
+        time.sleep(60)
+
+    for number in range(KILLS):
+        server = os.fork()
+        if server == 0:
+            serve(number)
+            os._exit(1)
+        time.sleep(rng.uniform(0, 0.6))
+        os.kill(server, signal.SIGKILL)
+        os.waitpid(server, 0)
+    last = Jobs(folder)
+    for kind in range(KILLS):
+        last.handlers[str(kind)] = runs
+    last.begin()
+    until(lambda: all(job.over for job in last.all()))
+    last.close()
+    known = {job.id: job.state for job in last.all()}
+    assert not overlap.exists()
+    assert set(promised.read_text().split() if promised.exists() else []) <= set(known)
+    assert set(known.values()) <= {"done", "failed"}

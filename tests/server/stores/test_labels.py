@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from cfmr.data.annotations import Annotation
 from cfmr.errors import InputError
 from cfmr.server.problems import Problem
+from cfmr.server.settings import resolve_settings
 from cfmr.server.stores.labels import LabelStore, normalized_sentence, split_held_out
 
 DOG = Annotation("garden", 30.0, "a dog runs", 4.5, None)
@@ -88,7 +90,7 @@ def test_undoing_the_first_revision_takes_the_label_back(store: LabelStore) -> N
 def test_who_comes_second_is_told(store: LabelStore) -> None:
     one = store.add(DOG, "Ada")
     store.change(one.id, 1, "Bob", glance=5.0)
-    with pytest.raises(Problem, match="Bob changed this label meanwhile") as error:
+    with pytest.raises(Problem, match="Bob changed this label") as error:
         store.change(one.id, 1, "Ada", glance=6.0)
     assert error.value.status_code == 409
     assert error.value.more == {"revision": 2}
@@ -221,3 +223,31 @@ def test_a_table_of_another_shape_is_found_out_at_the_start(tmp_path: Path) -> N
         connection.execute("CREATE TABLE label_states (label TEXT)")
     with pytest.raises(InputError, match=r"--database: cannot be opened \(no such column"):
         LabelStore(f"sqlite:///{tmp_path / 'x.sqlite'}")
+
+
+def test_while_many_are_imported_the_database_is_asked_few_times(tmp_path: Path) -> None:
+    store = LabelStore(f"sqlite:///{tmp_path / 'labels.sqlite'}")
+    asked: list[str] = []
+    event.listen(store._engine, "before_cursor_execute", lambda *arguments: asked.append(arguments[2]))
+    rows = [Annotation("v", 10.0, f"a ball {number}", 1.0, None) for number in range(2000)]
+    assert store.take_in(rows, "Ann") == (2000, 0)
+    assert len(asked) < 10, "others wait for the lock meanwhile"
+    assert sum(label.held_out for label in store.all()) == 400
+    store.close()
+
+
+@pytest.mark.parametrize("name", ["what?", "100%", "a#b", "a b&c=d"])
+def test_a_workspace_may_have_any_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "videos").mkdir()
+    settings = resolve_settings(tmp_path / "index", tmp_path / "videos", workspace=tmp_path / name)
+    for count in (1, 2):
+        store = LabelStore(settings.database_url)
+        store.add(Annotation("v", 10.0, f"{count}", 1.0, None), "Ann")
+        assert len(store.all()) == count
+        store.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["videos", name])
+
+
+def test_sentences_that_differ_in_a_vowel_sign_are_different() -> None:
+    assert normalized_sentence("कि") != normalized_sentence("का")
+    assert normalized_sentence("caf\u00e9!") == normalized_sentence("CAFE\u0301")

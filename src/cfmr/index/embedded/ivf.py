@@ -1,15 +1,12 @@
 """Approximate search for large collections: FAISS inverted lists of 8-bit codes, whose finds are re-ranked exactly.
 
-Vectors are projected to the 256 directions that hold most of their energy (no centring, so inner products survive),
-grouped around centroids and stored in one byte a number: 264 bytes a moment with its row number. The true scores of
-what is found come from the rows.
+Projected vectors are grouped around centroids and stored in one byte a number: 264 bytes a moment with its row number.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import faiss as untyped_faiss
 import numpy as np
@@ -17,17 +14,15 @@ from numpy.typing import NDArray
 
 from cfmr.errors import InputError
 from cfmr.index.codec import Floats
-from cfmr.index.embedded import disk
-
-if TYPE_CHECKING:
-    pass
+from cfmr.index.files import read_array
+from cfmr.index.projection import PROJECTED, PROJECTION, project, projection
+from cfmr.index.tuning import nprobe_factor, num_lists
 
 faiss: Any = untyped_faiss
 Ids = NDArray[np.int64]
 
-PROJECTED = 256  # numbers a vector keeps
 POINTS_PER_LIST = 32  # training points a centroid
-FILE, PROJECTION = "ivf.faiss", "projection.npy"
+FILE = "ivf.faiss"
 
 
 @dataclass(slots=True)
@@ -46,19 +41,19 @@ class Ann:
 
     def project(self, vectors: Floats) -> Floats:
         """(n, dim) -> (n, PROJECTED)."""
-        return vectors if self.projection is None else np.ascontiguousarray(vectors @ self.projection.T)
+        return project(vectors, self.projection)
 
     def add(self, ids: Ids, projected: Floats) -> None:
         """Add projected vectors under their row numbers."""
         self.ivf.add_with_ids(np.ascontiguousarray(projected), np.ascontiguousarray(ids))
 
-    def search(self, vector: Floats, count: int, allowed: "Allowed | None" = None) -> Ids:
+    def search(self, vector: Floats, count: int, allowed: "RowFilter | None" = None) -> Ids:
         """Row numbers of about the `count` best vectors, best first; fewer if the lists looked at hold no more."""
-        query = vector[None] if self.projection is None else (self.projection @ vector)[None]
+        query = self.project(vector[None])
         if allowed is None:
             parameters = faiss.SearchParametersIVF(nprobe=self.nprobe)
         else:
-            nprobe = min(int(self.nprobe * allowed.widening), self.ivf.nlist)
+            nprobe = min(int(self.nprobe * allowed.nprobe_factor), self.ivf.nlist)
             parameters = faiss.SearchParametersIVF(nprobe=nprobe, sel=allowed.selector)
         _, ids = self.ivf.search(query, count, params=parameters)
         found: Ids = ids[0]
@@ -72,38 +67,24 @@ class Ann:
             raise InputError(f"{path}: cannot be written; make room there") from error
 
 
-class Allowed:
+class RowFilter:
     """The rows a filtered search may find, as a bitmap over row numbers.
 
-    `widening`: how many times more lists have to be looked at because only some of their rows count.
+    `nprobe_factor`: how many times more lists have to be looked at because only some of their rows count.
     """
 
     def __init__(self, ranges: Iterable[tuple[int, int]], covered: int) -> None:
         flags = np.zeros(-(-covered // 8) * 8, dtype=bool)
         for low, high in ranges:
             flags[low:high] = True
-        share = max(float(flags.sum()) / max(covered, 1), 1e-6)
-        self.widening = float(np.clip(1 / share, 1, 16))
+        self.nprobe_factor = nprobe_factor(float(flags.sum()) / max(covered, 1))
         self._bits = np.packbits(flags, bitorder="little")  # the selector points into this array
         self.selector = faiss.IDSelectorBitmap(covered, faiss.swig_ptr(self._bits))
 
 
-def projection(sample: Floats) -> Floats | None:
-    """The PROJECTED strongest directions of a sample, (PROJECTED, dim)."""
-    if sample.shape[1] <= PROJECTED:
-        return None
-    _, directions = np.linalg.eigh(sample.T @ sample)
-    return np.ascontiguousarray(directions[:, ::-1][:, :PROJECTED].T.astype(np.float32))
-
-
-def lists_for(rows: int) -> int:
-    """Number of inverted lists for a collection: 4 sqrt(n), a power of two, at most 8192."""
-    return min(1 << round(math.log2(4 * math.sqrt(max(rows, 1)))), 8192, max(rows, 1))
-
-
 def train(rows: int, sample: Callable[[int], Iterable[Floats]]) -> Ann:
     """Fit projection and centroids for a collection of `rows`; `sample(n)` yields some n vectors (., dim) in blocks."""
-    lists = lists_for(rows)
+    lists = num_lists(rows)
     blocks = iter(sample(max(POINTS_PER_LIST * lists, 16384)))
     first: list[Floats] = []
     while sum(map(len, first)) < 16384 and (block := next(blocks, None)) is not None:
@@ -129,5 +110,5 @@ def load(directory: Path, names: Iterable[str], nprobe: int, rerank: int, mapped
     ivf = faiss.read_index(str(directory / FILE), faiss.IO_FLAG_MMAP if mapped else 0)
     if mapped:
         faiss.downcast_InvertedLists(ivf.invlists).prefetch_nthread = 0  # starting threads costs more than reading
-    directions = disk.read_array(directory / PROJECTION) if PROJECTION in names else None
+    directions = read_array(directory / PROJECTION) if PROJECTION in names else None
     return Ann(ivf, directions, nprobe, rerank)

@@ -7,7 +7,8 @@
       segment-NNNNNN/          rows.npy, scales.npy, spans.npy, videos.json
       ann-NNNNNN/              ivf.faiss, projection.npy (large collections only)
 
-Each row has a number that is never used again, `first_row` + its place in the segment. Rows of a video are neighbours.
+Each row has a number that is never used again, `first_row` + its position in the segment. Rows of a video are
+neighbours.
 """
 
 import json
@@ -17,17 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from cfmr.errors import InputError
-from cfmr.files.atomic import replacing
-from cfmr.index.embedded.disk import FileRecord, Part, damaged, sync_directory
+from cfmr.files.atomic import parse_json, replacing
+from cfmr.files.reading import reading
+from cfmr.index.base import no_index
+from cfmr.index.embedded.disk import Part, sync_directory
+from cfmr.index.files import FileRecord
 
 FORMAT = "cfmr-index"
 VERSION = 1
 NAME = "manifest.json"
+PREFIXES = ("model-", "segment-", "ann-")  # of the directories that it names
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentPart:
-    """Rows of some videos. `dead` are the places in videos.json of videos removed or replaced since."""
+    """Rows of some videos. `dead` are the positions in videos.json of videos removed or replaced since."""
 
     part: Part
     first_row: int
@@ -64,6 +69,12 @@ class Manifest:
         return [self.model, *(s.part for s in self.segments), *([self.ann.part] if self.ann else [])]
 
 
+def foreign_files(root: Path) -> list[str]:
+    """Names in a directory that no index has."""
+    own = (".", "lock", NAME, *PREFIXES)
+    return sorted(path.name for path in root.iterdir() if not path.name.startswith(own)) if root.is_dir() else []
+
+
 def _part_to_json(part: Part) -> dict[str, Any]:
     return {"directory": part.directory, "files": {n: [f.size, f.crc32] for n, f in part.files.items()}}
 
@@ -71,7 +82,7 @@ def _part_to_json(part: Part) -> dict[str, Any]:
 def _part_from_json(value: dict[str, Any]) -> Part:
     directory = str(value["directory"])
     names = list(value["files"])
-    if any(Path(n).name != n for n in [directory, *names]):
+    if any(Path(n).name != n or not n.isprintable() for n in [directory, *names]):
         raise ValueError("a name with a path in it")
     return Part(directory, {n: FileRecord(int(size), int(crc)) for n, (size, crc) in value["files"].items()})
 
@@ -126,35 +137,57 @@ def read_manifest(root: Path) -> Manifest:
     """
     path = root / NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{root}: no index here (no {NAME}); build one with: cfmr index --out {root}") from error
-    except UnicodeDecodeError as error:
-        raise damaged(path, "it is not text") from error
+        if others := foreign_files(root):
+            raise InputError(
+                f"{root}: no index; this folder has other files ({others[0]!r}). Name an index directory"
+            ) from error
+        raise no_index(root) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    try:
-        body = json.loads(text)
-        checksum = body.pop("checksum")
-        if body["format"] != FORMAT:
-            raise ValueError(f"format {body['format']!r}")
-        if body["version"] > VERSION:
-            raise InputError(f"{root}: written by a newer cfmr (index format {body['version']}); update cfmr")
-        if checksum != _checksum(body):
-            raise ValueError("its content does not fit its checksum")
-        ann = body["ann"]
-        return Manifest(
-            generation=body["generation"],
-            engine=body["engine"],
-            next_row=body["next_row"],
-            next_part=body["next_part"],
-            notes=body["notes"],
-            model=_part_from_json(body["model"]),
-            segments=tuple(
-                SegmentPart(_part_from_json(s), s["first_row"], s["rows"], tuple(s["dead"])) for s in body["segments"]
-            ),
-            ann=ann
-            and AnnPart(_part_from_json(ann), ann["covered"], ann["trained_rows"], ann["nprobe"], ann["rerank"]),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise damaged(path, str(error) or type(error).__name__) from error
+    with reading(path, "the manifest of an index", "restore it from a copy, or build the index again"):
+        return _parsed(root, parse_json(content, path))
+
+
+def _parsed(root: Path, body: dict[str, Any]) -> Manifest:
+    checksum = body.pop("checksum")
+    if body["format"] != FORMAT:
+        raise ValueError(f"format {body['format']!r}")
+    if body["version"] > VERSION:
+        raise InputError(f"{root}: written by a newer cfmr (index format {body['version']}); update cfmr")
+    if checksum != _checksum(body):
+        raise ValueError("its content does not fit its checksum")
+    ann = body["ann"]
+    manifest = Manifest(
+        generation=_count(body["generation"]),
+        engine=str(body["engine"]),
+        next_row=_count(body["next_row"]),
+        next_part=_count(body["next_part"]),
+        notes=dict(body["notes"]),
+        model=_part_from_json(body["model"]),
+        segments=tuple(
+            SegmentPart(
+                _part_from_json(s), _count(s["first_row"]), _count(s["rows"]), tuple(_count(d) for d in s["dead"])
+            )
+            for s in body["segments"]
+        ),
+        ann=ann
+        and AnnPart(
+            _part_from_json(ann), *(_count(ann[key]) for key in ("covered", "trained_rows", "nprobe", "rerank"))
+        ),
+    )
+    at = 0
+    for segment in manifest.segments:
+        if segment.first_row < at:
+            raise ValueError(f"the rows of {segment.part.directory} are numbered like others")
+        at = segment.first_row + segment.rows
+    if at > manifest.next_row:
+        raise ValueError("it has more rows than were ever written")
+    return manifest
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is no count")
+    return value

@@ -1,44 +1,54 @@
 """Reading an index: exact search over mapped rows, or FAISS under an exact re-rank, with filters inside the search."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.files.atomic import read_json
-from cfmr.index.base import Value, Video
-from cfmr.index.codec import BLOCK, Codec, Floats, Probe
-from cfmr.index.embedded import disk
-from cfmr.index.embedded.manifest import Manifest, read_manifest
-from cfmr.index.embedded.segment import Segment
-
-if TYPE_CHECKING:
-    from cfmr.index.embedded.ivf import Allowed, Ann
 from cfmr.index.base import (
     CARD,
     CODEC,
     Hit,
-    Range,
     Selection,
-    Selections,
-    _merged,
-    best,
+    SelectionCache,
+    Value,
+    Video,
     matches,
     no_such_metadata,
     no_such_video,
+    top_k,
 )
+from cfmr.index.card import load_card
+from cfmr.index.codec import BLOCK, Codec, Floats, PreparedQuery
+from cfmr.index.embedded.disk import check_part
+from cfmr.index.embedded.manifest import Manifest, read_manifest
+from cfmr.index.embedded.segment import Segment
+from cfmr.index.files import damaged, part_file, read_array
+from cfmr.index.tuning import num_candidates
+
+if TYPE_CHECKING:
+    from cfmr.index.embedded.ivf import Ann, RowFilter
+
+Range = tuple[int, int, int]  # segment, from row, to row
 
 FEW_ROWS = 8192  # a filter that leaves no more rows than this is searched exactly
 MANY_RANGES = 64  # above this, ranges of a segment are gathered instead of scored one by one
 
 
+@dataclass(frozen=True, slots=True)
+class RowSelection(Selection):
+    """A selection as merged ranges of rows, in the order of the index."""
+
+    ranges: tuple[Range, ...] = ()
+
+
 def read_card(root: Path) -> dict[str, Any]:
     """What an index says of its model, without opening it. Raises InputError if there is none."""
-    card: dict[str, Any] = read_json(root / read_manifest(root).model.directory / CARD)
-    return card
+    return load_card(root / read_manifest(root).model.directory / CARD)
 
 
 class EmbeddedIndex:
@@ -48,28 +58,28 @@ class EmbeddedIndex:
         self.root = root
         self.manifest = manifest
         for part in manifest.parts():
-            disk.check_part(root, part, verify)
+            check_part(root, part, verify)
         self.model_path = root / manifest.model.directory
-        self.card: dict[str, Any] = read_json(self.model_path / CARD)
+        self.card = load_card(self.model_path / CARD)
         has_codec = CODEC in manifest.model.files
-        self.codec = Codec.from_array(
-            int(self.card["width"]), disk.read_array(self.model_path / CODEC) if has_codec else None
-        )
+        array = read_array(self.model_path / CODEC) if has_codec else None
+        with part_file(self.model_path / CODEC):
+            self.codec = Codec.from_array(int(self.card["width"]), array)
         self.segments = [Segment(root, entry) for entry in manifest.segments]
-        self._places = {v.id: (at, v) for at, segment in enumerate(self.segments) for v in segment.live()}
+        for segment in self.segments:
+            segment.check(self.codec)
+        self._videos = {v.id: (at, v) for at, segment in enumerate(self.segments) for v in segment.live()}
         self._firsts = [s.first_row for s in self.segments]
-        self._selections = Selections(self._select(None), self._chosen)
+        self._selections = SelectionCache(self._select(self._videos.values()), self._select_matching)
         self.ann: Ann | None = None
-        self._allowed: tuple[Selection, Allowed] | None = None
+        self._filter: tuple[Selection, RowFilter] | None = None
         self._files: list[int] = []
         if manifest.ann is not None:
-            from cfmr.index.embedded import (
-                ivf as ann,
-            )  # FAISS costs a tenth of a second to import: only where it is used
+            from cfmr.index.embedded import ivf  # FAISS takes a tenth of a second to import: only where it is used
 
             entry = manifest.ann
             directory = root / entry.part.directory
-            self.ann = ann.load(directory, entry.part.files, entry.nprobe, entry.rerank)
+            self.ann = ivf.load(directory, entry.part.files, entry.nprobe, entry.rerank)
             # Re-ranking reads single rows; reading instead of mapping keeps them out of this process' memory.
             self._files = [os.open(s.path / "rows.npy", os.O_RDONLY) for s in self.segments]
 
@@ -95,7 +105,7 @@ class EmbeddedIndex:
             except FileNotFoundError as error:
                 newer = read_manifest(root)  # a writer may have replaced what was about to be opened
                 if newer.generation == manifest.generation:
-                    raise disk.damaged(Path(str(error.filename)), "it is missing") from error
+                    raise damaged(Path(str(error.filename)), "it is missing") from error
                 manifest = newer
 
     @property
@@ -108,7 +118,7 @@ class EmbeddedIndex:
         return read_manifest(self.root).generation != self.generation
 
     @property
-    def notes(self) -> Mapping[str, Any]:
+    def metrics(self) -> Mapping[str, Any]:
         """What was measured of the index when it was written: thresholds, recall."""
         return self.manifest.notes
 
@@ -123,19 +133,19 @@ class EmbeddedIndex:
 
     def videos(self) -> list[Video]:
         """All videos, in the order in which they were added."""
-        return [v for _, v in self._places.values()]
+        return [v for _, v in self._videos.values()]
 
     def video(self, name: str) -> Video:
         """One video. Raises InputError if the index has none of that name."""
-        return self._place(name)[1]
+        return self._find(name)[1]
 
-    def _place(self, name: str) -> tuple[int, Video]:
+    def _find(self, name: str) -> tuple[int, Video]:
         try:
-            return self._places[name]
+            return self._videos[name]
         except KeyError:
-            raise no_such_video(self.root, name, self._places) from None
+            raise no_such_video(self.root, name, self._videos) from None
 
-    def select(self, videos: Sequence[str] | None = None, where: Mapping[str, Value] | None = None) -> Selection:
+    def select(self, videos: Sequence[str] | None = None, where: Mapping[str, Value] | None = None) -> RowSelection:
         """The rows of these videos (None: all) whose metadata has all of `where`.
 
         Raises:
@@ -143,21 +153,20 @@ class EmbeddedIndex:
         """
         return self._selections.get(videos, where)
 
-    def _chosen(self, videos: Sequence[str] | None, where: Mapping[str, Value]) -> Selection:
-        places = list(self._places.values()) if videos is None else [self._place(v) for v in dict.fromkeys(videos)]
+    def _select_matching(self, videos: Sequence[str] | None, where: Mapping[str, Value]) -> RowSelection:
+        entries = list(self._videos.values()) if videos is None else [self._find(v) for v in dict.fromkeys(videos)]
         if where:
-            places = [p for p in places if matches(p[1], where)]
-            if not places:
+            entries = [entry for entry in entries if matches(entry[1], where)]
+            if not entries:
                 raise no_such_metadata(self.root, where, self.videos())
-        return self._select(places)
+        return self._select(entries)
 
-    def _select(self, places: list[tuple[int, Video]] | None) -> Selection:
-        if places is None:
-            places = list(self._places.values())
-        places = sorted(places, key=lambda p: (p[0], p[1].first))
-        ranges = _merged((at, v.first, v.first + v.rows) for at, v in places)
+    def _select(self, entries: Iterable[tuple[int, Video]]) -> RowSelection:
+        """All rows of videos, given as (segment, video)."""
+        entries = sorted(entries, key=lambda entry: (entry[0], entry[1].first))
+        ranges = _merged((at, v.first, v.first + v.rows) for at, v in entries)
         rows = sum(high - low for _, low, high in ranges)
-        return Selection(ranges, rows, rows == sum(s.entry.rows for s in self.segments))
+        return RowSelection(rows, rows == sum(s.entry.rows for s in self.segments), ranges)
 
     def top(self, vector: Floats, count: int, selection: Selection | None = None, exact: bool = False) -> list[Hit]:
         """The `count` rows with the largest inner product, best first.
@@ -168,18 +177,19 @@ class EmbeddedIndex:
             exact: score every row, whatever the size.
         """
         selection = selection or self._selections.everything
-        probe = self.codec.probe(vector)
+        assert isinstance(selection, RowSelection)
+        query = self.codec.prepare(vector)
         if exact or self.ann is None or selection.rows <= FEW_ROWS:
-            return self._hits(*self._exact_scores(probe, selection.ranges, count))
-        return self._approximate(self.ann, probe, count, selection)
+            return self._hits(*self._exact_scores(query, selection.ranges, count))
+        return self._approximate(self.ann, query, count, selection)
 
     def curve(self, vector: Floats, name: str) -> tuple[NDArray[np.float64], Floats]:
         """Spans (n, 2) in seconds and scores (n,) of all rows of one video."""
-        at, video = self._place(name)
+        at, video = self._find(name)
         segment = self.segments[at]
         rows = slice(video.first, video.first + video.rows)
         scales = None if segment.scales is None else segment.scales[rows]
-        return segment.spans[rows], Codec.score(segment.rows[rows], scales, self.codec.probe(vector))
+        return segment.spans[rows], Codec.score(segment.rows[rows], scales, self.codec.prepare(vector))
 
     def _hits(self, segments: NDArray[np.intp], rows: NDArray[np.intp], scores: Floats) -> list[Hit]:
         hits = []
@@ -190,32 +200,34 @@ class EmbeddedIndex:
         return hits
 
     def _exact_scores(
-        self, probe: Probe, ranges: Sequence[Range], count: int
+        self, query: PreparedQuery, ranges: Sequence[Range], count: int
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
         """Segment, row and score of the `count` best rows in the ranges."""
         blocks = list(self._blocks(ranges))
         if not blocks:
             nothing = np.zeros(0, np.intp)
             return nothing, nothing, np.zeros(0, np.float32)
+        # the scores of each block, one after the other
         parts = []
-        for at, places in blocks:
+        for at, rows in blocks:
             segment = self.segments[at]
-            scales = None if segment.scales is None else segment.scales[places]
-            parts.append(Codec.score(segment.rows[places], scales, probe))
+            scales = None if segment.scales is None else segment.scales[rows]
+            parts.append(Codec.score(segment.rows[rows], scales, query))
         scores = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        chosen = best(scores, count)
+        chosen = top_k(scores, count)
         if len(blocks) == 1:  # as for one video, where what follows would take longer than the scores
-            at, places = blocks[0]
-            rows = places.start + chosen if isinstance(places, slice) else places[chosen]
-            return np.full(len(chosen), at), rows, scores[chosen]
+            at, rows = blocks[0]
+            found = rows.start + chosen if isinstance(rows, slice) else rows[chosen]
+            return np.full(len(chosen), at), found, scores[chosen]
+        # from a position among all scores back to its block, and to the row within that
         ends = np.cumsum([len(p) for p in parts])
         block = np.searchsorted(ends, chosen, side="right")
         within = chosen - (ends[block] - [len(parts[i]) for i in block])
-        found = [
-            places.start + w if isinstance(places := blocks[i][1], slice) else places[w]
+        numbers = [
+            rows.start + w if isinstance(rows := blocks[i][1], slice) else rows[w]
             for i, w in zip(block.tolist(), within.tolist(), strict=True)
         ]
-        return np.array([blocks[i][0] for i in block], np.intp), np.array(found, np.intp), scores[chosen]
+        return np.array([blocks[i][0] for i in block], np.intp), np.array(numbers, np.intp), scores[chosen]
 
     @staticmethod
     def _blocks(ranges: Sequence[Range]) -> Iterator[tuple[int, slice | NDArray[np.intp]]]:
@@ -231,35 +243,37 @@ class EmbeddedIndex:
                 for low, high in pairs:
                     yield from ((at, slice(i, min(i + BLOCK, high))) for i in range(low, high, BLOCK))
 
-    def _approximate(self, ann: "Ann", probe: Probe, count: int, selection: Selection) -> list[Hit]:
+    def _approximate(self, ann: "Ann", query: PreparedQuery, count: int, selection: RowSelection) -> list[Hit]:
         assert self.manifest.ann is not None
         covered = self.manifest.ann.covered
-        allowed = None if selection.everything else self._allowed_rows(selection, covered)
-        ids = ann.search(probe.vector, max(ann.rerank, 2 * count), allowed)
+        allowed = None if selection.everything else self._row_filter(selection, covered)
+        # candidates of the inverted lists, scored again from their rows
+        ids = ann.search(query.vector, num_candidates(ann.rerank, count), allowed)
         segments = np.searchsorted(self._firsts, ids, side="right") - 1
         rows = (ids - np.asarray(self._firsts)[segments]).astype(np.intp)
-        scores = self._rescore(probe, segments, rows)
+        scores = self._rescore(query, segments, rows)
+        # rows that the lists do not have yet
         tail = [r for r in selection.ranges if self._firsts[r[0]] >= covered]
         if tail:
-            more = self._exact_scores(probe, tail, count)
+            more = self._exact_scores(query, tail, count)
             segments = np.concatenate([segments, more[0]])
             rows = np.concatenate([rows, more[1]])
             scores = np.concatenate([scores, more[2]])
-        chosen = best(scores, count)
+        chosen = top_k(scores, count)
         return self._hits(segments[chosen], rows[chosen], scores[chosen])
 
-    def _allowed_rows(self, selection: Selection, covered: int) -> "Allowed":
-        cached = self._allowed
+    def _row_filter(self, selection: RowSelection, covered: int) -> "RowFilter":
+        cached = self._filter
         if cached is not None and cached[0] == selection:
             return cached[1]
-        from cfmr.index.embedded.ivf import Allowed
+        from cfmr.index.embedded.ivf import RowFilter
 
         shifted = ((self._firsts[at] + low, self._firsts[at] + high) for at, low, high in selection.ranges)
-        allowed = Allowed((r for r in shifted if r[0] < covered), covered)
-        self._allowed = (selection, allowed)
+        allowed = RowFilter((r for r in shifted if r[0] < covered), covered)
+        self._filter = (selection, allowed)
         return allowed
 
-    def _rescore(self, probe: Probe, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> Floats:
+    def _rescore(self, query: PreparedQuery, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> Floats:
         """Exact scores of single rows, read from the files."""
         width = self.codec.width * 4
         pieces, scales = [], []
@@ -269,4 +283,15 @@ class EmbeddedIndex:
             if segment.scales is not None:
                 scales.append(segment.scales[row])
         values = np.frombuffer(b"".join(pieces), np.float32).reshape(len(rows), self.codec.width)
-        return Codec.score(values, np.stack(scales) if scales else None, probe)
+        return Codec.score(values, np.stack(scales) if scales else None, query)
+
+
+def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """Ranges in order, those that touch as one."""
+    result: list[Range] = []
+    for segment, low, high in ranges:
+        if result and result[-1][0] == segment and result[-1][2] == low:
+            result[-1] = (segment, result[-1][1], high)
+        else:
+            result.append((segment, low, high))
+    return tuple(result)

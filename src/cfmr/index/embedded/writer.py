@@ -9,23 +9,31 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory
-from cfmr.index.base import CARD, CODEC, Video, VideoRows, check_rows
+from cfmr.index.base import CARD, CODEC, PendingVideos, Video, VideoRows, check_rows, not_removable
+from cfmr.index.card import load_card
 from cfmr.index.codec import BLOCK, Codec, Floats
-from cfmr.index.embedded import disk
-from cfmr.index.embedded.disk import FileRecord, Part
-from cfmr.index.embedded.manifest import NAME, AnnPart, Manifest, SegmentPart, read_manifest, write_manifest
+from cfmr.index.embedded.disk import Part, check_part, remove_part, sync_directory, writer_lock
+from cfmr.index.embedded.manifest import (
+    NAME,
+    PREFIXES,
+    AnnPart,
+    Manifest,
+    SegmentPart,
+    foreign_files,
+    read_manifest,
+    write_manifest,
+)
 from cfmr.index.embedded.reader import EmbeddedIndex
 from cfmr.index.embedded.segment import Segment, write_segment
-
-if TYPE_CHECKING:
-    pass
+from cfmr.index.files import FileRecord, damaged, read_array, record, write_array, write_json
+from cfmr.index.projection import PROJECTION
 from cfmr.index.tuning import tune
 
 ENGINES = ("auto", "exact", "ivf")
@@ -33,7 +41,6 @@ SEGMENT_ROWS = 65536  # rows collected before they are written; segments of this
 SMALL_SEGMENTS = 16  # so many segments below that size are merged into one
 DEAD_SHARE = 0.25  # of all rows removed: they are dropped for good
 SAMPLED_QUERIES = 100
-PREFIXES = ("model-", "segment-", "ann-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +58,10 @@ class Limits:
     retrain_growth: float = 4.0
 
 
-class IndexWriter:
+class EmbeddedWriter:
     """The one writer of an index directory. Nothing changes for readers until `commit`.
 
-    Use as `with IndexWriter.open(path) as writer:`; leaving the block gives the lock back and drops what was not
+    Use as `with EmbeddedWriter.open(path) as writer:`; leaving the block gives the lock back and drops what was not
     committed.
     """
 
@@ -63,35 +70,37 @@ class IndexWriter:
         self.limits = limits
         self._manifest = manifest or Manifest(0, "auto", Part("", {}))
         self._codec: Codec | None = None
-        self._pending: dict[str, VideoRows] = {}
-        self._pending_rows = 0
-        self._places: dict[str, tuple[int, Video]] = {}
+        self._pending = PendingVideos()
+        self._written: dict[str, tuple[int, Video]] = {}  # segment and video
         self._opened: dict[str, Segment] = {}
         self._rebuild_ann = False
-        self.queries: Callable[[], Floats] | None = None
+        self._queries: Callable[[], Floats] | None = None
         if manifest is not None:
             self._load(manifest)
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, path: str | Path, limits: Limits | None = None) -> Iterator["IndexWriter"]:
-        """Take an index, or a directory that is to become one, for writing.
+    def open(cls, path: str | Path, limits: Limits | None = None, create: bool = True) -> Iterator["EmbeddedWriter"]:
+        """Take an index, or with `create` a directory that is to become one, for writing.
 
         Raises:
-            InputError: another process writes it, it is damaged, or the directory holds something else.
+            InputError: another process writes it, it is damaged, the directory holds something else, or there is no
+                index and none is to be made.
         """
+        if not create:
+            read_manifest(Path(path))
         root = make_directory(Path(path))
-        foreign = [p.name for p in root.iterdir() if not p.name.startswith((".", "lock", *PREFIXES))]
-        if foreign and NAME not in foreign:
+        foreign = foreign_files(root)
+        if foreign and not (root / NAME).exists():
             raise InputError(f"{root}: not empty and no index (it has {foreign[0]!r}); choose another directory")
-        with disk.writer_lock(root):
+        with writer_lock(root):
             manifest = read_manifest(root) if (root / NAME).exists() else None
             if manifest is not None:
                 for part in manifest.parts():
                     try:
-                        disk.check_part(root, part, verify=False)
+                        check_part(root, part, verify=False)
                     except FileNotFoundError as error:
-                        raise disk.damaged(Path(str(error.filename)), "it is missing") from error
+                        raise damaged(Path(str(error.filename)), "it is missing") from error
             writer = cls(root, manifest, limits or Limits())
             writer._sweep()
             try:
@@ -101,26 +110,23 @@ class IndexWriter:
 
     def _load(self, manifest: Manifest) -> None:
         model = self.root / manifest.model.directory
-        array = disk.read_array(model / CODEC) if CODEC in manifest.model.files else None
+        array = read_array(model / CODEC) if CODEC in manifest.model.files else None
         self._codec = Codec.from_array(int(self.card["width"]), array)
         for at, entry in enumerate(manifest.segments):
             for video in self._open(entry).live():
-                self._places[video.id] = (at, video)
+                self._written[video.id] = (at, video)
 
     @property
     def card(self) -> dict[str, Any]:
         """The model card of the index; empty before `set_model`."""
-        from cfmr.files.atomic import read_json
-
         if not self._manifest.model.directory:
             return {}
-        card: dict[str, Any] = read_json(self.root / self._manifest.model.directory / CARD)
-        return card
+        return load_card(self.root / self._manifest.model.directory / CARD)
 
     @property
     def videos(self) -> Mapping[str, Video]:
         """What the index will hold after `commit`, by name."""
-        return {**{k: v for k, (_, v) in self._places.items()}, **{k: p.video for k, p in self._pending.items()}}
+        return {**{k: v for k, (_, v) in self._written.items()}, **self._pending.videos()}
 
     def set_engine(self, engine: str) -> None:
         """Choose how searches are done: "exact", "ivf", or "auto" by size."""
@@ -128,72 +134,63 @@ class IndexWriter:
             raise InputError(f"--engine {engine}: no such engine; choose one of {', '.join(ENGINES)}")
         self._manifest = replace(self._manifest, engine=engine)
 
-    def expect(self, rows: Callable[[], int], sample: Callable[[], Floats]) -> None:
-        """Nothing has to be known beforehand here."""
+    def set_queries(self, queries: Callable[[], Floats]) -> None:
+        """On which approximate search is tuned; see `IndexWriter`."""
+        self._queries = queries
+
+    def plan_capacity(self, rows: Callable[[], int], sample: Callable[[], Floats]) -> None:
+        """A directory grows as it is written, so nothing is planned."""
 
     def set_model(self, card: Mapping[str, Any], codec: Codec, write: Callable[[Path], Iterable[str]]) -> None:
-        """Start the index anew for a model: all videos made with another one are dropped at the next commit.
-
-        Args:
-            card: what a reader has to know of the model (JSON).
-            codec: how rows stand for vectors.
-            write: writes the online side's files into a directory and returns their names.
-        """
+        """Start the index anew for a model; see `IndexWriter`."""
         name = self._new_part("model")
         path = self.root / name
         path.mkdir()
         names = list(write(path))
-        files: dict[str, FileRecord] = {n: disk.record(path / n) for n in names}
-        files[CARD] = disk.write_json(path / CARD, {**card, "width": codec.width, "dim": codec.dim})
+        files: dict[str, FileRecord] = {n: record(path / n) for n in names}
+        files[CARD] = write_json(path / CARD, {**card, "width": codec.width, "dim": codec.dim})
         parameters = codec.array()
         if parameters is not None:
-            files[CODEC] = disk.write_array(path / CODEC, [parameters], len(parameters))
-        disk.sync_directory(path)
+            files[CODEC] = write_array(path / CODEC, [parameters], len(parameters))
+        sync_directory(path)
         self._manifest = replace(self._manifest, model=Part(name, files), segments=(), ann=None, notes={})
         self._codec = codec
-        self._places.clear()
-        self._pending.clear()
-        self._pending_rows = 0
+        self._written.clear()
+        self._pending.take()
 
     def add(self, videos: Iterable[VideoRows]) -> None:
-        """Add videos; one that is there already is replaced.
-
-        Raises:
-            InputError: a video without rows, of the wrong width, or with values that are not finite.
-        """
+        """Add or replace videos; see `IndexWriter`."""
         assert self._codec is not None, "set_model comes first"
         for item in videos:
             check_rows(item, self._codec.width)
             name = item.video.id
             self._forget(name)
             rows = np.ascontiguousarray(item.rows, np.float32)
-            self._pending[name] = VideoRows(item.video, rows, item.spans.astype(np.float64))
-            self._pending_rows += len(rows)
-            if self._pending_rows >= SEGMENT_ROWS:
+            self._pending.add(VideoRows(item.video, rows, item.spans.astype(np.float64)))
+            if self._pending.rows >= SEGMENT_ROWS:
                 self._flush()
 
     def remove(self, names: Iterable[str]) -> None:
         """Take videos out of the index. Raises InputError if one is not in it."""
         for name in names:
             if not self._forget(name):
-                raise InputError(f"{self.root}: no video {name!r} in this index, so it cannot be removed")
+                raise not_removable(self.root, name)
 
     def _forget(self, name: str) -> bool:
-        pending = self._pending.pop(name, None)
-        self._pending_rows -= len(pending.rows) if pending else 0
-        place = self._places.pop(name, None)
-        if place is None:
-            return pending is not None
-        at, video = place
+        was_pending = self._pending.discard(name)
+        written = self._written.pop(name, None)
+        if written is None:
+            return was_pending
+        at, video = written
         entry = self._manifest.segments[at]
-        dead = tuple(sorted({*entry.dead, self._open(entry).place_of(video.first)}))
+        dead = tuple(sorted({*entry.dead, self._open(entry).video_number(video.first)}))
         self._set_segments([replace(entry, dead=dead) if i == at else s for i, s in enumerate(self._manifest.segments)])
         return True
 
     @property
     def rows(self) -> int:
-        """Rows the index has after the last commit."""
-        return sum(v.rows for _, v in self._places.values())
+        """Rows of all videos, written or not."""
+        return sum(v.rows for _, v in self._written.values()) + self._pending.rows
 
     @property
     def engine(self) -> str:
@@ -201,13 +198,13 @@ class IndexWriter:
         return "exact" if self._manifest.ann is None else "ivf"
 
     @property
-    def notes(self) -> Mapping[str, Any]:
+    def metrics(self) -> Mapping[str, Any]:
         """What was measured of the index."""
         return self._manifest.notes
 
-    def note(self, values: Mapping[str, Any]) -> None:
+    def set_metric(self, name: str, value: Any) -> None:
         """Write something measured into the index (JSON)."""
-        self._manifest = replace(self._manifest, notes={**self._manifest.notes, **values})
+        self._manifest = replace(self._manifest, notes={**self._manifest.notes, name: value})
 
     def commit(self, tidy: bool = True) -> int:
         """Make everything since the last commit the state of the index; returns its generation.
@@ -232,8 +229,7 @@ class IndexWriter:
         self._manifest = replace(self._manifest, segments=tuple(segments))
 
     def _flush(self) -> None:
-        if self._pending:
-            videos, self._pending, self._pending_rows = list(self._pending.values()), {}, 0
+        if videos := self._pending.take():
             self._append(videos)
 
     def _append(self, videos: Sequence[VideoRows]) -> None:
@@ -246,7 +242,7 @@ class IndexWriter:
         self._manifest = replace(self._manifest, next_row=self._manifest.next_row + entry.rows)
         at = len(self._manifest.segments) - 1
         for video in self._open(entry).videos:
-            self._places[video.id] = (at, video)
+            self._written[video.id] = (at, video)
 
     def _open(self, entry: SegmentPart) -> Segment:
         """The segment of an entry; what the entry says of removed videos may be newer than the segment's own."""
@@ -263,7 +259,7 @@ class IndexWriter:
         opened = self._segments()
         kept = [i for i in range(len(opened)) if i not in chosen]
         self._set_segments([self._manifest.segments[i] for i in kept])
-        self._places = {v: (kept.index(at), video) for v, (at, video) in self._places.items() if at not in chosen}
+        self._written = {v: (kept.index(at), video) for v, (at, video) in self._written.items() if at not in chosen}
         batch: list[VideoRows] = []
         for i in sorted(chosen):
             for video in opened[i].live():
@@ -296,7 +292,7 @@ class IndexWriter:
 
     def _update_ann(self) -> None:
         """Build, extend or drop the approximate search, as size and engine ask for."""
-        ann, rows = self._manifest.ann, sum(v.rows for _, v in self._places.values())
+        ann, rows = self._manifest.ann, sum(v.rows for _, v in self._written.values())
         if rows == 0 or self._wanted_engine(rows) == "exact":
             self._manifest = replace(self._manifest, ann=None)
             return
@@ -308,7 +304,7 @@ class IndexWriter:
 
     def _build_ann(self, old: AnnPart | None) -> None:
         """Encode the rows `old` does not have, or all of them, with its trained lists if there are any."""
-        from cfmr.index.embedded import ivf as engine
+        from cfmr.index.embedded import ivf
 
         assert self._codec is not None
         small = {i for i, s in enumerate(self._manifest.segments) if s.rows < SEGMENT_ROWS}
@@ -319,10 +315,10 @@ class IndexWriter:
         rows = sum(s.entry.rows for s in segments)
         first = 0
         if old is None:
-            ann = engine.train(rows, lambda count: self._sample(segments, rows, count))
+            ann = ivf.train(rows, lambda count: self._sample(segments, rows, count))
             trained = rows
         else:
-            ann = engine.load(self.root / old.part.directory, old.part.files, old.nprobe, old.rerank, mapped=False)
+            ann = ivf.load(self.root / old.part.directory, old.part.files, old.nprobe, old.rerank, mapped=False)
             trained = old.trained_rows
             if self._rebuild_ann:
                 ann.ivf.reset()
@@ -334,11 +330,11 @@ class IndexWriter:
         name = self._new_part("ann")
         path = self.root / name
         path.mkdir()
-        ann.save(path / engine.FILE)
-        files = {engine.FILE: disk.record(path / engine.FILE)}
+        ann.save(path / ivf.FILE)
+        files = {ivf.FILE: record(path / ivf.FILE)}
         if ann.projection is not None:
-            files[engine.PROJECTION] = disk.write_array(path / engine.PROJECTION, [ann.projection], len(ann.projection))
-        disk.sync_directory(path)
+            files[PROJECTION] = write_array(path / PROJECTION, [ann.projection], len(ann.projection))
+        sync_directory(path)
         entry = AnnPart(Part(name, files), self._manifest.next_row, trained, ann.nprobe, ann.rerank)
         entry = self._tuned(entry)
         self._manifest = replace(self._manifest, ann=entry)
@@ -352,32 +348,31 @@ class IndexWriter:
             segment = segments[at]
             share = min(segment.entry.rows, -(-count * segment.entry.rows // rows))
             chosen = np.sort(rng.choice(segment.entry.rows, share, replace=False))
-            for places in np.array_split(chosen, -(-len(chosen) // BLOCK)):
-                yield self._vectors(segment, places)
+            for block in np.array_split(chosen, -(-len(chosen) // BLOCK)):
+                yield self._vectors(segment, block)
 
-    def _vectors(self, segment: Segment, places: slice | NDArray[np.int64]) -> Floats:
+    def _vectors(self, segment: Segment, rows: slice | NDArray[np.int64]) -> Floats:
         assert self._codec is not None
-        scales = None if segment.scales is None else segment.scales[places]
-        return self._codec.expand(segment.rows[places], scales)
+        scales = None if segment.scales is None else segment.scales[rows]
+        return self._codec.expand(segment.rows[rows], scales)
 
     def _encode(self, ann: Any, segment: Segment) -> None:
         assert self._codec is not None
-        projected = self._codec.projected(ann.projection)
+        projection = self._codec.row_projection(ann.projection)
         for low in range(0, segment.entry.rows, BLOCK):
-            places = slice(low, min(low + BLOCK, segment.entry.rows))
-            ids = np.arange(places.start, places.stop, dtype=np.int64) + segment.first_row
-            ann.add(ids, projected(segment.rows[places], None if segment.scales is None else segment.scales[places]))
+            rows = slice(low, min(low + BLOCK, segment.entry.rows))
+            ids = np.arange(rows.start, rows.stop, dtype=np.int64) + segment.first_row
+            ann.add(ids, projection(segment.rows[rows], None if segment.scales is None else segment.scales[rows]))
 
     def _tuned(self, entry: AnnPart) -> AnnPart:
         """Choose how many lists to look at, from queries like those that will come, or else from stored moments."""
-
         index = EmbeddedIndex(self.root, replace(self._manifest, ann=entry), verify=False)
-        if self.queries is not None:
-            queries = self.queries()
+        if self._queries is not None:
+            queries = self._queries()
         else:
             queries = np.concatenate(list(self._sample(index.segments, len(index), SAMPLED_QUERIES)))
         nprobe, rerank, recall = tune(index, queries[:SAMPLED_QUERIES])
-        self.note({"recall_at_10": round(recall, 4)})
+        self.set_metric("recall_at_10", recall)
         return replace(entry, nprobe=nprobe, rerank=rerank)
 
     def _sweep(self) -> None:
@@ -388,6 +383,6 @@ class IndexWriter:
             return  # a damaged manifest must not cost the parts it named
         for path in self.root.iterdir():
             if path.name.startswith(PREFIXES) and path.name not in keep:
-                disk.remove_part(path)
+                remove_part(path)
             elif path.name.startswith(f".{NAME}."):
                 path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from cfmr.errors import InputError
-from cfmr.index.location import MilvusAddress
+from cfmr.index.milvus.address import MilvusAddress
 
 PATIENCE = 10.0  # seconds for which a call is repeated while the server is away or starting
 TOKEN = "CFMR_MILVUS_TOKEN"  # the variable's name; "user:password" or an API key

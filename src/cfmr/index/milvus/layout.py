@@ -7,8 +7,8 @@
 
 `vector` is what FAISS is given in an index directory, the projection to the 256 strongest directions; Milvus keeps it
 in one byte a number (IVF_SQ8). `exact` holds the row itself with its norms, 4 (d + K) bytes, of which what was found
-is scored again. A row is its video's number shifted by ROW_BITS, and its place in the video: so nothing is there twice,
-and the rows of a video can be named without asking.
+is scored again. A row is its video's number shifted by ROW_BITS, and its position in the video: so nothing is there
+twice, and the rows of a video can be named without asking.
 """
 
 import base64
@@ -16,6 +16,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -23,18 +24,25 @@ from numpy.typing import NDArray
 
 from cfmr.index.base import Value, Video
 from cfmr.index.codec import Floats
-from cfmr.index.location import MilvusAddress
+from cfmr.index.milvus.address import MilvusAddress
 from cfmr.index.milvus.connection import Connection
 
 FORMAT, VERSION = "cfmr-index-milvus", 1
 ROW_BITS = 20  # a video has fewer rows than a million
-WRITING, READY, GONE = 0, 1, 2  # states of a video
 PIECE = 45_000  # bytes of a file in one entity; base64 makes 60,000 characters of them
 TAGS = 64  # metadata values of a video
 STATE, LOCK = "state", "lock"
 
 _Fields = list[tuple[str, Any, dict[str, Any]]]  # name, type, options
 _DUMMY = [0.0, 0.0]  # every collection has to have a vector
+
+
+class VideoState(IntEnum):
+    """How far the writing or deleting of a video is; searches see the rows of those that are ready."""
+
+    WRITING = 0
+    READY = 1
+    GONE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +124,20 @@ def pieces(name: str, content: bytes) -> Iterator[dict[str, Any]]:
         yield {"piece": piece_key(name, number), "name": name, "number": number, "data": text, "vector": _DUMMY}
 
 
-def video_entity(number: int, video: Video, state: int) -> dict[str, Any]:
+def upload(connection: Connection, generation: Generation, name: str, content: bytes) -> None:
+    """Write a file of a generation, or replace it."""
+    entities = list(pieces(name, content))
+    for at in range(0, len(entities), 100):
+        connection.call("upsert", generation.files, entities[at : at + 100], slow=True)
+
+
+def video_entity(number: int, video: Video, state: VideoState) -> dict[str, Any]:
     """A video as an entity."""
     return {
         "number": number,
         "key": hashed(video.id),
         "id": video.id,
-        "state": state,
+        "state": int(state),
         "duration": video.duration,
         "rows": video.rows,
         "tags": tags(video.metadata),

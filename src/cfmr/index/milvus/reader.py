@@ -2,7 +2,6 @@
 
 import base64
 import threading
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,40 +11,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.errors import InputError
-from cfmr.files.atomic import cache_folder, read_json, replacing_directory
+from cfmr.files.atomic import cache_folder, replacing_directory
 from cfmr.index.base import (
     CARD,
     CODEC,
     Hit,
     Selection,
-    Selections,
+    SelectionCache,
     StaleIndexError,
     Value,
     Video,
-    best,
     matches,
+    no_index,
     no_such_metadata,
     no_such_video,
+    top_k,
 )
-from cfmr.index.codec import Codec, Floats, Probe
-from cfmr.index.embedded import disk
-from cfmr.index.location import MilvusAddress
+from cfmr.index.card import load_card
+from cfmr.index.codec import Codec, Floats, PreparedQuery
+from cfmr.index.files import FileRecord, read_array
 from cfmr.index.milvus import layout
+from cfmr.index.milvus.address import MilvusAddress
 from cfmr.index.milvus.connection import Connection, MissingCollectionError
-from cfmr.index.milvus.layout import Generation
+from cfmr.index.milvus.layout import Generation, VideoState
+from cfmr.index.projection import PROJECTION, project
+from cfmr.index.tuning import nprobe_factor, num_candidates
 
-PROJECTION = "projection.npy"
 FEW_ROWS = 2048  # a filter that leaves no more rows than this is searched exactly
 PAGE = 4096  # entities asked for at a time
-MOST = 16_384  # that the server gives in one answer
-KNOWN_VIDEOS = 100_000  # of which what is known is kept
+MAX_LIMIT = 16_384  # entities that the server gives in one answer
+CACHED_VIDEOS = 100_000
 OFFERED = 50_000  # videos among which a similar name is looked for
 
 _FOUND = ["video", "start", "end", "exact"]
 
 
 @dataclass(frozen=True, slots=True)
-class Filtered(Selection):
+class FilterSelection(Selection):
     """A selection as Milvus takes it: videos by number, if a few are named, and an expression."""
 
     expression: str = ""
@@ -68,13 +70,13 @@ class MilvusIndex:
         self.root = connection.address
         self.state = read_state(connection, generation)
         self.model_path = fetch_files(connection, generation, self.state["files"])
-        self.card: dict[str, Any] = read_json(self.model_path / CARD)
+        self.card = load_card(self.model_path / CARD)
         self.codec, self.projection = read_codec(self.model_path, self.state["files"], int(self.card["width"]))
         self.ann = Effort(**self.state["effort"])
         self._videos: dict[int, Video] = {}
         self._numbers: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._selections = Selections(Filtered((), int(self.state["rows"]), True), self._chosen)
+        self._selections = SelectionCache(FilterSelection(int(self.state["rows"]), True), self._select_matching)
 
     @classmethod
     def open(cls, address: MilvusAddress, connection: Connection | None = None) -> "MilvusIndex":
@@ -87,9 +89,7 @@ class MilvusIndex:
         while True:
             generation = find_generation(connection)
             if generation is None:
-                raise InputError(
-                    f"{address}: no index here{_others(connection)}; build one with: cfmr index --out {address}"
-                )
+                raise no_index(address, _others(connection))
             try:
                 return cls(connection, generation)
             except MissingCollectionError as error:  # replaced between two questions
@@ -112,10 +112,10 @@ class MilvusIndex:
             return True
 
     @property
-    def notes(self) -> Mapping[str, Any]:
+    def metrics(self) -> Mapping[str, Any]:
         """What was measured of the index when it was written."""
-        notes: dict[str, Any] = self.state["notes"]
-        return notes
+        metrics: dict[str, Any] = self.state["notes"]
+        return metrics
 
     @property
     def engine(self) -> str:
@@ -129,49 +129,49 @@ class MilvusIndex:
     def videos(self) -> list[Video]:
         """All videos, in the order in which they were added."""
         try:
-            return [v for v, state in all_videos(self.connection, self._names) if state == layout.READY]
+            return [v for v, state in all_videos(self.connection, self._names) if state == VideoState.READY]
         except MissingCollectionError as error:
             raise StaleIndexError(str(error)) from error
 
     def video(self, name: str) -> Video:
         """One video. Raises InputError if the index has none of that name."""
-        return self._known([self._number(name)])[self._number(name)]
+        return self._cached([self._number(name)])[self._number(name)]
 
     def _number(self, name: str) -> int:
         if name not in self._numbers:
-            self._find([name])
+            self._lookup([name])
         if name in self._numbers:
             return self._numbers[name]
         few = int(self.state["videos"]) <= OFFERED
         raise no_such_video(self.root, name, (video.id for video in self.videos()) if few else ())
 
-    def _find(self, names: Sequence[str]) -> None:
+    def _lookup(self, names: Sequence[str]) -> None:
         """Learn the numbers of these videos, where they are in the index."""
         for at in range(0, len(names), PAGE):
             keys = [layout.hashed(name) for name in names[at : at + PAGE]]
             found = self._ask("query", self._names.videos, filter=f"key in {keys}", output_fields=layout.VIDEO_FIELDS)
-            self._learn(found)
+            self._cache(found)
 
-    def _learn(self, entities: Iterable[Mapping[str, Any]]) -> None:
+    def _cache(self, entities: Iterable[Mapping[str, Any]]) -> None:
         with self._lock:
-            if len(self._videos) > KNOWN_VIDEOS:
+            if len(self._videos) > CACHED_VIDEOS:
                 self._videos.clear()
                 self._numbers.clear()
             for entity in entities:
-                if entity["state"] == layout.READY:
+                if entity["state"] == VideoState.READY:
                     self._videos[entity["number"]] = layout.video_of(entity)
                     self._numbers[entity["id"]] = entity["number"]
 
-    def _known(self, numbers: Iterable[int]) -> dict[int, Video]:
+    def _cached(self, numbers: Iterable[int]) -> dict[int, Video]:
         """What is known of videos; those that are only being written, or taken out, are not among them."""
         wanted = set(numbers)
         missing = sorted(wanted - self._videos.keys())
         for at in range(0, len(missing), PAGE):
             asked = f"number in {missing[at : at + PAGE]}"
-            self._learn(self._ask("query", self._names.videos, filter=asked, output_fields=layout.VIDEO_FIELDS))
+            self._cache(self._ask("query", self._names.videos, filter=asked, output_fields=layout.VIDEO_FIELDS))
         return {number: self._videos[number] for number in wanted if number in self._videos}
 
-    def select(self, videos: Sequence[str] | None = None, where: Mapping[str, Value] | None = None) -> Filtered:
+    def select(self, videos: Sequence[str] | None = None, where: Mapping[str, Value] | None = None) -> FilterSelection:
         """The rows of these videos (None: all) whose metadata has all of `where`.
 
         Raises:
@@ -179,19 +179,19 @@ class MilvusIndex:
         """
         return self._selections.get(videos, where)
 
-    def _chosen(self, videos: Sequence[str] | None, where: Mapping[str, Value]) -> Filtered:
+    def _select_matching(self, videos: Sequence[str] | None, where: Mapping[str, Value]) -> FilterSelection:
         if videos is None:
             expression = layout.filter_by(where)
             rows = self._count(expression)
         else:
             names = list(dict.fromkeys(videos))
-            self._find([name for name in names if name not in self._numbers])
-            known = self._known([self._number(name) for name in names])
+            self._lookup([name for name in names if name not in self._numbers])
+            known = self._cached([self._number(name) for name in names])
             chosen = sorted(number for number, video in known.items() if matches(video, where))
             expression, rows = f"video in {chosen}", sum(known[number].rows for number in chosen)
         if where and not rows:
             raise no_such_metadata(self.root, where, self.videos())
-        return Filtered((), rows, False, expression)
+        return FilterSelection(rows, False, expression)
 
     def _count(self, expression: str) -> int:
         found = self._ask("query", self._names.moments, filter=expression, output_fields=["count(*)"])
@@ -206,49 +206,49 @@ class MilvusIndex:
             exact: look at every list and score many finds again, to compare with.
         """
         chosen = selection or self._selections.everything
-        assert isinstance(chosen, Filtered)
+        assert isinstance(chosen, FilterSelection)
         if not chosen.rows:
             return []
         if chosen.expression and chosen.rows <= FEW_ROWS:
             found = list(self._rows(chosen))
         else:
             found = self._candidates(vector, count, chosen, exact)
-        scores = self._scores(found, self.codec.probe(vector))
-        known = self._known(entity["video"] for entity in found)
+        scores = self._scores(found, self.codec.prepare(vector))
+        known = self._cached(entity["video"] for entity in found)
         there = np.array([entity["video"] in known for entity in found], bool)
         if not there.all():  # rows of videos that are not finished
             found, scores = [e for e, kept in zip(found, there, strict=True) if kept], scores[there]
         return [
             Hit(known[found[i]["video"]], found[i]["start"], found[i]["end"], float(scores[i]))
-            for i in best(scores, count).tolist()
+            for i in top_k(scores, count).tolist()
         ]
 
-    def _candidates(self, vector: Floats, count: int, chosen: Filtered, exact: bool) -> list[Any]:
-        query = vector if self.projection is None else self.projection @ vector
-        share = chosen.rows / max(len(self), 1)
-        widened = int(self.ann.nprobe * np.clip(1 / max(share, 1e-6), 1, 16))  # fewer rows of a list count
-        limit = max(8 * count, 1024) if exact else max(self.ann.rerank, 2 * count)
+    def _candidates(self, vector: Floats, count: int, chosen: FilterSelection, exact: bool) -> list[Any]:
+        query = project(vector, self.projection)
+        nprobe = int(self.ann.nprobe * nprobe_factor(chosen.rows / max(len(self), 1)))
+        limit = max(8 * count, 1024) if exact else num_candidates(self.ann.rerank, count)
         found = self._ask(
             "search",
             self._names.moments,
             data=[np.ascontiguousarray(query, np.float32)],
             anns_field="vector",
-            limit=min(limit, MOST),
+            limit=min(limit, MAX_LIMIT),
             filter=chosen.expression,
             search_params={
                 "metric_type": "IP",
-                "params": {"nprobe": self.ann.lists if exact else min(widened, self.ann.lists)},
+                "params": {"nprobe": self.ann.lists if exact else min(nprobe, self.ann.lists)},
             },
             output_fields=_FOUND,
         )
         return [hit["entity"] for hit in found[0]]
 
-    def _rows(self, chosen: Filtered) -> Iterator[Any]:
-        yield from self._ask("query", self._names.moments, filter=chosen.expression, output_fields=_FOUND, limit=MOST)
+    def _rows(self, chosen: FilterSelection) -> Iterator[Any]:
+        options = {"filter": chosen.expression, "output_fields": _FOUND, "limit": MAX_LIMIT}
+        yield from self._ask("query", self._names.moments, **options)
 
-    def _scores(self, entities: Sequence[Mapping[str, Any]], probe: Probe) -> Floats:
+    def _scores(self, entities: Sequence[Mapping[str, Any]], query: PreparedQuery) -> Floats:
         rows, scales = layout.unpacked([entity["exact"] for entity in entities], self.codec.width)
-        return Codec.score(rows, scales, probe)
+        return Codec.score(rows, scales, query)
 
     def curve(self, vector: Floats, name: str) -> tuple[NDArray[np.float64], Floats]:
         """Spans (n, 2) in seconds and scores (n,) of all rows of one video."""
@@ -262,11 +262,11 @@ class MilvusIndex:
                 self._names.moments,
                 filter=f"row >= {page[0]} and row <= {page[-1]}",
                 output_fields=["row", *_FOUND[1:]],
-                limit=MOST,
+                limit=MAX_LIMIT,
             )
             entities += sorted(found, key=lambda entity: int(entity["row"]))
         spans = np.array([(entity["start"], entity["end"]) for entity in entities], np.float64).reshape(-1, 2)
-        return spans, self._scores(entities, self.codec.probe(vector))
+        return spans, self._scores(entities, self.codec.prepare(vector))
 
     def _ask(self, method: str, collection: str, **options: Any) -> Any:
         """Ask the server. Raises StaleIndexError if the index was replaced by another generation meanwhile."""
@@ -346,11 +346,12 @@ def fetch_files(connection: Connection, generation: Generation, files: Mapping[s
         files: name -> size and CRC-32.
     """
     folder = cache_folder() / "milvus" / generation.moments
-    if all(_is_whole(folder / name, record) for name, record in files.items()):
+    records = {name: FileRecord(*record) for name, record in files.items()}
+    if all(_is_whole(folder / name, record) for name, record in records.items()):
         return folder
     with replacing_directory(folder) as temporary:
-        for name, record in files.items():
-            (temporary / name).write_bytes(_fetch(connection, generation, name, record[0]))
+        for name, record in records.items():
+            (temporary / name).write_bytes(_fetch(connection, generation, name, record.size))
             if not _is_whole(temporary / name, record):
                 raise InputError(f"{connection.address}: the index is damaged ({name} is not whole); build it again")
     return folder
@@ -358,17 +359,16 @@ def fetch_files(connection: Connection, generation: Generation, files: Mapping[s
 
 def read_codec(folder: Path, files: Iterable[str], width: int) -> tuple[Codec, Floats | None]:
     """How rows of some width stand for vectors, and the directions that are searched, if those are not all."""
-    array = disk.read_array(folder / CODEC) if CODEC in files else None
-    projection = disk.read_array(folder / PROJECTION) if PROJECTION in files else None
+    array = read_array(folder / CODEC) if CODEC in files else None
+    projection = read_array(folder / PROJECTION) if PROJECTION in files else None
     return Codec.from_array(width, array), projection
 
 
-def _is_whole(path: Path, record: Sequence[int]) -> bool:
+def _is_whole(path: Path, record: FileRecord) -> bool:
     try:
-        content = path.read_bytes()
+        return record.mismatch(path) is None
     except OSError:
         return False
-    return [len(content), zlib.crc32(content)] == list(record)
 
 
 def _fetch(connection: Connection, generation: Generation, name: str, size: int) -> bytes:
@@ -381,17 +381,19 @@ def _fetch(connection: Connection, generation: Generation, name: str, size: int)
     return b"".join(parts[number] for number in sorted(parts))
 
 
-def all_videos(connection: Connection, generation: Generation, strongly: bool = False) -> Iterator[tuple[Video, int]]:
+def all_videos(
+    connection: Connection, generation: Generation, strongly: bool = False
+) -> Iterator[tuple[Video, VideoState]]:
     """Every video that is there, with its state, in the order of numbers."""
     options: dict[str, Any] = {"consistency_level": "Strong"} if strongly else {}
     first = 0
     while True:
         page = f"number >= {first} and number < {first + PAGE}"
         found = connection.call(
-            "query", generation.videos, filter=page, output_fields=layout.VIDEO_FIELDS, limit=MOST, **options
+            "query", generation.videos, filter=page, output_fields=layout.VIDEO_FIELDS, limit=MAX_LIMIT, **options
         )
         for entity in sorted(found, key=lambda e: int(e["number"])):
-            yield layout.video_of(entity), int(entity["state"])
+            yield layout.video_of(entity), VideoState(entity["state"])
         first += PAGE
         if not found:  # a gap that removed videos have left, or the end
             rest = connection.call(

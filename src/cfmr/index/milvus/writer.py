@@ -1,4 +1,4 @@
-"""Filling an index in Milvus: the same steps as `cfmr.index.embedded.writer`, so that `cfmr index` does not care which.
+"""Filling an index in Milvus: lease, video states, generations.
 
 A video is written under a number of its own: first its entry in the state "writing", then its rows, then the entry
 becomes "ready" and the one it replaces "gone", in one request; then the old rows go. Whatever breaks off leaves
@@ -10,54 +10,53 @@ the old one is dropped, and clients that still had it open the new one.
 
 import contextlib
 import json
-import os
-import socket
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cfmr.errors import InputError
-from cfmr.index.base import CARD, CODEC, Video, VideoRows, check_rows
+from cfmr.index.base import CARD, CODEC, PendingVideos, Video, VideoRows, check_rows, no_index, not_removable
 from cfmr.index.codec import Codec, Floats
-from cfmr.index.embedded import ivf as ann
-from cfmr.index.location import MilvusAddress
-from cfmr.index.milvus import layout
-from cfmr.index.milvus import reader as store
+from cfmr.index.files import FileRecord, npy_bytes
+from cfmr.index.milvus import layout, reader
+from cfmr.index.milvus.address import MilvusAddress
 from cfmr.index.milvus.connection import Connection, MissingCollectionError
-from cfmr.index.milvus.layout import GONE, READY, WRITING, Generation
-from cfmr.index.tuning import tune
+from cfmr.index.milvus.layout import Generation, VideoState
+from cfmr.index.milvus.lease import Lease
+from cfmr.index.projection import PROJECTED, PROJECTION, projection
+from cfmr.index.tuning import num_lists, tune
 
 BATCH = 4096  # rows sent at a time
 SEGMENT = 200_000  # rows that Milvus keeps together, about; its lists are of such a part
 SHARD = 50_000_000  # rows for one more shard
 DELETED = 10_000  # rows taken out in one request
-LEASE = 600.0  # seconds after which a writer on another machine that has not been heard of counts as dead
 INDEXING = 600.0  # seconds that Milvus may take to index what was written, before the search is tuned without
-TUNED = 100  # queries
+SAMPLED_QUERIES = 100
 
 
 class MilvusWriter:
-    """The one writer of an index in Milvus; see `IndexWriter` for what the methods do."""
+    """The one writer of an index in Milvus; see `cfmr.index.base.IndexWriter` for what the methods do."""
 
     def __init__(self, connection: Connection, generation: Generation | None) -> None:
         self.connection, self.root = connection, connection.address
+        self._lease = Lease(connection)
         self._served = generation
         self._now = generation  # what is written
         self._state: dict[str, Any] = {}
         self._codec: Codec | None = None
         self._projection: Floats | None = None
         self._card: dict[str, Any] = {}
-        self._known: dict[str, Video] = {}  # `first` is the number
+        self._written: dict[str, Video] = {}  # `first` is the number
         self._next = 0
-        self._pending: dict[str, VideoRows] = {}
+        self._pending = PendingVideos()
         self._changed = False
-        self.queries: Callable[[], Floats] | None = None
+        self._queries: Callable[[], Floats] | None = None
         self._sample: Callable[[], Floats] | None = None
         self._expected: Callable[[], int] = lambda: 0
         if generation is not None:
@@ -65,19 +64,23 @@ class MilvusWriter:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, address: MilvusAddress) -> Iterator["MilvusWriter"]:
-        """Take an index, or an address where one is to be, for writing.
+    def open(cls, address: MilvusAddress, create: bool = True) -> Iterator["MilvusWriter"]:
+        """Take an index, or with `create` an address where one is to be, for writing.
 
         Raises:
-            InputError: nobody answers, another process writes, or the name belongs to something else.
+            InputError: nobody answers, another process writes, the name belongs to something else, or there is no
+                index and none is to be made.
         """
         connection = Connection(address)
-        writer = cls(connection, store.find_generation(connection))
+        generation = reader.find_generation(connection)
+        if generation is None and not create:
+            raise no_index(address)
+        writer = cls(connection, generation)
         try:
             yield writer
         finally:
             with contextlib.suppress(InputError, MissingCollectionError):
-                writer._unlock()
+                writer._give_back()
 
     # --- what is there -----------------------------------------------------------------------------------------------
 
@@ -89,12 +92,12 @@ class MilvusWriter:
     @property
     def videos(self) -> Mapping[str, Video]:
         """What the index will hold after `commit`, by name."""
-        return {**self._known, **{k: p.video for k, p in self._pending.items()}}
+        return {**self._written, **self._pending.videos()}
 
     @property
     def rows(self) -> int:
         """Rows of all videos."""
-        return sum(v.rows for v in self._known.values())
+        return sum(v.rows for v in self._written.values() if v.id not in self._pending) + self._pending.rows
 
     @property
     def engine(self) -> str:
@@ -102,14 +105,14 @@ class MilvusWriter:
         return "ivf"
 
     @property
-    def notes(self) -> Mapping[str, Any]:
+    def metrics(self) -> Mapping[str, Any]:
         """What was measured of the index."""
-        notes: dict[str, Any] = self._state.get("notes", {})
-        return notes
+        metrics: dict[str, Any] = self._state.get("notes", {})
+        return metrics
 
-    def note(self, values: Mapping[str, Any]) -> None:
+    def set_metric(self, name: str, value: Any) -> None:
         """Write something measured into the index (JSON)."""
-        self._state["notes"] = {**self.notes, **values}
+        self._state["notes"] = {**self.metrics, name: value}
         self._changed = True
 
     def set_engine(self, engine: str) -> None:
@@ -120,34 +123,32 @@ class MilvusWriter:
     def _take_up(self, generation: Generation) -> None:
         """Continue a generation: clear away what a broken-off writer left."""
         self._now = generation
-        self._state = store.read_state(self.connection, generation, strongly=True)
-        self._lock(generation)
-        folder = store.fetch_files(self.connection, generation, self._state["files"])
+        self._state = reader.read_state(self.connection, generation, strongly=True)
+        self._lease.take(generation)
+        folder = reader.fetch_files(self.connection, generation, self._state["files"])
         self._card = json.loads((folder / CARD).read_bytes())
-        self._codec, self._projection = store.read_codec(folder, self._state["files"], int(self._card["width"]))
-        self._known, broken = {}, []
-        for video, state in store.all_videos(self.connection, generation, strongly=True):
+        self._codec, self._projection = reader.read_codec(folder, self._state["files"], int(self._card["width"]))
+        self._written, broken = {}, []
+        for video, state in reader.all_videos(self.connection, generation, strongly=True):
             self._next = video.first + 1
-            if state == READY:
-                self._known[video.id] = video
+            if state == VideoState.READY:
+                self._written[video.id] = video
             else:
                 broken.append(video)
         self._erase(broken)
 
     # --- changing it -------------------------------------------------------------------------------------------------
 
-    def expect(self, rows: Callable[[], int], sample: Callable[[], Floats]) -> None:
-        """What a new generation is made for: about how many rows, and vectors (n, dim) like those that will come."""
+    def set_queries(self, queries: Callable[[], Floats]) -> None:
+        """On which a new generation is tuned; see `IndexWriter`."""
+        self._queries = queries
+
+    def plan_capacity(self, rows: Callable[[], int], sample: Callable[[], Floats]) -> None:
+        """What a new generation is made for; see `IndexWriter`."""
         self._expected, self._sample = rows, sample
 
     def set_model(self, card: Mapping[str, Any], codec: Codec, write: Callable[[Path], Iterable[str]]) -> None:
-        """Begin a new generation for a model, beside the one that is searched; one that broke off is taken up.
-
-        Args:
-            card: what a reader has to know of the model (JSON).
-            codec: how rows stand for vectors.
-            write: writes the online side's files into a directory and returns their names.
-        """
+        """Begin a new generation for a model, beside the one that is searched; one that broke off is taken up."""
         whole = {**card, "width": codec.width, "dim": codec.dim}
         for generation, state in self._unfinished():
             if state is not None and state["card"] == _identity(whole):
@@ -155,7 +156,7 @@ class MilvusWriter:
                 return
             self._drop(generation)
         before = int(self._state.get("generation", 0))
-        self._codec, self._known, self._pending, self._next = codec, {}, {}, 0
+        self._codec, self._written, self._pending, self._next = codec, {}, PendingVideos(), 0
         generation = Generation(f"{self.root.collection}__{time.time_ns():x}")
         with tempfile.TemporaryDirectory() as folder:
             names = list(write(Path(folder)))
@@ -164,13 +165,13 @@ class MilvusWriter:
         files[CARD] = json.dumps(self._card).encode()
         parameters = codec.array()
         if parameters is not None:
-            files[CODEC] = _npy(parameters)
+            files[CODEC] = npy_bytes(parameters)
         self._projection = None
-        if codec.dim > ann.PROJECTED:
+        if codec.dim > PROJECTED:
             assert self._sample is not None, "a projection is made from a sample"
-            self._projection = ann.projection(self._sample())
+            self._projection = projection(self._sample())
             assert self._projection is not None
-            files[store.PROJECTION] = _npy(self._projection)
+            files[PROJECTION] = npy_bytes(self._projection)
         self._begin(generation, files, before)
 
     def _begin(self, generation: Generation, files: Mapping[str, bytes], before: int) -> None:
@@ -179,8 +180,8 @@ class MilvusWriter:
         assert codec is not None
         concepts = 0 if codec.weight is None else len(codec.weight)
         rows = self._expected()
-        lists = ann.lists_for(max(min(rows, SEGMENT), 4096))
-        dim = codec.dim if self._projection is None else ann.PROJECTED
+        lists = num_lists(max(min(rows, SEGMENT), 4096))
+        dim = codec.dim if self._projection is None else PROJECTED
         shards = 1 + min(rows // SHARD, 15)
         with ThreadPoolExecutor() as pool:  # each takes the server some seconds
             made = [
@@ -193,11 +194,11 @@ class MilvusWriter:
             for one in made:
                 one.result()
         for name, content in files.items():
-            self._upload(generation, name, content)
+            layout.upload(self.connection, generation, name, content)
         self._state = {
             "generation": before,
             "card": _identity(self._card),
-            "files": {name: [len(content), zlib.crc32(content)] for name, content in files.items()},
+            "files": {name: list(astuple(FileRecord.of(content))) for name, content in files.items()},
             "effort": {"lists": lists, "nprobe": min(16, lists), "rerank": 256},
             "notes": {},
             "rows": 0,
@@ -205,32 +206,28 @@ class MilvusWriter:
         }
         self._now, self._changed = generation, True
         self._save_state()
-        self._lock(generation)
+        self._lease.take(generation)
 
     def add(self, videos: Iterable[VideoRows]) -> None:
-        """Add videos; one that is there already is replaced.
-
-        Raises:
-            InputError: a video without rows, of the wrong width, with too many rows or values that are not finite.
-        """
+        """Add or replace videos; see `IndexWriter`. Raises InputError also for one with too many rows."""
         assert self._codec is not None, "set_model comes first"
         for item in videos:
             check_rows(item, self._codec.width)
             _check_fits(item)
-            self._pending[item.video.id] = item
-            if sum(len(p.rows) for p in self._pending.values()) >= BATCH:
+            self._pending.add(item)
+            if self._pending.rows >= BATCH:
                 self._flush()
 
     def remove(self, names: Iterable[str]) -> None:
         """Take videos out of the index. Raises InputError if one is not in it."""
         gone = []
         for name in names:
-            if self._pending.pop(name, None) is None and name not in self._known:
-                raise InputError(f"{self.root}: no video {name!r} in this index, so it cannot be removed")
-            if name in self._known:
-                gone.append(self._known.pop(name))
+            if not self._pending.discard(name) and name not in self._written:
+                raise not_removable(self.root, name)
+            if name in self._written:
+                gone.append(self._written.pop(name))
         if gone:
-            self._upsert_videos([(video.first, video, GONE) for video in gone])
+            self._upsert_videos([(video.first, video, VideoState.GONE) for video in gone])
             self._erase(gone)
             self._changed = True
 
@@ -240,7 +237,7 @@ class MilvusWriter:
         if not tidy and not self._changed:
             return int(self._state["generation"])
         generation = self._generation()
-        self._state.update(rows=self.rows, videos=len(self._known))
+        self._state.update(rows=self.rows, videos=len(self._written))
         if not tidy:
             self._save_state()
             return int(self._state["generation"])
@@ -265,7 +262,7 @@ class MilvusWriter:
 
     def _flush(self) -> None:
         """Send the waiting videos in batches; when this returns they are ready."""
-        items, self._pending = list(self._pending.values()), {}
+        items = self._pending.take()
         if not items:
             return
         numbered = []
@@ -274,19 +271,19 @@ class MilvusWriter:
             video = Video(v.id, v.duration, len(item.rows), self._next, v.path, v.metadata, v.fingerprint)
             numbered.append((video, item))
             self._next += 1
-        old = [self._known[video.id] for video, _ in numbered if video.id in self._known]
-        self._upsert_videos([(video.first, video, WRITING) for video, _ in numbered])
+        old = [self._written[video.id] for video, _ in numbered if video.id in self._written]
+        self._upsert_videos([(video.first, video, VideoState.WRITING) for video, _ in numbered])
         self._insert_rows(numbered)
-        ready = [(video.first, video, READY) for video, _ in numbered]
-        self._upsert_videos([*ready, *((video.first, video, GONE) for video in old)])
+        ready = [(video.first, video, VideoState.READY) for video, _ in numbered]
+        self._upsert_videos([*ready, *((video.first, video, VideoState.GONE) for video in old)])
         self._erase(old)
-        self._known.update((video.id, video) for video, _ in numbered)
-        self._lock(self._generation())
+        self._written.update((video.id, video) for video, _ in numbered)
+        self._lease.take(self._generation())
         self._changed = True
 
     def _insert_rows(self, numbered: Sequence[tuple[Video, VideoRows]]) -> None:
         assert self._codec is not None
-        project = self._codec.projected(self._projection)
+        project = self._codec.row_projection(self._projection)
         batch: list[dict[str, Any]] = []
         for video, item in numbered:
             rows = np.ascontiguousarray(item.rows, np.float32)
@@ -304,7 +301,7 @@ class MilvusWriter:
         # a request whose answer was lost is sent as one that replaces what the first may have brought
         self.connection.call("insert", self._generation().moments, batch, slow=True, again="upsert")
 
-    def _upsert_videos(self, entries: Sequence[tuple[int, Video, int]]) -> None:
+    def _upsert_videos(self, entries: Sequence[tuple[int, Video, VideoState]]) -> None:
         entities = [layout.video_entity(number, video, state) for number, video, state in entries]
         self.connection.call("upsert", self._generation().videos, entities, slow=True)
 
@@ -318,16 +315,11 @@ class MilvusWriter:
             self.connection.call("delete", generation.moments, ids=ids[at : at + DELETED], slow=True)
         self.connection.call("delete", generation.videos, ids=[video.first for video in videos], slow=True)
 
-    def _upload(self, generation: Generation, name: str, content: bytes) -> None:
-        entities = list(layout.pieces(name, content))
-        for at in range(0, len(entities), 100):
-            self.connection.call("upsert", generation.files, entities[at : at + 100], slow=True)
-
     def _save_state(self) -> None:
-        self._upload(self._generation(), layout.STATE, json.dumps(self._state).encode())
+        layout.upload(self.connection, self._generation(), layout.STATE, json.dumps(self._state).encode())
 
     def _wait_until_visible(self, generation: Generation) -> None:
-        """After this, whoever reads sees all of it: the server answers such a question only when it does itself."""
+        """Barrier: a strongly consistent count returns once all writes are visible to readers."""
         for name in generation.collections:
             options: dict[str, Any] = {"output_fields": ["count(*)"], "consistency_level": "Strong"}
             self.connection.call("query", name, filter="", slow=True, **options)
@@ -342,14 +334,19 @@ class MilvusWriter:
 
     def _tune(self, generation: Generation) -> None:
         """Choose how much is looked at, as `tune` does for an index directory."""
-        if self.queries is None or not self._known:
+        if self._queries is None or not self._written:
             return
-        index = store.MilvusIndex(self.connection, generation)
-        queries = self.queries()[:TUNED]
+        index = reader.MilvusIndex(self.connection, generation)
+        queries = self._queries()[:SAMPLED_QUERIES]
         index.top(queries[0], 1)  # only when all is loaded
         nprobe, rerank, recall = tune(index, queries)
         self._state["effort"].update(nprobe=nprobe, rerank=rerank)
-        self.note({"recall_at_10": round(recall, 4)})
+        self.set_metric("recall_at_10", recall)
+
+    def _give_back(self) -> None:
+        for generation in {self._now, self._served} - {None}:
+            assert generation is not None
+            self._lease.give_back(generation)
 
     def _turn_alias(self, generation: Generation) -> None:
         served = self._served
@@ -373,40 +370,12 @@ class MilvusWriter:
             generation = Generation(stem)
             if generation == self._served or not _is_stamp(stem.removeprefix(prefix)):
                 continue
-            self._check_lock(generation)
+            self._lease.check(generation)
             complete = all(name in names for name in generation.collections)
             try:
-                yield generation, store.read_state(self.connection, generation, strongly=True) if complete else None
+                yield generation, reader.read_state(self.connection, generation, strongly=True) if complete else None
             except (InputError, MissingCollectionError):
                 yield generation, None
-
-    # --- one writer at a time ----------------------------------------------------------------------------------------
-
-    def _lock(self, generation: Generation) -> None:
-        self._check_lock(generation)
-        mine = {"host": socket.gethostname(), "process": os.getpid(), "seen": time.time()}
-        self._upload(generation, layout.LOCK, json.dumps(mine).encode())
-
-    def _unlock(self) -> None:
-        for generation in {self._now, self._served} - {None}:
-            assert generation is not None
-            self._upload(generation, layout.LOCK, b"{}")
-
-    def _check_lock(self, generation: Generation) -> None:
-        """Raises InputError if a writer that is alive holds a generation."""
-        try:
-            content = store.read_piece(self.connection, generation, layout.LOCK, strongly=True)
-        except MissingCollectionError:
-            return
-        held = json.loads(content) if content else {}
-        if not held or (held["host"], held["process"]) == (socket.gethostname(), os.getpid()):
-            return
-        here = held["host"] == socket.gethostname()
-        if _is_alive(int(held["process"])) if here else time.time() - float(held["seen"]) < LEASE:
-            raise InputError(
-                f"{self.root}: another process is writing this index (process {held['process']} on {held['host']}); "
-                "wait until it has finished, then try again"
-            )
 
 
 def _check_fits(item: VideoRows) -> None:
@@ -425,21 +394,3 @@ def _identity(card: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_stamp(text: str) -> bool:
     return bool(text) and all(c in "0123456789abcdef" for c in text)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _npy(array: np.ndarray[Any, Any]) -> bytes:
-    import io
-
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()

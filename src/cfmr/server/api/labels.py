@@ -16,6 +16,7 @@ from cfmr.server.stores.labels import LONGEST_AUTHOR, LONGEST_SENTENCE, Label
 
 ANONYMOUS = "someone"
 MOST_ROWS = 100_000  # of one import
+LISTED_ROWS = 100  # refused ones that are named
 
 router = APIRouter(tags=["labels"])
 
@@ -63,6 +64,9 @@ class UndoRequest(BaseModel):
     """The revision to undo."""
 
     revision: Revision
+    current: Revision | None = Field(
+        None, description="the revision that the label has now, where it is not the one to undo: of several, one by one"
+    )
     author: Author = ""
 
 
@@ -89,11 +93,20 @@ class LabelsAnswer(BaseModel):
     labels: list[LabelAnswer]
 
 
+class RefusedRow(BaseModel):
+    """A row that was left out, and why."""
+
+    row: int = Field(description="counted from 1")
+    reason: str
+
+
 class ImportAnswer(BaseModel):
     """What an import did."""
 
     added: int
     already: int = Field(description="rows that were labels before")
+    refused: int = Field(0, description="rows that are no labels of a video here")
+    reasons: list[RefusedRow] = Field([], description="of the first refused rows")
 
 
 @router.get("/labels")
@@ -147,7 +160,7 @@ def delete(
 @router.post("/labels/{label}/undo")
 def undo(label: LabelId, back: UndoRequest, state: State) -> LabelAnswer:
     """Make a label what it was before a revision; a deleted one is there again, a new one is gone."""
-    return _answer(state.labels.undo(label, back.revision, back.author or ANONYMOUS))
+    return _answer(state.labels.undo(label, back.revision, back.author or ANONYMOUS, current=back.current))
 
 
 @router.get("/labels/export", response_class=Response, responses={200: {"content": {"application/json": {}}}})
@@ -164,11 +177,17 @@ def take_in(
     rows: Annotated[list[Any], Body(max_length=MOST_ROWS, description="an annotation file")],
     author: Annotated[str, Query(max_length=LONGEST_AUTHOR)] = "",
 ) -> ImportAnswer:
-    """Add the rows of an annotation file, all or none; those that are labels already are left out."""
+    """Add the rows of an annotation file. Rows that are labels already are left out, and so are bad ones."""
     known = set(state.names())
-    annotations = [_row(number, row, known) for number, row in enumerate(rows, 1)]
+    annotations: list[Annotation] = []
+    refused: list[RefusedRow] = []
+    for number, row in enumerate(rows, 1):
+        try:
+            annotations.append(_row(row, known))
+        except (ValueError, OverflowError) as error:
+            refused.append(RefusedRow(row=number, reason=str(error)))
     added, already = state.labels.take_in(annotations, _printable_author(author))
-    return ImportAnswer(added=added, already=already)
+    return ImportAnswer(added=added, already=already, refused=len(refused), reasons=refused[:LISTED_ROWS])
 
 
 _ATTACHED = 'attachment; filename="labels.json"'
@@ -186,19 +205,16 @@ def _check_time(annotation: Annotation) -> None:
         raise Problem(422, f"{annotation.glance:g} s is after the end of the video, which is {annotation.duration:g} s")
 
 
-def _row(number: int, row: Any, known: set[str]) -> Annotation:
-    """Raises InputError naming the row."""
-    try:
-        annotation, _ = parse_row(row)
-        if annotation.glance is None:
-            raise ValueError("has no glance, the one second that training needs")
-        if annotation.video not in known:
-            raise ValueError(f"is of {annotation.video[:100]!r}, which is no video here")
-        _said(_printable(annotation.sentence))
-    except (ValueError, OverflowError) as error:
-        raise InputError(f"row {number} {error}") from None
+def _row(row: Any, known: set[str]) -> Annotation:
+    """Raises ValueError saying what is wrong with the row."""
+    annotation, _ = parse_row(row)
+    if annotation.glance is None:
+        raise ValueError("has no timestamp, the one second that training needs")
+    if annotation.video not in known:
+        raise ValueError(f"is of an unknown video {annotation.video[:100]!r}")
+    _said(_printable(annotation.sentence))
     if len(annotation.sentence) > LONGEST_SENTENCE:
-        raise InputError(f"row {number} has a sentence of {len(annotation.sentence)} characters; say it shorter")
+        raise ValueError(f"has a sentence of {len(annotation.sentence)} characters; the limit is {LONGEST_SENTENCE}")
     return annotation
 
 

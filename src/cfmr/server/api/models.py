@@ -36,7 +36,7 @@ def learn(how: LearnRequest, state: State) -> JobAnswer:
     """Train a model on the labels, in the background. It is served when someone says so."""
     check_ready(state)
     count = len(split_held_out(state.labels.all())[0])
-    title = f"Learn from {count} label{'s' if count != 1 else ''}"
+    title = f"Training on {count} label{'s' if count != 1 else ''}"
     return job_answer(state.jobs.start("learn", title, how.model_dump()))
 
 
@@ -62,14 +62,20 @@ def serve(model: str, state: State) -> SwitchAnswer:
     chosen = state.models.model(model)
     if not is_behind(state, chosen):
         return SwitchAnswer(served=state.models.switch(chosen.id).id)
-    title = f"Bring model {chosen.id} up to date and serve it"
+    title = f"Indexing new videos with model {chosen.id}"
     job = state.jobs.start("switch", title, {"model": chosen.id})
     return SwitchAnswer(served=state.models.current.id, job=job.id)
+
+
+@router.delete("/models/{model}", status_code=204)
+def delete(model: str, state: State) -> None:
+    """Delete a model that is not in use. The labels it learned from stay."""
+    state.models.delete(model)
 
 
 def check_ready(state: AppState) -> None:
     """Raises Problem if there is nothing to learn from, or learning goes on already."""
     if state.jobs.busy("learn"):
-        raise Problem(409, "it is learning already; wait for the end, or cancel that")
+        raise Problem(409, "a training is running already; wait for its end, or cancel it")
     if not split_held_out(state.labels.all())[0]:
         raise Problem(409, "there are no labels to learn from yet")

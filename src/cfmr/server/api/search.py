@@ -1,5 +1,6 @@
 """Searching: the moments of a sentence, its curve over a video, and what this server has."""
 
+import functools
 import time
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from cfmr.search.retriever import Moment
 from cfmr.server.context import AppState, Sentence, State, VideoName
+from cfmr.server.problems import Problem
 
 EXAMPLES = 6
 
@@ -39,8 +41,8 @@ class SearchAnswer(BaseModel):
     sentence: str
     moments: list[FoundMoment]
     unknown: list[UnknownWordAnswer]
-    convincing: bool = Field(description="false where nothing scores as true matches do")
-    threshold: float | None = Field(description="the score that was meant by that")
+    convincing: bool | None = Field(description="whether anything scores as true matches do; null without a threshold")
+    threshold: float | None = Field(description="that score, chosen on validation; null where none could be")
     videos: int = Field(description="how many videos were searched")
     encode_ms: float = Field(description="for turning the sentence into numbers")
     search_ms: float = Field(description="for comparing them with all moments")
@@ -104,10 +106,12 @@ async def search(
     state: State,
     top: Annotated[int, Query(ge=1, le=100)] = 5,
     video: Annotated[list[str] | None, Query(max_length=100, description="search only in these")] = None,
+    contains: Annotated[str, Query(max_length=500, description="only in videos whose name has this in it")] = "",
     min_score: Annotated[float | None, Query(allow_inf_nan=False, description="leave out what is below")] = None,
 ) -> SearchAnswer:
     """The moments that a sentence describes."""
-    return await anyio.to_thread.run_sync(_search, state, q, top, video, min_score, limiter=state.searching)
+    how = functools.partial(_search, state, q, top, video, contains, min_score)
+    return await anyio.to_thread.run_sync(how, limiter=state.searching)
 
 
 @router.get("/curve")
@@ -130,19 +134,38 @@ def curve(q: Sentence, video: VideoName, state: State) -> CurveAnswer:
     )
 
 
-def _search(state: AppState, q: str, top: int, video: list[str] | None, min_score: float | None) -> SearchAnswer:
-    began = time.perf_counter()
-    retriever = state.models.retriever
+def _selection(state: AppState, video: list[str] | None, contains: str) -> list[str] | None:
+    """The videos to search in; None for all of them. A name that is given in full means just that video.
+
+    Raises:
+        Problem: there is no such video.
+    """
     for name in video or ():
         state.facts(name)
-    result = retriever.search(q, top=top, videos=video or None, min_score=min_score)
+    part = contains.strip()
+    if not part:
+        return video or None
+    indexed = state.models.videos
+    found = [part] if part in indexed else [name for name in state.names_with(part) if name in indexed]
+    if not found:
+        raise Problem(404, f"no searchable video has “{part[:100]}” in its name")
+    return found if not video else sorted({*found} & {*video})
+
+
+def _search(
+    state: AppState, q: str, top: int, video: list[str] | None, contains: str, min_score: float | None
+) -> SearchAnswer:
+    began = time.perf_counter()
+    retriever = state.models.retriever
+    chosen = _selection(state, video, contains)
+    result = retriever.search(q, top=top, videos=chosen, min_score=min_score)
     return SearchAnswer(
         sentence=result.sentence,
         moments=[_found(moment, state) for moment in result],
         unknown=[UnknownWordAnswer(word=word.word, used=word.used) for word in result.unknown],
-        convincing=result.convincing,
+        convincing=result.has_match,
         threshold=result.threshold,
-        videos=len(set(video)) if video else len(state.models.videos),
+        videos=len(state.models.videos) if chosen is None else len(set(chosen)),
         encode_ms=round(result.encode_seconds * 1e3, 3),
         search_ms=round(result.search_seconds * 1e3, 3),
         total_ms=round((time.perf_counter() - began) * 1e3, 3),

@@ -19,10 +19,11 @@ from cfmr.server.api.jobs import JobAnswer, job_answer
 from cfmr.server.context import AppState, Seconds, State, VideoName
 from cfmr.server.problems import Problem
 from cfmr.server.stores.media import stream_response
-from cfmr.server.stores.videos import check_video, clean_name, videos_below
+from cfmr.server.stores.videos import ARRIVING, check_video, clean_name, videos_below
 
 MOST_FILES = 10_000  # of one folder
-SPARE = 64 << 20  # bytes that an upload leaves free
+SPARE = 64 << 20  # bytes that uploads leave free
+LOOK = 4 << 20  # bytes that come between two looks at the disk
 DAY = {"cache-control": "private, max-age=86400"}
 
 router = APIRouter(tags=["videos"])
@@ -32,6 +33,7 @@ class AddedAnswer(BaseModel):
     """A video that is in the folder now; it can be searched when the job is done."""
 
     video: str
+    already: bool = Field(False, description="whether a video with the same content was there before")
     job: JobAnswer
 
 
@@ -45,6 +47,7 @@ class FolderAnswer(BaseModel):
     """What was taken in, and what was refused and why."""
 
     added: list[str]
+    already: list[str] = Field([], description="videos with the same content that were there before")
     refused: dict[str, str]
     job: JobAnswer | None
 
@@ -79,11 +82,12 @@ _BODY = {"content": {"application/octet-stream": {"schema": {"type": "string", "
 def videos(
     state: State,
     contains: Annotated[str, Query(max_length=500, description="in the name, any case")] = "",
+    video: Annotated[str | None, Query(max_length=500, description="only the one of this name")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     offset: Annotated[int, Query(ge=0, le=1_000_000_000)] = 0,
 ) -> VideosAnswer:
     """The videos that are indexed or in the folder, by name."""
-    names = [name for name in state.names() if contains.casefold() in name.casefold()]
+    names = [name for name in state.names_with(contains) if video in (None, name)]
     counts = state.labels.counts()
     return VideosAnswer(
         total=len(names),
@@ -137,28 +141,30 @@ async def upload(
 ) -> AddedAnswer:
     """Take in a video, sent as the body; it is refused by name if it is none."""
     clean_name(name)
-    arrived = await _receive(request, make_directory(state.settings.workspace / "arriving"), state)
+    arrived = await _receive(request, make_directory(state.settings.workspace / ARRIVING), state)
     try:
         async with state.checking:
-            place = await anyio.to_thread.run_sync(_keep, state, arrived, name)
+            video, already = await anyio.to_thread.run_sync(_keep, state, arrived, name)
     finally:
         arrived.unlink(missing_ok=True)
-    return AddedAnswer(video=place, job=start_adding(state))
+    return AddedAnswer(video=video, already=already, job=start_adding(state))
 
 
 @router.post("/videos/folder", status_code=202)
 def folder(what: FolderRequest, state: State) -> FolderAnswer:
     """Take in every video of a folder of this machine, by link where the disk is the same and else by copy."""
     added: list[str] = []
+    already: list[str] = []
     refused: dict[str, str] = {}
     for path in videos_below(what.folder, state.settings.folders)[:MOST_FILES]:
         if path.resolve().is_relative_to(state.library.folder):
             continue
         try:
-            added.append(_link(state, path))
+            video, there = _link(state, path)
+            (already if there else added).append(video)
         except (Problem, InputError) as error:
             refused[path.name] = error.detail if isinstance(error, Problem) else str(error)
-    return FolderAnswer(added=added, refused=refused, job=start_adding(state) if added else None)
+    return FolderAnswer(added=added, already=already, refused=refused, job=start_adding(state) if added else None)
 
 
 @router.post("/videos/index", status_code=202)
@@ -169,7 +175,7 @@ def index(state: State) -> JobAnswer:
 
 def start_adding(state: AppState) -> JobAnswer:
     """Put the job in the queue, unless one waits there already."""
-    return job_answer(state.jobs.start("add", "Make new videos searchable"))
+    return job_answer(state.jobs.start("add", "Indexing new videos"))
 
 
 async def _receive(request: Request, folder: Path, state: AppState) -> Path:
@@ -178,11 +184,14 @@ async def _receive(request: Request, folder: Path, state: AppState) -> Path:
     path = Path(name)
     try:
         async with await anyio.open_file(handle, "wb") as file:
-            free = shutil.disk_usage(folder).free - SPARE
+            left = 0  # bytes that may come before looking at the disk again, which other uploads fill too
             async for piece in request.stream():
-                free -= len(piece)
-                if free < 0:
-                    raise Problem(507, "the disk is full")
+                left -= len(piece)
+                if left < 0:
+                    await file.flush()
+                    if shutil.disk_usage(folder).free < SPARE + LOOK + len(piece):
+                        raise Problem(507, "the disk is full")
+                    left = LOOK
                 await file.write(piece)
     except ClientDisconnect:
         path.unlink(missing_ok=True)
@@ -193,20 +202,24 @@ async def _receive(request: Request, folder: Path, state: AppState) -> Path:
     return path
 
 
-def _keep(state: AppState, arrived: Path, name: str) -> str:
-    """Check a file that came in and move it to the folder; returns the video's name."""
+def _keep(state: AppState, arrived: Path, name: str) -> tuple[str, bool]:
+    """Check a file that came in and move it to the folder; returns the video's name, and whether it was there."""
     check_video(arrived, name[:200])
     try:
+        if (twin := state.library.twin(arrived)) is not None:
+            return twin, True
         os.chmod(arrived, 0o644)
-        return state.library.keep(arrived, name).stem
+        return state.library.keep(arrived, name).stem, False
     except OSError as error:
         raise Problem(507, f"{name[:200]}: cannot be kept ({error.strerror or error})") from error
 
 
-def _link(state: AppState, path: Path) -> str:
-    check_video(path, path.name)
+def _link(state: AppState, path: Path) -> tuple[str, bool]:
     try:
-        return state.library.keep(path.resolve(), path.name).stem
+        if (twin := state.library.twin(path)) is not None:
+            return twin, True
+        check_video(path, path.name)
+        return state.library.keep(path.resolve(), path.name).stem, False
     except OSError as error:
         raise InputError(f"{path.name}: cannot be copied ({error.strerror or error})") from error
 

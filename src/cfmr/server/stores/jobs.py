@@ -25,14 +25,18 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory, read_json, write_json
 from cfmr.server.problems import Problem
+from cfmr.server.stores.orphans import end_processes, marked
 
 log = logging.getLogger(__name__)
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 COMMAND = (sys.executable, "-m", "cfmr.cli")
+PROGRESS = ("--progress", "json")
 KEPT = 200  # jobs that are remembered
 GRACE = 5.0  # seconds between asking a process to stop and stopping it
 NICE = 10  # searching goes before
@@ -72,6 +76,9 @@ class Job:
         return self.state not in ("queued", "running")
 
 
+_RECORD = TypeAdapter(Job)
+
+
 class StepFailedError(Exception):
     """A step of a job failed; the message is for people."""
 
@@ -82,7 +89,13 @@ class CancelledError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One line of `--progress json`: how many of how many things are done, and figures where there are some."""
+    """One line of `--progress json`.
+
+    Attributes:
+        label: what is going on, for people.
+        done, total: how many of how many steps; total is None where it is not known.
+        metrics: figures of an epoch that has ended.
+    """
 
     label: str
     done: int
@@ -95,7 +108,7 @@ class Progress:
         return min(self.done / self.total, 1.0) if self.total else None
 
     def __str__(self) -> str:
-        return self.label if not self.total else f"{self.label} {self.done:,} of {self.total:,}"
+        return self.label + "".join(f"  {name} {value:.4g}" for name, value in self.metrics.items())
 
 
 def parse_progress(line: str) -> Progress | None:
@@ -105,13 +118,12 @@ def parse_progress(line: str) -> Progress | None:
     try:
         value = json.loads(line)
         label, done, total = value["label"], value["done"], value["total"]
-        metrics = {str(k): float(v) for k, v in value.get("metrics", {}).items()}
-        return Progress(str(label), int(done), None if total is None else int(total), metrics)
+        figures = {k: float(v) for k, v in value.get("metrics", {}).items() if isinstance(v, int | float)}
+        return Progress(str(label), int(done), None if total is None else int(total), figures)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-Describe = Callable[[Progress], str]
 Handler = Callable[["JobContext", dict[str, Any]], dict[str, Any]]
 
 
@@ -140,21 +152,22 @@ class JobContext:
         self.job.message, self.job.progress = message, progress
         self._told(self.job)
 
-    def run(self, *arguments: str | Path, describe: Describe = str) -> None:
+    def run(self, *arguments: str | Path, stage: str) -> None:
         """Run a `cfmr` command.
 
         Args:
             arguments: of the command line.
-            describe: makes the job's message of a progress line. All other output goes to the log.
+            stage: of the job, for people; stands before the command's own progress. Other output goes to the log.
 
         Raises:
             StepFailedError: the command failed; its last line says why.
             CancelledError: it was stopped.
         """
-        argv = [*COMMAND, *map(str, arguments)]
+        argv = [*COMMAND, *map(str, arguments), *PROGRESS]
         self._log("$ cfmr " + " ".join(map(str, arguments)))
         # PYTHONUNBUFFERED: lines come when they are written; NO_COLOR, TERM: without escapes
         environment = os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "120"}
+        environment |= marked(self.job.id)
         with self._lock:
             if self._cancelled.is_set():
                 raise CancelledError
@@ -168,7 +181,7 @@ class JobContext:
             )
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
-        last = self._follow(process, describe)
+        last = self._follow(process, stage)
         code = process.wait()
         self._process = None
         if self._cancelled.is_set():
@@ -177,7 +190,7 @@ class JobContext:
             why = last.removeprefix("cfmr: ") or "it said nothing"
             raise StepFailedError(why if code > 0 else f"it was ended by {signal.Signals(-code).name}")
 
-    def _follow(self, process: "subprocess.Popen[bytes]", describe: Describe) -> str:
+    def _follow(self, process: "subprocess.Popen[bytes]", stage: str) -> str:
         assert process.stdout is not None
         last = ""
         for raw in process.stdout:
@@ -187,7 +200,9 @@ class JobContext:
                     continue
                 progress = parse_progress(line)
                 if progress is not None:
-                    self._tell(describe(progress), progress.share)
+                    self._tell(f"{stage}: {progress.label}", progress.share)
+                    if progress.metrics:
+                        self._log(str(progress))
                     continue
                 last = line
                 self._log(line)
@@ -339,6 +354,7 @@ class Jobs:
         with self._records_lock():
             for job in self._jobs.values():
                 if job.state == "running":
+                    end_processes(job.id)
                     self._end(job, "failed", "the server ended while this job ran")
             waiting = [job for job in self._jobs.values() if job.state == "queued"]
             if not waiting:
@@ -417,8 +433,8 @@ class Jobs:
             if self._seen.get(name) == written:
                 return
             self._seen[name] = written
-            job = Job(**read_json(path))
-        except (OSError, InputError, TypeError):
+            job = _RECORD.validate_python(read_json(path))
+        except (OSError, InputError, ValidationError):
             return
         if job.id != name:
             return

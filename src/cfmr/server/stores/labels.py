@@ -35,7 +35,7 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     IntegrityError,
@@ -122,7 +122,7 @@ class LabelStore:
         InputError: the database cannot be reached, or there is no driver for it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL) -> None:
         try:
             self._engine = _engine(url)
             self._writing = self._engine.execution_options(**{_WRITES: True})
@@ -215,8 +215,17 @@ class LabelStore:
         """Take a label back; `undo` brings it again. Raises Problem if someone else was faster."""
         return self._next(label, revision, author, lambda now: replace(now, deleted=True))
 
-    def undo(self, label: str, revision: int, author: str) -> Label:
-        """Make a label what it was before this revision. Raises Problem if it was changed since."""
+    def undo(self, label: str, revision: int, author: str, *, current: int | None = None) -> Label:
+        """Make a label what it was before a revision.
+
+        Args:
+            revision: what is undone.
+            current: the revision that the label has now, where that is another: steps are undone one by one, and each
+                undoing is a state of its own.
+
+        Raises:
+            Problem: someone else has changed it since.
+        """
         states = self.history(label)
         before = next((s for s in states if s.revision == revision - 1), None)
 
@@ -225,19 +234,21 @@ class LabelStore:
                 return replace(now, deleted=True)
             return replace(now, annotation=before.annotation, deleted=before.deleted)
 
-        return self._next(label, revision, author, undone, deleted_too=True)
+        return self._next(label, current or revision, author, undone, deleted_too=True)
 
     def take_in(self, annotations: Sequence[Annotation], author: str) -> tuple[int, int]:
         """Add all of them or none: (added, already there)."""
+        given = {_key(a): a for a in annotations}  # worked out before the database is locked for others
         videos = {a.video for a in annotations}
         now = _now()
         with self._writing.begin() as connection:
             query = select(_states).where(_newest, ~_states.c.deleted)
             there = {_key(_label(row).annotation) for row in connection.execute(query) if row.video in videos}
-            new = {_key(a): a for a in annotations if _key(a) not in there}
-            count, sides, labels = _count(connection), dict[tuple[str, str], bool](), list[Label]()
-            for number, a in enumerate(new.values(), count):
-                side = sides.setdefault(_said(a), _is_held_out(connection, a, number))
+            new = {key: a for key, a in given.items() if key not in there}
+            sides = _sides(connection, videos)
+            labels = []
+            for number, (key, a) in enumerate(new.items(), _count(connection)):
+                side = sides.setdefault(key[:2], number % HELD_OUT == HELD_OUT // 2)
                 labels.append(Label(uuid.uuid4().hex, 1, a, author, now, held_out=side))
             _write(connection, labels)
         return len(new), len(annotations) - len(new)
@@ -281,8 +292,14 @@ def _is_held_out(connection: Connection, annotation: Annotation, number: int) ->
     return number % HELD_OUT == HELD_OUT // 2 if found is None else bool(found)
 
 
+def _sides(connection: Connection, videos: set[str]) -> dict[tuple[str, str], bool]:
+    """Which sentences of some videos are held out, by video and normalized sentence."""
+    query = select(_states.c.video, _states.c.said, _states.c.held_out).distinct()
+    return {(row.video, row.said): bool(row.held_out) for row in connection.execute(query) if row.video in videos}
+
+
 def _overtaken(now: Label) -> Problem:
-    return Problem(409, f"{now.author or 'someone'} changed this label meanwhile; load it again", revision=now.revision)
+    return Problem(409, f"{now.author or 'someone'} changed this label; reload it", revision=now.revision)
 
 
 def _said(a: Annotation) -> tuple[str, str]:
@@ -337,7 +354,7 @@ def _values(labels: Iterable[Label]) -> Iterator[Mapping[str, Any]]:
         }
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str | URL) -> Engine:
     parsed = make_url(url)
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")

@@ -163,7 +163,7 @@ class ModelRegistry:
         """The index that is searched. Raises Problem if there is none yet."""
         retriever = self._refresh().retriever
         if retriever is None:
-            raise Problem(409, "there is no model yet: label some moments, then let it learn")
+            raise Problem(409, "there is no model yet: label some moments, then train on them")
         return retriever
 
     @property
@@ -211,6 +211,21 @@ class ModelRegistry:
         """Make a finished model one that can be served."""
         write_json(folder / "model.json", {"created": time.time(), "labels": labels, "comparison": comparison})
         return self.model(folder.name)
+
+    def delete(self, name: str) -> None:
+        """Remove a learned model from the disk.
+
+        Raises:
+            Problem: there is no such model, it is in use, or it is the one the server was started with.
+        """
+        with self._lock:
+            model = self.model(name)
+            if model.id == ORIGINAL:
+                raise Problem(409, "the original model cannot be deleted here")
+            if model.id == self._now.model.id:
+                raise Problem(409, "this model is in use; use another one first")
+            (self.folder / model.id / "model.json").unlink()  # from here on it is no model any more
+            shutil.rmtree(self.folder / model.id, ignore_errors=True)
 
     def open(self, model: Model) -> Retriever:
         """A model's index, beside the one that is served."""

@@ -1,5 +1,7 @@
 """The folder of videos: which file stands behind a name, and which files may come in."""
 
+import contextlib
+import filecmp
 import os
 import re
 import shutil
@@ -19,6 +21,7 @@ from cfmr.video.files import SUFFIXES, find_videos
 
 FRESH = 10.0  # seconds for which a listing of the folder is believed
 LONGEST_NAME = 120  # bytes, which leaves room for a number and a suffix everywhere
+ARRIVING = "arriving"  # folder of the workspace for uploads under way
 CHECK_SECONDS = 60
 
 
@@ -71,6 +74,15 @@ class Library:
             return False
         return real.is_file() and real.is_relative_to(self.folder)
 
+    def twin(self, file: Path) -> str | None:
+        """The video with the same content as a file, whatever its name; None if there is none."""
+        size = file.stat().st_size
+        for name, path in self.files().items():
+            with contextlib.suppress(OSError):
+                if path.stat().st_size == size and (path.samefile(file) or filecmp.cmp(path, file, shallow=False)):
+                    return name
+        return None
+
     def keep(self, file: Path, name: str) -> Path:
         """Put a file into the folder under about this name, by link where the disk is the same and else by copy.
 
@@ -119,8 +131,15 @@ def clean_name(name: str) -> tuple[str, str]:
     stem = stem.lstrip(".").strip().encode("utf-8", "ignore")[:LONGEST_NAME].decode("utf-8", "ignore").strip()
     if suffix.lower() not in SUFFIXES or not stem:
         shown = last[:80] or "the file"
-        raise Problem(415, f"{shown}: not a video file by its name; files that end in .mp4, .mov, .mkv, .webm ... are")
+        raise Problem(415, f"{shown}: unsupported file type; use .mp4, .mov, .mkv, .webm or another video format")
     return stem, suffix.lower()
+
+
+def sweep_uploads(folder: Path) -> None:
+    """Remove what uploads left behind that a power cut or a kill broke off; none takes longer than a day."""
+    for path in folder.glob("upload-*"):
+        if 0 < written_at(path) < (time.time() - 24 * 3600) * 1e9:
+            path.unlink(missing_ok=True)
 
 
 def check_video(path: Path, shown: str) -> None:
@@ -133,7 +152,7 @@ def check_video(path: Path, shown: str) -> None:
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=CHECK_SECONDS, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        raise Problem(415, f"{shown}: reading it takes too long; it is not taken") from None
+        raise Problem(415, f"{shown}: reading it takes too long") from None
     if done.returncode != 0:
         reason = done.stdout.strip().split("\n")[-1] if done.returncode == 2 else "it cannot be decoded"
         raise Problem(415, f"{shown}: {reason or 'it cannot be decoded'}")
@@ -148,7 +167,7 @@ def videos_below(folder: str, allowed: Iterable[Path]) -> list[Path]:
     """
     allowed = list(allowed)
     if not allowed:
-        raise Problem(403, "taking in folders is switched off here; start with --folder DIR to allow it")
+        raise Problem(403, "importing folders is switched off; start the server with --folder DIR to allow it")
     try:
         place = Path(folder).expanduser().resolve(strict=True)
         fits = place.is_dir() and any(place.is_relative_to(root) for root in allowed)
@@ -156,7 +175,7 @@ def videos_below(folder: str, allowed: Iterable[Path]) -> list[Path]:
         fits = False
     if not fits:
         places = ", ".join(str(root) for root in allowed)
-        raise Problem(403, f"{folder[:200]}: not a folder in {places}, from where videos may be taken")
+        raise Problem(403, f"{folder[:200]}: outside the allowed folders ({places}); add one with --folder")
     found = list(Library(place).files().values())
     if not found:
         raise InputError(f"{folder}: there are no video files in it")

@@ -29,10 +29,11 @@ def index_videos(state: AppState, model: Model, job: JobContext) -> None:
         source, checkpoint = "--zero-shot", clip
     if checkpoint is None:
         raise Problem(409, "the checkpoint of this index is not known; start the server with --checkpoint")
-    job.say("indexing")
+    job.say("Indexing")
     job.run(
         *("index", source, checkpoint, "--features", state.features),
         *("--out", model.index, "--videos", state.library.folder),
+        stage="Indexing",
     )
 
 
@@ -64,8 +65,8 @@ def extract_videos(state: AppState, job: JobContext) -> None:
         clip = next(filter(None, map(clip_checkpoint, state.models.models())), None)
         if clip is not None and name.partition("/")[0] == "clip":
             extractor = (*extractor, "--weights", str(clip))
-    job.say("reading videos")
-    job.run("extract", state.library.folder, *extractor, "--out", state.features)
+    job.say("Reading videos")
+    job.run("extract", state.library.folder, *extractor, "--out", state.features, stage="Reading videos")
 
 
 def add_videos(state: AppState, job: JobContext, _: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def add_videos(state: AppState, job: JobContext, _: dict[str, Any]) -> dict[str,
     state.library.refresh()
     extract_videos(state, job)
     if not state.models.ready:
-        job.say("ready to be labelled")
+        job.say("Ready to be labelled")
         return {"videos": len(state.library.files())}
     index_videos(state, state.models.current, job)
     state.models.reload()

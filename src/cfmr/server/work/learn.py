@@ -1,5 +1,6 @@
 """The job that trains a model on labels, indexes with it, and compares it with the current one."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +14,15 @@ from cfmr.data.annotations import Annotation, load_annotations, save_annotations
 from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json, write_json
+from cfmr.search.calibrate import calibrate_index
 from cfmr.server.context import AppState
-from cfmr.server.stores.jobs import JobContext, Progress
+from cfmr.server.stores.jobs import JobContext
 from cfmr.server.stores.labels import normalized_sentence, split_held_out
 from cfmr.server.stores.models import Model
 from cfmr.server.work.compare import compare
 from cfmr.server.work.index import extract_videos, index_videos
 
+ENOUGH_HELD_OUT = 20  # labels; of fewer, no threshold can be judged
 ENOUGH_VIDEOS = 10  # with fewer, holding videos out for validation costs more than it tells
 
 
@@ -47,29 +50,30 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
     folder = state.models.new_folder()
     try:
         run = write_training_job(state, how, folder, training, held_out)
-        job.say("starting to train", 0.0)
+        job.say("Preparing to train")
         job.run(
             *("train", "--config-path", run.config, "--tag", "run", "--log", folder, "--select", run.select),
-            describe=describe_epoch,
+            stage="Training",
         )
         shutil.rmtree(folder / "run" / "last", ignore_errors=True)  # only a broken-off run needs it
         model = Model(folder.name, folder / "index", folder / "run" / "checkpoint")
         index_videos(state, model, job)
-        job.say("comparing on held-out labels")
+        if len(held_out) >= ENOUGH_HELD_OUT:
+            job.say("Finding out which scores mean a match")
+            with contextlib.suppress(InputError):  # the model can read too few of their sentences
+                calibrate_index(model.index, held_out)
+        job.say("Comparing on held-out labels")
         before = state.models.retriever if state.models.ready else None
         comparison = compare(before, state.models.open(model), held_out)
         state.models.keep(folder, len(training), comparison)
+        first = not state.models.ready
+        if first:  # there is nothing that it could be worse than
+            state.models.switch(folder.name)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    job.say("ready to be served", 1.0)
+    job.say("The model is in use" if first else "The model is ready to use", 1.0)
     return {"model": folder.name}
-
-
-def describe_epoch(progress: Progress) -> str:
-    """What a line of `cfmr train --progress json` says to people."""
-    figures = "  ".join(f"{name} {value:.3g}" for name, value in progress.metrics.items())
-    return f"{progress}: {figures}" if figures else str(progress)
 
 
 def _has_all(path: Path, videos: set[str]) -> bool:

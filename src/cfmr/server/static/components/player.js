@@ -2,12 +2,25 @@
 
 import { address } from "../lib/api.js";
 import { clock, el, replace } from "../lib/dom.js";
+import { shortcut } from "../lib/keys.js";
+import { settings } from "../lib/settings.js";
+import { text } from "../lib/texts.js";
+
+/** @typedef {import("../lib/types.js").Span} Span */
+
+const VOLUME = "cfmr-volume";
+const RATES = [0.25, 0.5, 1, 1.5, 2, 3];
+const FRAME = 1 / 25; // seconds between two frames, until a video has told its own
 
 const icons = {
   play: "M8 5v14l11-7z",
   pause: "M7 5h4v14H7zM13 5h4v14h-4z",
   loop: "M7 7h9V4l5 4.5L16 13v-3H8v4H5V9a2 2 0 0 1 2-2zm10 10H8v3l-5-4.5L8 11v3h8v-4h3v5a2 2 0 0 1-2 2z",
   full: "M5 5h6v2H7v4H5zm8 0h6v6h-2V7h-4zM5 13h2v4h4v2H5zm12 0h2v6h-6v-2h4z",
+  sound:
+    "M4 9v6h4l5 4V5L8 9zm11.5 3a3.5 3.5 0 0 0-1.5-2.9v5.8a3.5 3.5 0 0 0 1.5-2.9zM14 4.5v2.1a6 6 0 0 1 0 10.8v2.1a8 8 0 0 0 0-15z",
+  silent:
+    "M4 9v6h4l5 4V5L8 9zm17-.6L19.6 7 17 9.6 14.4 7 13 8.4l2.6 2.6L13 13.6 14.4 15l2.6-2.6 2.6 2.6 1.4-1.4-2.6-2.6z",
 };
 
 export function icon(name) {
@@ -20,17 +33,16 @@ export function icon(name) {
   return svg;
 }
 
-/** @typedef {import("../lib/types.js").Span} Span */
-
 export class Player {
   /**
-   * @param {Element} root
+   * @param {HTMLElement} root becomes the whole screen with everything in it
    * @param {object} listeners
    * @param {(seconds: number) => void} [listeners.onTime] called as time passes and jumps
    * @param {() => void} [listeners.onLoaded] called when a video can be watched
    * @param {(on: boolean) => void} [listeners.onPlaying]
    */
   constructor(root, { onTime = () => {}, onLoaded = () => {}, onPlaying = () => {} } = {}) {
+    this.root = root;
     this.onTime = onTime;
     this.onLoaded = onLoaded;
     this.onPlaying = onPlaying;
@@ -45,53 +57,32 @@ export class Player {
         loadedmetadata: () => this.loaded(),
         seeked: () => this.tell(),
         error: () => this.failed(),
+        volumechange: () => this.drawVolume(),
       },
     });
     this.message = el("p", { class: "player-overlay", hidden: true });
     this.frame = el("div", { class: "player-frame" }, this.video, this.message);
-    this.button = el(
-      "button",
-      { type: "button", class: "button-round button-main", "aria-label": "Play", on: { click: () => this.toggle() } },
-      icon("play"),
-    );
+    this.button = this.roundButton("play", text.player.play, () => this.toggle());
+    this.button.classList.add("button-main");
     this.clock = el("span", { class: "player-clock" });
-    this.looping = el(
-      "button",
-      {
-        type: "button",
-        class: "button-round",
-        "aria-label": "Loop the moment",
-        "aria-pressed": "false",
-        title: "Loop the moment",
-        on: { click: () => this.loop() },
-      },
-      icon("loop"),
-    );
+    this.looping = this.roundButton("loop", text.player.loop, () => this.loop());
+    this.looping.setAttribute("aria-pressed", "false");
     this.speed = el(
       "select",
-      {
-        "aria-label": "Speed",
-        on: {
-          change: () => {
-            this.video.playbackRate = Number(this.speed.value);
-          },
-        },
-      },
-      [0.5, 1, 1.5, 2, 3].map((rate) => el("option", { value: rate, selected: rate === 1 }, `${rate}×`)),
+      { "aria-label": text.player.speed, on: { change: () => this.setRate(Number(this.speed.value)) } },
+      RATES.map((rate) => el("option", { value: rate, selected: rate === 1 }, `${rate}×`)),
     );
-    this.fullscreen = el(
-      "button",
-      {
-        type: "button",
-        class: "button-round",
-        "aria-label": "Full screen",
-        title: "Full screen",
-        on: {
-          click: () => (document.fullscreenElement ? document.exitFullscreen() : this.frame.requestFullscreen?.()),
-        },
-      },
-      icon("full"),
-    );
+    this.sound = this.roundButton("sound", text.player.mute, () => this.mute());
+    this.volume = el("input", {
+      type: "range",
+      class: "player-volume",
+      min: 0,
+      max: 1,
+      step: 0.05,
+      "aria-label": text.player.volume,
+      on: { input: () => this.setVolume(Number(this.volume.value)) },
+    });
+    this.fullscreen = this.roundButton("full", text.player.fullscreen, () => this.toggleFullscreen());
     this.controls = el(
       "div",
       { class: "player-controls" },
@@ -99,6 +90,7 @@ export class Player {
       this.clock,
       this.looping,
       this.speed,
+      el("span", { class: "player-sound" }, this.sound, this.volume),
       this.fullscreen,
     );
     root.append(this.frame);
@@ -110,6 +102,15 @@ export class Player {
     this.tick = undefined;
     this.wanted = false;
     this.offset = 0;
+    this.frameTime = FRAME;
+    const kept = Number.parseFloat(settings.get(VOLUME) ?? "");
+    if (kept >= 0 && kept <= 1) this.video.volume = kept;
+    this.drawVolume();
+  }
+
+  roundButton(name, label, click) {
+    const properties = { type: "button", class: "button-round", "aria-label": label, title: label, on: { click } };
+    return el("button", properties, icon(name));
   }
 
   get time() {
@@ -131,6 +132,7 @@ export class Player {
     if (name !== this.name) {
       this.name = name;
       this.clip = false;
+      this.frameTime = FRAME;
       this.load(address("/api/stream", { video: name }), 0, time);
       this.video.poster = address("/api/thumbnail", { video: name, t: time.toFixed(1), width: 640 });
     } else if (this.clip && span) this.loadClip(span);
@@ -155,8 +157,6 @@ export class Player {
 
   loaded() {
     this.ready = true;
-    const { videoWidth: width, videoHeight: height } = this.video;
-    if (width && height) this.frame.style.aspectRatio = `${width} / ${height}`;
     if (this.begin > this.offset) this.video.currentTime = this.begin - this.offset;
     this.tell();
     this.onLoaded();
@@ -171,11 +171,7 @@ export class Player {
       this.wanted = wanted;
       return;
     }
-    replace(
-      this.message,
-      "This browser cannot play this file. ",
-      this.span ? "" : "Found moments of it can still be saved as clips.",
-    );
+    replace(this.message, text.player.unplayable, " ", this.span ? "" : text.player.clips);
     this.message.hidden = false;
     this.button.disabled = false;
   }
@@ -187,8 +183,17 @@ export class Player {
   seek(time, keep = false) {
     if (!keep) this.within = this.span !== null && time >= this.span[0] && time < this.span[1];
     if (this.ready) this.video.currentTime = Math.max(time - this.offset, 0);
-    else this.begin = time;
-    this.onTime(time);
+    else this.begin = Math.max(time, 0);
+    this.onTime(Math.max(time, 0));
+  }
+
+  /**
+   * To the next frame, or back to the one before.
+   * @param {1 | -1} direction
+   */
+  step(direction) {
+    this.pause();
+    this.seek(this.time + direction * this.frameTime);
   }
 
   // Play the moment from its beginning, or the video where there is none.
@@ -221,13 +226,65 @@ export class Player {
     if (on && this.span && !this.within) this.playMoment();
   }
 
+  setRate(rate) {
+    this.speed.value = String(rate);
+    this.video.playbackRate = rate;
+  }
+
+  /** @param {1 | -1} direction */
+  changeRate(direction) {
+    const at = RATES.indexOf(Number(this.speed.value)) + direction;
+    if (at in RATES) this.setRate(RATES[at]);
+  }
+
+  mute() {
+    this.video.muted = !this.video.muted;
+  }
+
+  setVolume(volume) {
+    this.video.muted = false;
+    this.video.volume = volume;
+    settings.set(VOLUME, String(volume));
+  }
+
+  drawVolume() {
+    const silent = this.video.muted || this.video.volume === 0;
+    replace(this.sound, icon(silent ? "silent" : "sound"));
+    this.sound.setAttribute("aria-label", this.video.muted ? text.player.unmute : text.player.mute);
+    this.volume.value = String(this.video.muted ? 0 : this.video.volume);
+  }
+
+  toggleFullscreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.root.requestFullscreen?.().catch(() => {});
+  }
+
   playing(on) {
-    this.button.setAttribute("aria-label", on ? "Pause" : "Play");
+    const label = on ? text.player.pause : text.player.play;
+    this.button.setAttribute("aria-label", label);
+    this.button.title = label;
     replace(this.button, icon(on ? "pause" : "play"));
     this.onPlaying(on);
     if (this.tick !== undefined) cancelAnimationFrame(this.tick);
-    if (on) this.follow();
-    else this.tell();
+    if (on) {
+      this.measureFrames();
+      this.follow();
+    } else this.tell();
+  }
+
+  // How long a frame lasts: the least that passes from one to the next.
+  measureFrames() {
+    /** @type {number | null} */
+    let before = null;
+    let looks = 12;
+    const look = (_, { mediaTime }) => {
+      const passed = before === null ? 0 : mediaTime - before;
+      if (passed > 0.005 && passed < 0.2) this.frameTime = looks === 11 ? passed : Math.min(this.frameTime, passed);
+      before = mediaTime;
+      looks -= 1;
+      if (looks > 0 && !this.paused) this.video.requestVideoFrameCallback(look);
+    };
+    this.video.requestVideoFrameCallback?.(look);
   }
 
   // A moment ends where it ends, not at the next of the four times a second that browsers tell the time.
@@ -248,4 +305,36 @@ export class Player {
     this.clock.textContent = clock(time, true);
     this.onTime(time);
   }
+}
+
+/**
+ * The keys that every page with a player has.
+ * @param {Player} player
+ * @param {{ zoom: (by: number) => void, zoomToSpan: () => void }} timeline
+ * @param {{ muteKey?: boolean }} [options]
+ */
+export function playerKeys(player, timeline, { muteKey = true } = {}) {
+  const there = (run) => () => (player.name ? run() : false);
+  shortcut([",", "."], text.watch.frame, (event) => (player.name ? player.step(event.key === "," ? -1 : 1) : false));
+  shortcut(["<", ">"], text.watch.speed, (event) => player.changeRate(event.key === "<" ? -1 : 1));
+  shortcut([..."0123456789"], text.watch.tenths, (event) =>
+    player.name && player.duration ? player.seek((player.duration * Number(event.key)) / 10) : false,
+  );
+  shortcut(
+    "f",
+    text.watch.fullscreen,
+    there(() => player.toggleFullscreen()),
+  );
+  if (muteKey)
+    shortcut(
+      "m",
+      text.watch.mute,
+      there(() => player.mute()),
+    );
+  shortcut(["+", "=", "-"], text.watch.zoom, (event) => timeline.zoom(event.key === "-" ? 2 : 0.5));
+  shortcut(
+    "z",
+    text.watch.whole,
+    there(() => timeline.zoomToSpan()),
+  );
 }

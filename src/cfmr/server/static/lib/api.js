@@ -1,5 +1,7 @@
 // Requests to the server, and its problem documents as errors.
 
+import { text } from "./texts.js";
+
 /** An answer that says what was wrong. `status` is 0 if there was no answer. */
 export class Problem extends Error {
   constructor(status, detail, document = {}) {
@@ -43,7 +45,7 @@ export async function call(method, path, { query, body, signal } = {}) {
     response = await fetch(address(path, query), options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, "the server does not answer; is it still running?");
+    throw new Problem(0, text.api.unreachable);
   }
   if (response.status === 401 && location.pathname !== "/sign-in") {
     location.assign(address("/sign-in", { next: location.pathname + location.search }));

@@ -1,5 +1,9 @@
 // Elements, times and short notices. Text only ever enters the page as text.
 
+import { plural, text } from "./texts.js";
+
+export { plural };
+
 /**
  * The one element of a selector that the page is known to have.
  * @type {(selector: string) => any}
@@ -48,39 +52,44 @@ export function clock(seconds, tenths = false) {
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 
-export function spoken(seconds) {
-  const minutes = Math.floor(seconds / 60);
-  const rest = `${(seconds % 60).toFixed(1)} seconds`;
-  return minutes ? `${minutes} minute${minutes > 1 ? "s" : ""} ${rest}` : rest;
+// "0:12 – 0:15", with tenths where whole seconds would hide how long it is
+export function stretch([start, end]) {
+  const tenths = end - start < 10;
+  return `${clock(start, tenths)} – ${clock(end, tenths)}`;
 }
 
+export const spoken = (seconds) => text.timeline.seconds(Math.floor(seconds / 60), seconds % 60);
+
+// 75 -> "1 min 15 s", 4000 -> "1 h 7 min"
 export function lasting(seconds) {
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  return `${(seconds / 3600).toFixed(1)} h`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return whole % 60 ? `${Math.floor(whole / 60)} min ${whole % 60} s` : `${whole / 60} min`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
-export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+// a sentence without what does not change its meaning, to tell whether two are the same
+export const normalized = (sentence) => (sentence.toLowerCase().match(/[\p{L}\p{N}_]+/gu) ?? []).join(" ");
 
 export const milliseconds = (ms) => (ms < 10 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`);
 
 export function ago(date) {
   const seconds = (Date.now() - date.getTime()) / 1000;
-  if (seconds < 60) return "just now";
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+  if (seconds < 60) return text.time.now;
+  if (seconds < 3600) return text.time.minutes(Math.floor(seconds / 60));
+  if (seconds < 86400) return text.time.hours(Math.floor(seconds / 3600));
   return date.toLocaleDateString("en", { day: "numeric", month: "short", year: "numeric" });
 }
 
 let notice, fading;
 
-// A line at the foot of the page that goes by itself; `action` is {text, run}.
-export function notify(text, action, bad = false) {
+// A line in the corner of the page that goes by itself; `action` is {text, run}.
+export function notify(message, action, bad = false) {
   notice ??= document.body.appendChild(el("div", { class: "notice", role: "status" }));
   clearTimeout(fading);
   replace(
     notice,
-    el("span", { class: bad ? "text-bad" : "" }, text),
+    el("span", { class: bad ? "text-bad" : "" }, message),
     action &&
       el(
         "button",

@@ -2,6 +2,7 @@
 
 import { $, el } from "./dom.js";
 import { settings } from "./settings.js";
+import { text } from "./texts.js";
 
 const OFF = "cfmr-keys-off";
 const shortcuts = [];
@@ -26,10 +27,32 @@ const readable = (key) =>
     .map((part) => named[part] ?? (part.length === 1 ? part.toUpperCase() : part))
     .join(" ");
 
+/** Where keys go that nothing on the page has taken. */
+let home = null;
+
+/**
+ * Where the focus goes back to after a click: the documented keys then work, whatever was clicked.
+ * @param {HTMLElement} element
+ */
+export function keysGoTo(element) {
+  element.tabIndex = -1;
+  home = element;
+}
+
+export const focusHome = () => home?.focus({ preventScroll: true });
+
+// A button that was clicked with the mouse would take Space and Enter for itself from then on. One that was reached
+// with the keyboard keeps them.
+document.addEventListener("click", (event) => {
+  const target = /** @type {HTMLElement} */ (event.target);
+  const control = target.closest?.("button, summary, input[type=checkbox], a.button");
+  if (event.detail > 0 && home && control && control === document.activeElement) focusHome();
+});
+
 document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.isComposing || event.altKey || event.metaKey || $("dialog[open]")) return;
   const target = /** @type {HTMLElement} */ (event.target);
-  const typing = target.matches?.("input:not([type=checkbox]):not([type=file]), textarea, select");
+  const typing = target.matches?.("input:not([type=checkbox]):not([type=file]):not([type=range]), textarea, select");
   const pressed = event.ctrlKey ? `Control+${event.key}` : event.key;
   for (const { keys, run, inText } of shortcuts) {
     if (!keys.includes(pressed)) continue;
@@ -37,7 +60,7 @@ document.addEventListener("keydown", (event) => {
     const single = !event.ctrlKey && event.key.length === 1;
     if (single && settings.get(OFF)) continue;
     if (!typing && [" ", "Enter"].includes(event.key) && target.closest?.("button, a, summary, label, input")) continue;
-    if (event.key.startsWith("Arrow") && target.closest?.("[role=slider], input[type=checkbox]")) continue;
+    if (event.key.startsWith("Arrow") && target.closest?.("[role=slider], [type=checkbox], [type=range]")) continue;
     if (run(event) !== false) event.preventDefault();
     return;
   }
@@ -54,7 +77,7 @@ function dialog() {
   const box = el(
     "dialog",
     { class: "keys-dialog", "aria-labelledby": "keys-name" },
-    el("h2", { id: "keys-name" }, "Keys"),
+    el("h2", { id: "keys-name" }, text.keys.title),
     el(
       "dl",
       {},
@@ -69,12 +92,12 @@ function dialog() {
           el("dd", {}, meaning),
         ]),
     ),
-    el("label", { class: "field-check" }, off, " single-letter keys"),
+    el("label", { class: "field-check" }, off, text.keys.single),
     el(
       "form",
       { method: "dialog", class: "row" },
-      el("button", { class: "button-main", autofocus: true }, "Close"),
-      el("a", { href: "/docs" }, "HTTP API"),
+      el("button", { class: "button-main", autofocus: true }, text.keys.close),
+      el("a", { href: "/docs" }, text.keys.api),
     ),
   );
   box.addEventListener("close", () => box.remove());
@@ -83,5 +106,5 @@ function dialog() {
   box.showModal();
 }
 
-shortcut("?", "show the keys", dialog);
+shortcut("?", text.keys.show, dialog);
 $("#keys-button")?.addEventListener("click", dialog);

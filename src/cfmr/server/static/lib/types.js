@@ -2,10 +2,13 @@
 
 /** @typedef {[number, number]} Span start and end in seconds */
 /** @typedef {{ video: string, start: number, end: number, score: number, duration: number, watchable: boolean }} FoundMoment */
-/** @typedef {FoundMoment & { span: Span }} Moment a found moment; `span` is what its handles were moved to */
+/**
+ * @typedef {FoundMoment & { span: Span | null, fromLink?: boolean, labels?: { sentence: string, glance: number }[] }} Moment
+ * a found moment; `span` is what its handles were moved to, null where a whole video is watched
+ */
 /** @typedef {{ word: string, used: string | null }} UnknownWord */
 /**
- * @typedef {{ sentence: string, moments: FoundMoment[], unknown: UnknownWord[], convincing: boolean,
+ * @typedef {{ sentence: string, moments: FoundMoment[], unknown: UnknownWord[], convincing: boolean | null,
  *   threshold: number | null, videos: number, encode_ms: number, search_ms: number, total_ms: number }} SearchAnswer
  */
 /**

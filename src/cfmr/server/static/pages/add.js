@@ -2,11 +2,14 @@
 
 import { JobView } from "../components/job.js";
 import { address, get, Problem, post } from "../lib/api.js";
-import { $, complain, el, lasting, notify, plural, replace } from "../lib/dom.js";
+import { onChange } from "../lib/changes.js";
+import { $, complain, el, lasting, notify, replace } from "../lib/dom.js";
 import { follow, lookAtJobs, onJobs } from "../lib/jobs.js";
 import "../lib/keys.js";
+import { text } from "../lib/texts.js";
 
 const PAGE = 60;
+const words = text.add;
 const view = new JobView($("#job"));
 let shown = PAGE;
 let status = { max_upload: Infinity, folders: [] };
@@ -18,10 +21,15 @@ let sending = false;
 
 function take(files) {
   for (const file of files) {
-    const bar = el("progress", { max: 1, value: 0, "aria-label": `Upload of ${file.name}` });
-    const state = el("span", { class: "text-soft" }, "waits");
-    const stop = el("button", { type: "button", class: "button-quiet", "aria-label": `Stop ${file.name}` }, "Stop");
-    const item = el("li", {}, el("span", { class: "video-name" }, file.name), bar, state, stop);
+    const bar = el("progress", { max: 1, value: 0, "aria-label": words.upload(file.name) });
+    const state = el("span", { class: "text-soft" }, words.queued);
+    const stop = el(
+      "button",
+      { type: "button", class: "button-quiet", "aria-label": words.stopOf(file.name) },
+      words.stop,
+    );
+    const name = el("span", { class: "video-name", title: file.name }, file.name);
+    const item = el("li", {}, name, bar, state, stop);
     const upload = { file, bar, state, stop, item };
     stop.addEventListener("click", () => {
       upload.stopped = true;
@@ -38,11 +46,11 @@ async function next() {
   sending = true;
   for (let upload = queue.shift(); upload; upload = queue.shift()) {
     try {
-      const { video, job } = await send(upload);
+      const { video, already, job } = await send(upload);
       follow(job);
-      end(upload, `added as ${video}`, "text-good");
+      end(upload, already ? words.already(video) : words.added(video), "text-good");
     } catch (error) {
-      end(upload, error.message, "text-bad");
+      end(upload, withoutName(error.message, upload.file.name), "text-bad");
     }
   }
   sending = false;
@@ -50,35 +58,42 @@ async function next() {
   list();
 }
 
-function end(upload, text, kind) {
+// The name stands beside it already.
+function withoutName(reason, name) {
+  const rest = reason.startsWith(`${name}: `) ? reason.slice(name.length + 2) : reason;
+  return rest[0].toUpperCase() + rest.slice(1);
+}
+
+function end(upload, outcome, kind) {
   upload.bar.remove();
   upload.stop.remove();
-  upload.state.textContent = text;
+  upload.state.textContent = outcome;
   upload.state.className = kind;
-  $("#news").textContent = `${upload.file.name}: ${text}`;
+  $("#news").textContent = `${upload.file.name}: ${outcome}`;
 }
 
 // XMLHttpRequest, since fetch does not tell how far an upload is
 function send(upload) {
   const { file, bar, state } = upload;
   return new Promise((resolve, reject) => {
-    if (upload.stopped) throw new Problem(0, "stopped");
-    if (file.size > status.max_upload)
-      throw new Problem(413, `larger than the ${Math.floor(status.max_upload / 1048576)} MB that are taken here`);
+    if (upload.stopped) throw new Problem(0, words.stopped);
+    if (file.size > status.max_upload) {
+      throw new Problem(413, words.tooLarge(Math.floor(status.max_upload / 1048576)));
+    }
     const request = new XMLHttpRequest();
     upload.request = request;
     request.upload.addEventListener("progress", (event) => {
       bar.value = event.loaded / Math.max(event.total, 1);
-      state.textContent = event.loaded < event.total ? `${Math.round(bar.value * 100)} %` : "is checked";
+      state.textContent = event.loaded < event.total ? `${Math.round(bar.value * 100)} %` : words.checking;
       if (event.loaded >= event.total) bar.removeAttribute("value");
     });
     request.addEventListener("load", () => {
       const content = JSON.parse(request.responseText || "{}");
       if (request.status < 300) resolve(content);
-      else reject(new Problem(request.status, content.detail ?? "refused"));
+      else reject(new Problem(request.status, content.detail ?? words.refused));
     });
-    request.addEventListener("error", () => reject(new Problem(0, "the connection broke off")));
-    request.addEventListener("abort", () => reject(new Problem(0, "stopped")));
+    request.addEventListener("error", () => reject(new Problem(0, words.brokeOff)));
+    request.addEventListener("abort", () => reject(new Problem(0, words.stopped)));
     request.open("POST", address("/api/videos", { name: file.name }));
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.send(file);
@@ -107,24 +122,35 @@ document.addEventListener("drop", (event) => {
 
 $("#folder-form").addEventListener("submit", async (event) => {
   event.preventDefault();
+  const folder = $("#folder").value.trim();
+  if (!folder) {
+    complain(new Problem(422, words.noFolder));
+    $("#folder").focus();
+    return;
+  }
   const button = event.submitter;
   button.disabled = true;
-  button.textContent = "Looking…";
+  button.textContent = words.looking;
   try {
-    const { added, refused, job } = await post("/api/videos/folder", { folder: $("#folder").value.trim() });
+    const { added, already, refused, job } = await post("/api/videos/folder", { folder });
     if (job) follow(job);
-    notify(`${plural(added.length, "video")} taken in`);
+    notify(words.imported(added.length, already.length));
     replace(
       $("#uploads"),
       Object.entries(refused).map(([name, why]) =>
-        el("li", {}, el("span", { class: "video-name" }, name), el("span", { class: "text-bad" }, why)),
+        el(
+          "li",
+          {},
+          el("span", { class: "video-name", title: name }, name),
+          el("span", { class: "text-bad" }, withoutName(why, name)),
+        ),
       ),
     );
   } catch (error) {
     complain(error);
   }
   button.disabled = false;
-  button.textContent = "Take in";
+  button.textContent = words.import;
   lookAtJobs();
   list();
 });
@@ -134,7 +160,7 @@ $("#folder-form").addEventListener("submit", async (event) => {
 async function list() {
   try {
     const { total, videos } = await get("/api/videos", { contains: $("#contains").value.trim(), limit: shown });
-    $("#videos-name").textContent = total === 1 ? "1 video" : `${total.toLocaleString("en")} videos`;
+    $("#videos-name").textContent = words.videos(total);
     replace($("#videos"), videos.map(item));
     $("#more").hidden = total <= videos.length;
   } catch (error) {
@@ -142,30 +168,40 @@ async function list() {
   }
 }
 
+// The picture leads to watching, the word below it to labelling.
 function item({ video, duration, indexed, watchable, labels }) {
   const facts = [
     duration && lasting(duration),
-    labels && plural(labels, "label"),
-    !watchable && "no file",
-    !indexed && "not searchable yet",
+    labels && text.labels.count(labels),
+    !watchable && words.noFile,
+    !indexed && words.searchable,
   ];
+  const middle = (duration ?? 2) / 2;
   return el(
     "li",
     {},
     el(
       "a",
-      { href: watchable ? address("/label", { video }) : address("/", { in: video }) },
+      { href: address("/", { video }) },
       watchable
         ? el("img", {
-            src: address("/api/thumbnail", { video, t: (duration ?? 2) / 2 }),
+            src: address("/api/thumbnail", { video, t: middle.toFixed(1) }),
             alt: "",
             loading: "lazy",
             width: 128,
             height: 72,
           })
-        : el("span", { class: "no-picture" }, "no file"),
-      el("span", { class: "video-name" }, video),
-      el("small", {}, facts.filter(Boolean).join(" · ")),
+        : el("span", { class: "no-picture" }, words.noFile),
+      el("span", { class: "video-name", title: video }, video),
+    ),
+    el(
+      "small",
+      {},
+      facts.filter(Boolean).join(" · "),
+      watchable && [
+        " · ",
+        el("a", { href: address("/label", { video }), "aria-label": words.labelOf(video) }, words.label),
+      ],
     ),
   );
 }
@@ -181,21 +217,24 @@ $("#more").addEventListener("click", () => {
 });
 
 onJobs((jobs, ended) => {
-  view.show(jobs.find((job) => job.kind === "add"));
-  for (const job of ended) $("#news").textContent = `${job.title}: ${job.state}`;
+  const ours = jobs.filter((job) => job.kind === "add");
+  const first = ours.find((job) => job.state === "running") ?? ours[0];
+  view.show(first, ours.filter((job) => job.state === "queued" && job !== first).length);
+  for (const job of ended) $("#news").textContent = text.jobs.ended(job.title, text.jobs.states[job.state]);
   if (ended.length) list();
 });
+onChange((kinds) => (kinds.has("videos") || kinds.has("labels")) && list());
 
 async function begin() {
-  await list();
+  const listed = list();
   try {
     status = await get("/api/status");
     $("#folder-form").hidden = !status.folders.length;
-    $("#folder-hint").textContent =
-      `Videos are linked, or copied from another disk. Allowed: ${status.folders.join(", ")} and below.`;
+    $("#folder-hint").textContent = words.folderHint(status.folders.join(", "));
   } catch (error) {
     complain(error);
   }
+  await listed;
 }
 
 begin();

@@ -1,11 +1,15 @@
-// The learn page: train on the labels, look at what it brought, serve it.
+// The learn page: train on the labels, look at what it brought, use it.
 
 import { JobView } from "../components/job.js";
-import { get, post } from "../lib/api.js";
-import { $, ago, clock, complain, el, notify, plural, replace } from "../lib/dom.js";
+import { address, call, get, post } from "../lib/api.js";
+import { changed, onChange } from "../lib/changes.js";
+import { $, ago, clock, complain, el, notify, replace } from "../lib/dom.js";
 import { follow, onJobs } from "../lib/jobs.js";
 import "../lib/keys.js";
+import { text } from "../lib/texts.js";
 
+const FEW = 20; // labels: a model of fewer finds little beyond them
+const words = text.learn;
 const view = new JobView($("#job"));
 let labels = { total: 0, learn: 0, held_out: 0 };
 let busy = false;
@@ -15,11 +19,10 @@ async function count() {
   labels = found;
   replace(
     $("#count"),
-    el("b", {}, plural(labels.total, "label")),
+    el("b", {}, text.labels.count(labels.total)),
     labels.total ? ": " : ". ",
-    labels.total > 0 &&
-      `${labels.learn.toLocaleString("en")} to learn from, ${labels.held_out.toLocaleString("en")} held out to check what was learned. `,
-    el("a", { href: "/label" }, labels.total ? "Label more" : "Label some moments first"),
+    labels.total > 0 && words.count(labels.learn, labels.held_out),
+    el("a", { href: "/label" }, labels.total ? words.more : words.first),
     ".",
   );
   $("#original-row").hidden = !status.ready;
@@ -28,11 +31,10 @@ async function count() {
 
 function ready() {
   $("#go").disabled = busy || !labels.learn;
-  $("#why").textContent = busy
-    ? "One training at a time."
-    : !labels.learn && labels.total
-      ? "All labels so far are held out; label a few more."
-      : "";
+  $("#why").textContent = busy ? words.one : !labels.learn && labels.total ? words.allHeldOut : "";
+  const few = labels.learn > 0 && labels.learn < FEW;
+  $("#few").hidden = !few;
+  $("#few").textContent = few ? words.few(labels.learn) : "";
 }
 
 $("#begin").addEventListener("submit", async (event) => {
@@ -48,12 +50,14 @@ $("#begin").addEventListener("submit", async (event) => {
 });
 
 onJobs((jobs, ended) => {
-  const job = jobs.find((one) => one.kind === "learn" || one.kind === "switch");
+  const ours = jobs.filter((one) => one.kind === "learn" || one.kind === "switch");
   busy = jobs.some((one) => one.kind === "learn" && ["queued", "running"].includes(one.state));
-  view.show(job);
+  const running = ours.find((one) => one.state === "running");
+  view.show(running ?? ours[0], ours.filter((one) => one.state === "queued" && one !== (running ?? ours[0])).length);
   ready();
-  for (const one of ended.filter((other) => other.kind !== "add"))
-    $("#news").textContent = `${one.title}: ${one.state}`;
+  for (const one of ended.filter((other) => other.kind !== "add")) {
+    $("#news").textContent = text.jobs.ended(one.title, text.jobs.states[one.state]);
+  }
   if (ended.length) refresh();
 });
 
@@ -65,134 +69,158 @@ function measure(name, before, after, key) {
     fill.style.width = `${(hits[key] / hits.of) * 100}%`;
     return el("span", { class: "comparison-bar" }, fill);
   };
-  const cell = (hits, kind) => el("td", {}, hits ? [bar(hits, kind), `${hits[key]} of ${hits.of}`] : "–");
+  const cell = (hits, kind) => el("td", {}, hits ? [bar(hits, kind), words.of(hits[key], hits.of)] : "–");
   return el("tr", {}, el("th", { scope: "row" }, name), cell(before, "comparison-old"), cell(after, "comparison-new"));
 }
 
-const span = (found) => (found ? `${clock(found[0], true)} – ${clock(found[1], true)}` : "nothing");
-const verdict = (hit) =>
+const span = (found) => (found ? `${clock(found[0], true)} – ${clock(found[1], true)}` : words.nothing);
+const mark = (hit) =>
   el(
     "span",
     { class: hit ? "comparison-hit" : "comparison-miss" },
     hit ? "✓" : "✗",
-    el("span", { class: "visually-hidden" }, hit ? " found" : " missed"),
+    el("span", { class: "visually-hidden" }, hit ? words.found : words.missed),
   );
 
-// In words, as far as the labels can tell: by chance the two counts differ by less than twice the root of their sum.
-function said(listed) {
+// As far as the labels can tell: by chance the two counts differ by less than twice the root of their sum.
+function verdictOf(listed) {
   const gained = listed.filter((one) => one.hit_after && !one.hit_before).length;
   const lost = listed.filter((one) => one.hit_before && !one.hit_after).length;
   const clear = Math.abs(gained - lost) > 2 * Math.sqrt(gained + lost);
-  const verdict = !clear ? "No clear difference" : gained > lost ? "The new model is better" : "The new model is worse";
-  return `${verdict}: ${gained} first answers became right, ${lost} became wrong.`;
+  const verdict = !clear ? words.unclear : gained > lost ? words.better : words.worse;
+  return { gained, lost, sentence: words.verdict(verdict, gained, lost) };
 }
 
 function outcome(model) {
   const { before, after, labels: listed } = model.comparison;
+  const heading = (name) => el("th", { scope: "col" }, name);
+  const row = (one) =>
+    el(
+      "tr",
+      {},
+      el("td", {}, el("a", { href: address("/", { q: one.sentence, in: one.video }) }, one.sentence)),
+      el("td", {}, clock(one.glance, true)),
+      el("td", {}, before ? [mark(one.hit_before), " ", span(one.before)] : "–"),
+      el("td", {}, mark(one.hit_after), " ", span(one.after)),
+    );
   return [
-    el("h2", { id: "outcome-name" }, "On labels it never saw"),
-    before && el("p", {}, said(listed)),
+    el("h2", { id: "outcome-name" }, words.heldOut),
+    before && el("p", {}, verdictOf(listed).sentence),
     el(
       "div",
       { class: "scroll-x" },
       el(
         "table",
         { class: "comparison" },
-        el(
-          "thead",
-          {},
-          el("tr", {}, el("td", {}), el("th", { scope: "col" }, "before"), el("th", { scope: "col" }, "after")),
-        ),
+        el("thead", {}, el("tr", {}, el("td", {}), heading(words.before), heading(words.after))),
         el(
           "tbody",
           {},
-          measure("in the best moment of its video", before, after, "first"),
-          measure("in one of the best five of its video", before, after, "several"),
-          measure("in one of the best five of all videos", before, after, "everywhere"),
+          measure(words.first1, before, after, "first"),
+          measure(words.first5, before, after, "several"),
+          measure(words.everywhere, before, after, "everywhere"),
           el(
             "tr",
             {},
-            el("th", { scope: "row" }, "mean length of the best moment"),
+            el("th", { scope: "row" }, words.length),
             el("td", {}, before ? `${before.length.toFixed(1)} s` : "–"),
             el("td", {}, `${after.length.toFixed(1)} s`),
           ),
         ),
       ),
     ),
-    el(
-      "p",
-      { class: "text-soft" },
-      "How often the labelled second lies in what is found. Long moments hit by chance, so watch their length too.",
-    ),
+    el("p", { class: "text-soft" }, words.explain),
     el(
       "details",
       { class: "disclosure" },
-      el("summary", {}, "One by one"),
+      el("summary", {}, words.details),
       el(
         "div",
         { class: "scroll-x" },
         el(
           "table",
           {},
-          el(
-            "thead",
-            {},
-            el(
-              "tr",
-              {},
-              ["sentence", "labelled", "before", "after"].map((name) => el("th", { scope: "col" }, name)),
-            ),
-          ),
-          el(
-            "tbody",
-            {},
-            listed.map((one) =>
-              el(
-                "tr",
-                {},
-                el(
-                  "td",
-                  {},
-                  el("a", { href: `/?${new URLSearchParams({ q: one.sentence, in: one.video })}` }, one.sentence),
-                ),
-                el("td", {}, clock(one.glance, true)),
-                el("td", {}, before ? [verdict(one.hit_before), " ", span(one.before)] : "–"),
-                el("td", {}, verdict(one.hit_after), " ", span(one.after)),
-              ),
-            ),
-          ),
+          el("thead", {}, el("tr", {}, [words.sentence, words.labelled, words.before, words.after].map(heading))),
+          el("tbody", {}, listed.map(row)),
         ),
       ),
     ),
   ];
 }
 
-const named = (model) => (model.created ? `Model ${Number(model.id)}` : "The model it began with");
+// --- models ------------------------------------------------------------------------------------------------------------
 
 async function serve(model) {
   try {
     const { job } = await post(`/api/models/${model.id}/serve`);
-    notify(job ? "New videos are indexed first; then it answers." : `${named(model)} answers from now on`);
+    notify(job ? words.indexing : words.nowInUse(words.name(model)));
     if (job) await follow({ id: job });
+    changed("model");
   } catch (error) {
     complain(error);
   }
   await refresh();
 }
 
+// Asked twice, by the same button.
+function deleteButton(model) {
+  const name = words.name(model);
+  const button = el(
+    "button",
+    { type: "button", class: "button-quiet", "aria-label": words.deleteOf(name) },
+    words.delete,
+  );
+  button.addEventListener("click", async () => {
+    if (button.textContent !== words.deleteAgain) {
+      button.textContent = words.deleteAgain;
+      button.setAttribute("aria-label", `${words.deleteOf(name)}. ${words.deleteAgain}`);
+      return;
+    }
+    try {
+      await call("DELETE", `/api/models/${model.id}`);
+      notify(words.deleted(name));
+    } catch (error) {
+      complain(error);
+    }
+    await refresh();
+  });
+  button.addEventListener("blur", () => {
+    button.textContent = words.delete;
+    button.setAttribute("aria-label", words.deleteOf(name));
+  });
+  return button;
+}
+
 function line(model) {
-  const from = model.created ? [plural(model.labels, "label"), ago(new Date(model.created * 1000))].join(", ") : "";
+  const from = model.created ? [text.labels.count(model.labels), ago(new Date(model.created * 1000))].join(", ") : "";
+  const name = words.name(model);
+  const use = () =>
+    el("button", { type: "button", "aria-label": words.useOf(name), on: { click: () => serve(model) } }, words.use);
   return el(
     "li",
     {},
-    el("span", {}, el("b", {}, named(model)), " ", el("span", { class: "text-soft" }, from)),
+    el("span", {}, el("b", {}, name), " ", el("span", { class: "text-soft" }, from)),
     model.served
-      ? el("span", { class: "model-current" }, "answers now")
-      : el(
-          "button",
-          { type: "button", "aria-label": `Use ${named(model)}`, on: { click: () => serve(model) } },
-          "Use this",
-        ),
+      ? el("span", { class: "model-current" }, words.inUse)
+      : el("span", { class: "row" }, model.created > 0 && deleteButton(model), use()),
+  );
+}
+
+function newestOutcome(newest) {
+  const comparison = newest.comparison;
+  const worse = comparison?.before && verdictOf(comparison.labels).lost > verdictOf(comparison.labels).gained;
+  const use = { type: "button", class: worse ? "" : "button-main", on: { click: () => serve(newest) } };
+  replace(
+    $("#outcome"),
+    comparison ? outcome(newest) : [el("h2", { id: "outcome-name" }, words.newModel), el("p", {}, words.noComparison)],
+    el(
+      "p",
+      { class: "row" },
+      newest.served
+        ? el("span", { class: "model-current" }, words.inUseNow(words.name(newest)))
+        : el("button", use, words.useNew),
+      el("a", { class: "button", href: "/" }, words.search),
+    ),
   );
 }
 
@@ -202,33 +230,11 @@ async function refresh() {
     const models = await get("/api/models");
     const newest = models.find((model) => model.created);
     $("#outcome").hidden = !newest;
-    if (newest) {
-      replace(
-        $("#outcome"),
-        newest.comparison
-          ? outcome(newest)
-          : [
-              el("h2", { id: "outcome-name" }, "A new model"),
-              el("p", {}, "No label is held out yet, so there is nothing to compare on. Label some more."),
-            ],
-        el(
-          "p",
-          { class: "row" },
-          newest.served
-            ? el("span", { class: "model-current" }, `${named(newest)} answers now`)
-            : el(
-                "button",
-                { type: "button", class: "button-main", on: { click: () => serve(newest) } },
-                "Use the new model",
-              ),
-          el("a", { class: "button", href: "/" }, "Search"),
-        ),
-      );
-    }
+    if (newest) newestOutcome(newest);
     $("#models").hidden = models.length < 2;
     replace(
       $("#models"),
-      el("h2", { id: "models-name" }, "Models"),
+      el("h2", { id: "models-name" }, words.models),
       el("ul", { class: "model-list" }, models.map(line)),
     );
   } catch (error) {
@@ -236,4 +242,5 @@ async function refresh() {
   }
 }
 
+onChange((kinds) => (kinds.has("labels") || kinds.has("model")) && refresh());
 refresh();

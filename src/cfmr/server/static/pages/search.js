@@ -1,45 +1,70 @@
 // The search page.
 
-import { Player } from "../components/player.js";
-import { address, get, post } from "../lib/api.js";
-import { $, clock, complain, el, lasting, milliseconds, notify, plural, replace } from "../lib/dom.js";
-import "../lib/jobs.js";
+import { Player, playerKeys } from "../components/player.js";
 import { Timeline } from "../components/timeline.js";
-import { shortcut } from "../lib/keys.js";
-import { author } from "../lib/settings.js";
+import { address, get, post } from "../lib/api.js";
+import { changed, onChange } from "../lib/changes.js";
+import { $, clock, complain, el, lasting, milliseconds, normalized, notify, replace, stretch } from "../lib/dom.js";
+import "../lib/jobs.js";
+import { focusHome, keysGoTo, shortcut } from "../lib/keys.js";
+import { author, settings } from "../lib/settings.js";
+import { text } from "../lib/texts.js";
+import { canUndo, did, undoLast } from "../lib/undo.js";
+
+/** @typedef {import("../lib/types.js").Moment} Moment */
+/** @typedef {import("../lib/types.js").Span} Span */
+/** @typedef {{ video: string, span: Span | null }} Meant what a link names */
 
 const PAUSE = 25; // milliseconds without a key before a search
-const REST = 150; // and before the player takes up what was found
+const REST = 150; // and before pictures are fetched and the player takes up what was found
+const SETTLED = 1500; // after which an answer was looked at, so that Back leads to it
 const TOP = 10;
+const MOST = 100;
 const NUDGE = 0.25;
+const GROUPED = "cfmr-grouped";
+const words = text.search;
 
 const box = $("#q");
 const within = $("#within");
-/** @type {import("../lib/types.js").Moment[]} */
+/** @type {Moment[]} */
 let moments = [];
 let chosen = -1;
-/** @type {AbortController | null} */
-let asked = null; // the search under way
-/** @type {string | null} */
-let answered = null; // what the results on the page answer
-let waiting, resting;
+/** @type {string | null} what the results on the page answer */
+let answered = null;
+/** @type {string[]} words of it that the model does not know */
+let unknown = [];
+let top = TOP;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let waiting;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let resting;
 
 // --- the stage ---------------------------------------------------------------------------------------------------------
 
 const stage = $("#stage");
 const player = new Player(stage, { onTime: (time) => timeline.setTime(time) });
-const timeline = new Timeline(stage, { onSeek: (time) => player.seek(time), onSpan: (span) => changeSpan(span) });
+const timeline = new Timeline(stage, {
+  onSeek: (time) => player.seek(time),
+  onSpan: (span) => changeSpan(span),
+  picture: (time) => {
+    const moment = moments[chosen];
+    return moment?.watchable ? thumbnail(moment.video, time, 160) : null;
+  },
+});
 const title = el("h2", { class: "stage-title" });
 const label = el(
   "button",
   { type: "button", class: "button-main", on: { click: () => confirmMoment() } },
-  "This is the moment",
+  words.confirm,
 );
-const save = el("a", { class: "button", download: "" }, "Save clip");
-const link = el("button", { type: "button", on: { click: () => copyLink() } }, "Copy link");
+const save = el("a", { class: "button", download: "" }, words.save);
+const link = el("button", { type: "button", on: { click: () => copyLink() } }, words.link);
 stage.prepend(title, timeline.root);
 player.controls.append(el("div", { class: "row player-actions" }, link, save, label));
 stage.append(player.controls);
+keysGoTo(stage);
+
+const thumbnail = (video, time, width) => address("/api/thumbnail", { video, t: time.toFixed(1), width });
 
 function changeSpan(span) {
   moments[chosen].span = span;
@@ -48,34 +73,43 @@ function changeSpan(span) {
 }
 
 function describe() {
-  const { video, span } = moments[chosen];
+  const { video, span, watchable } = moments[chosen];
+  const at = span ? span[0].toFixed(2) : undefined;
   replace(
     title,
-    el("span", { class: "stage-video" }, video),
-    " ",
-    el("span", { class: "stage-span" }, `${clock(span[0], true)} – ${clock(span[1], true)}`),
+    el("a", { class: "stage-video", href: address("/", { video, t: at }) }, video),
+    span && el("span", { class: "stage-span" }, `${clock(span[0], true)} – ${clock(span[1], true)}`),
+    watchable && el("a", { class: "stage-label-link", href: address("/label", { video, t: at }) }, words.label),
   );
-  save.href = address("/api/clip", { video, start: span[0].toFixed(3), end: span[1].toFixed(3) });
+  save.hidden = !span;
+  label.hidden = !span || !answered;
+  if (span) save.href = address("/api/clip", { video, start: span[0].toFixed(3), end: span[1].toFixed(3) });
   remember();
 }
 
 async function draw() {
-  const { video, span } = moments[chosen];
-  const others = moments.filter((one, at) => one.video === video && at !== chosen).map((one) => one.span);
-  timeline.setSpan(null);
-  if (timeline.video !== video) timeline.show({ duration: moments[chosen].duration });
-  timeline.video = video;
-  timeline.duration = moments[chosen].duration;
-  timeline.setSpan(span);
   const here = chosen;
+  const { video, duration } = moments[here];
+  const others = moments
+    .filter((one, at) => one.video === video && at !== here && one.span)
+    .map((one) => /** @type {Span} */ (one.span));
+  if (timeline.video !== video) {
+    timeline.setSpan(null);
+    timeline.show({ video, duration });
+  }
+  timeline.setSpan(moments[here].span);
   try {
-    const curve = await get("/api/curve", { q: answered, video });
+    const curve = answered
+      ? await get("/api/curve", { q: answered, video })
+      : { duration, ...(await get("/api/labels", { video, limit: 500 })) };
     if (here !== chosen || moments[chosen]?.video !== video) return;
-    timeline.show({ ...curve, others });
+    timeline.show({ ...curve, video, others });
     timeline.setSpan(moments[chosen].span);
-    timeline.setTime(player.time || span[0]);
+    timeline.setTime(player.time || (moments[chosen].span?.[0] ?? 0));
+    moments[chosen].labels = curve.labels;
   } catch (error) {
-    complain(error);
+    // a video that is not indexed has no curve; it can be watched all the same
+    if (error.status !== 422) complain(error);
   }
 }
 
@@ -84,10 +118,10 @@ function choose(at, { play = false, scroll = true, rest = 0 } = {}) {
   clearTimeout(resting);
   chosen = Math.min(Math.max(at, 0), moments.length - 1);
   const moment = moments[chosen];
-  for (const [number, item] of [...$("#results").children].entries()) {
-    item.firstChild.setAttribute("aria-current", String(number === chosen));
+  for (const [number, one] of moments.entries()) {
+    cards.get(keyOf(one))?.firstElementChild?.setAttribute("aria-current", String(number === chosen));
   }
-  if (scroll) $("#results").children[chosen].scrollIntoView({ block: "nearest" });
+  if (scroll) cards.get(keyOf(moment))?.scrollIntoView({ block: "nearest" });
   describe();
   stage.classList.toggle("stage-no-file", !moment.watchable);
   if (rest) {
@@ -98,6 +132,8 @@ function choose(at, { play = false, scroll = true, rest = 0 } = {}) {
   }
   watch();
   if (play) {
+    $("#found").classList.add("search-watching");
+    settle();
     player.playMoment();
     if (matchMedia("(max-width: 899px)").matches) stage.scrollIntoView({ block: "start" });
   } else player.pause();
@@ -106,31 +142,48 @@ function choose(at, { play = false, scroll = true, rest = 0 } = {}) {
 function watch() {
   const moment = moments[chosen];
   if (!moment) return;
-  if (moment.watchable) player.show(moment.video, moment.span[0], moment.span);
+  showPictures();
+  if (moment.watchable) player.show(moment.video, moment.span?.[0] ?? moment.start, moment.span);
   draw();
 }
 
-async function confirmMoment() {
-  if (chosen < 0) return;
-  const { video, span } = moments[chosen];
-  const inside =
-    player.name === video && player.time >= span[0] && player.time <= span[1] && player.time > span[0] + 0.05;
-  const glance = Math.round((inside ? player.time : (span[0] + span[1]) / 2) * 100) / 100;
+// --- labels ------------------------------------------------------------------------------------------------------------
+
+async function confirmMoment({ anyway = false } = {}) {
+  const moment = moments[chosen];
+  if (!moment?.span || !answered) return;
+  const { video, span } = moment;
+  const [start, end] = span;
+  const inside = player.name === video && player.time > start + 0.05 && player.time <= end;
+  const glance = Math.round((inside ? player.time : (start + end) / 2) * 100) / 100;
+  const same = normalized(answered);
+  const twin = moment.labels?.find(
+    (one) => normalized(one.sentence) === same && one.glance >= start && one.glance <= end,
+  );
+  if (twin && !anyway) {
+    const again = { text: text.labels.anyway, run: () => confirmMoment({ anyway: true }) };
+    notify(text.labels.already(clock(twin.glance, true)), again);
+    return;
+  }
   try {
     const made = await post("/api/labels", { video, glance, sentence: answered, author: author() });
-    notify(`Labelled ${clock(glance, true)} in ${video}`, {
-      text: "Undo",
-      run: async () => {
-        try {
-          await post(`/api/labels/${made.id}/undo`, { revision: made.revision, author: author() });
-          notify("Taken back");
-          draw();
-        } catch (error) {
-          complain(error);
-        }
-      },
-    });
+    did(made);
+    changed("labels");
+    const hint = unknown.length ? ` ${text.labels.newWords(unknown)}` : "";
+    notify(words.labelled(clock(glance, true), video) + (hint && `.${hint}`), { text: text.labels.undo, run: undo });
     draw();
+  } catch (error) {
+    complain(error);
+  }
+}
+
+async function undo() {
+  try {
+    const step = await undoLast();
+    notify(step ? text.labels.undone(step.sentence) : text.labels.nothingToUndo);
+    if (!step) return;
+    changed("labels");
+    if (chosen >= 0) draw();
   } catch (error) {
     complain(error);
   }
@@ -140,126 +193,235 @@ async function copyLink() {
   remember();
   try {
     await navigator.clipboard.writeText(location.href);
-    notify("Link copied");
+    notify(words.copied);
   } catch {
-    notify("The address of this page is the link");
+    notify(words.notCopied);
   }
 }
 
 // --- results -----------------------------------------------------------------------------------------------------------
 
-function card(moment, at, best) {
-  const share = el("i");
-  share.style.width = `${Math.max(best > 0 ? (moment.score / best) * 100 : 100, 2)}%`;
-  const when = `${clock(moment.start)} – ${clock(moment.end)}`;
-  return el(
-    "li",
-    {},
+/** @type {Map<string, HTMLElement>} what stands in the list: what is found again stays, with its picture */
+let cards = new Map();
+const fetched = new Set(); // addresses of pictures
+
+/** @param {Moment} moment */
+const keyOf = ({ video, start, end, fromLink }) => `${video}|${start}|${end}|${Boolean(fromLink)}`;
+
+/**
+ * @param {Moment} moment
+ * @param {number | null} threshold the score that tells true matches from others, if one is known
+ */
+function card(moment, threshold) {
+  const when = stretch(moment.span ?? [moment.start, moment.end]);
+  const picture = moment.watchable
+    ? el("img", { alt: "", width: 128, height: 72 })
+    : el("span", { class: "no-picture" }, words.noFile);
+  if (moment.watchable) {
+    const source = thumbnail(moment.video, (moment.start + moment.end) / 2, 320);
+    if (fetched.has(source)) picture.src = source;
+    else picture.dataset.source = source;
+  }
+  const click = () => choose(moments.indexOf(moment), { play: true, scroll: false });
+  const keydown = (event) => {
+    // Space on the moment that plays is for the player, not to begin again
+    if (event.key !== " " || moments[chosen] !== moment) return;
+    event.preventDefault();
+    player.toggle();
+  };
+  const button = el(
+    "button",
+    { type: "button", class: "result", "aria-current": "false", on: { click, keydown } },
+    picture,
     el(
-      "button",
-      {
-        type: "button",
-        class: "result",
-        "aria-current": "false",
-        "aria-label": `${at + 1}. ${moment.video}, ${when}, score ${moment.score.toFixed(2)}`,
-        on: { click: () => choose(at, { play: true, scroll: false }) },
-      },
-      moment.watchable
-        ? el("img", {
-            src: address("/api/thumbnail", { video: moment.video, t: ((moment.start + moment.end) / 2).toFixed(1) }),
-            alt: "",
-            loading: "lazy",
-            width: 128,
-            height: 72,
-          })
-        : el("span", { class: "no-picture" }, "no file"),
-      el(
-        "span",
-        { class: "result-text" },
-        el("span", { class: "result-time" }, when),
-        el("span", { class: "result-video" }, moment.video),
-        el("span", { class: "result-score" }, el("span", { class: "result-meter" }, share), moment.score.toFixed(2)),
-      ),
+      "span",
+      { class: "result-text" },
+      el("span", { class: "result-time" }, when),
+      el("span", { class: "result-video" }, moment.video),
+      moment.fromLink
+        ? el("span", { class: "result-score" }, words.fromLink)
+        : el(
+            "span",
+            { class: "result-score" },
+            threshold !== null && meter(moment.score, threshold),
+            moment.score.toFixed(2),
+          ),
     ),
+  );
+  return el("li", {}, button);
+}
+
+// Full at twice the threshold, so that half a bar is what just fits. Without a threshold there is no scale to draw.
+function meter(score, threshold) {
+  const fill = el("i", { class: score < threshold ? "result-meter-below" : "" });
+  const share = threshold > 0 ? score / (2 * threshold) : 0.5 + (score - threshold) / (2 * Math.abs(threshold) || 1);
+  fill.style.width = `${Math.min(Math.max(share * 100, 2), 100)}%`;
+  return el("span", { class: "result-meter" }, fill);
+}
+
+function drawResults(threshold) {
+  const before = cards;
+  cards = new Map();
+  for (const [at, moment] of moments.entries()) {
+    const key = keyOf(moment);
+    // a card belongs to its moment object; the picture is what is worth keeping
+    const item = card(moment, threshold);
+    const picture = before.get(key)?.querySelector("img");
+    if (picture) item.querySelector("img")?.replaceWith(picture);
+    const score = moment.fromLink ? "–" : moment.score.toFixed(2);
+    const when = stretch(moment.span ?? [moment.start, moment.end]);
+    item.firstElementChild?.setAttribute("aria-label", words.card(at + 1, moment.video, when, score));
+    cards.set(key, item);
+  }
+  arrange();
+  $("#more").hidden = moments.filter((one) => !one.fromLink).length < top || top >= MOST;
+  clearTimeout(picturing);
+  picturing = setTimeout(showPictures, REST);
+}
+
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let picturing;
+
+// Pictures come when the typing has paused: those of results that nobody sees are never fetched.
+function showPictures() {
+  clearTimeout(picturing);
+  for (const item of cards.values()) {
+    const picture = item.querySelector("img");
+    const source = picture?.dataset.source;
+    if (!picture || !source) continue;
+    delete picture.dataset.source;
+    fetched.add(source);
+    picture.loading = "lazy";
+    picture.src = source;
+  }
+}
+
+// One list, best first; or a list for each video, in the order of their best moments.
+function arrange() {
+  const items = moments.map((moment) => /** @type {HTMLElement} */ (cards.get(keyOf(moment))));
+  if (!$("#grouped").checked) {
+    replace($("#results"), items);
+    return;
+  }
+  const groups = new Map();
+  for (const [at, moment] of moments.entries()) {
+    if (!groups.has(moment.video)) groups.set(moment.video, []);
+    groups.get(moment.video).push(items[at]);
+  }
+  moments = [...groups.keys()].flatMap((video) => moments.filter((moment) => moment.video === video));
+  replace(
+    $("#results"),
+    [...groups].map(([video, list]) => el("li", { class: "results-group" }, el("h3", {}, video), el("ol", {}, list))),
   );
 }
 
-function words(list, join = "or") {
-  const quoted = list.map((word) => `“${word}”`);
-  return quoted.length < 2 ? quoted.join("") : `${quoted.slice(0, -1).join(", ")} ${join} ${quoted.at(-1)}`;
-}
+$("#grouped").checked = settings.get(GROUPED) === "1";
+$("#grouped").addEventListener("change", () => {
+  settings.set(GROUPED, $("#grouped").checked ? "1" : "");
+  ask({ keep: true });
+});
+$("#more").addEventListener("click", () => {
+  top = Math.min(top + TOP, MOST);
+  ask({ keep: true });
+});
 
 function tally(answer, shown) {
-  const used = answer.unknown.filter((one) => one.used).map((one) => `“${one.used}” was used for “${one.word}”`);
+  const used = answer.unknown.filter((one) => one.used);
   const lost = answer.unknown.filter((one) => !one.used).map((one) => one.word);
   replace(
     $("#tally"),
+    el("span", {}, words.moments(answer.moments.length, answer.videos)),
     el(
       "span",
-      {},
-      answer.moments.length ? plural(answer.moments.length, "moment") : "Nothing",
-      ` in ${plural(answer.videos, "video")}`,
+      { class: "search-latency", title: words.timing(milliseconds(answer.encode_ms), milliseconds(answer.search_ms)) },
+      words.took(milliseconds(shown)),
     ),
-    el(
-      "span",
-      { title: `sentence ${milliseconds(answer.encode_ms)}, search ${milliseconds(answer.search_ms)}` },
-      `found in ${milliseconds(answer.encode_ms + answer.search_ms)}`,
-    ),
-    el("span", { class: "search-latency" }, `on screen after ${milliseconds(shown)}`),
-    !answer.convincing && el("strong", {}, "Nothing fits well; these come closest."),
-    used.length > 0 && el("strong", {}, `${used.join(", ")}.`),
-    lost.length > 0 &&
-      el("strong", {}, `${words(lost, "and")} ${lost.length > 1 ? "are" : "is"} not known and left out.`),
+    answer.convincing === false && el("strong", {}, words.weak),
+    used.length > 0 && el("strong", {}, used.map((one) => words.replaced(one.word, one.used)).join(" ")),
+    lost.length > 0 && el("strong", {}, words.dropped(lost)),
   );
 }
 
-/** @param {{ play?: boolean, select?: ((found: any[]) => number) | null }} [options] */
-async function ask({ play = false, select = null } = {}) {
+// --- asking ------------------------------------------------------------------------------------------------------------
+
+/** @typedef {{ play?: boolean, meant?: Meant | null, keep?: boolean }} Wish */
+
+/** @type {Wish | null} the search that comes next */
+let next = null;
+let asking = false;
+
+/**
+ * Search for what is in the box. One search is under way at a time; what is asked meanwhile comes after it.
+ * @param {Wish} [wish] `meant`: what a link names; `keep`: the chosen moment stays chosen
+ */
+async function ask(wish = {}) {
+  next = wish;
+  if (asking) return;
+  asking = true;
+  while (next) {
+    const now = next;
+    next = null;
+    await answer(now);
+  }
+  asking = false;
+}
+
+/** @param {Wish} wish */
+async function answer({ play = false, meant = null, keep = false }) {
   const sentence = box.value.trim();
-  asked?.abort();
   if (!sentence) {
-    rest();
+    if (meant) await showMeant(meant);
+    else rest();
     return;
   }
-  const control = new AbortController();
-  asked = control;
   const began = performance.now();
   const filter = within.value.trim();
+  const before = moments[chosen];
+  if (!keep) top = TOP;
   try {
-    const answer = await get("/api/search", { q: sentence, top: TOP, video: filter }, control.signal);
-    moments = answer.moments.map((moment) => ({ ...moment, span: [moment.start, moment.end] }));
+    const found = await get("/api/search", { q: sentence, top, contains: filter });
+    if (next) return; // it is out of date
+    turnPage(sentence, filter);
     answered = sentence;
+    unknown = found.unknown.map((one) => one.word);
+    moments = found.moments.map((moment) => ({ ...moment, span: [moment.start, moment.end] }));
     chosen = -1;
+    if (keep && before?.fromLink) moments.unshift(before);
+    const target = moments[meant ? await addMeant(meant) : 0];
     $("#start").hidden = true;
     $("#found").hidden = !moments.length;
-    const best = Math.max(...moments.map((moment) => moment.score));
-    replace(
-      $("#results"),
-      moments.map((moment, at) => card(moment, at, best)),
-    );
-    tally(answer, performance.now() - began);
-    const at = select ? select(moments) : 0;
-    if (moments.length) choose(at, { play, scroll: false, rest: player.name && !play ? REST : 0 });
-    else remember();
+    $("#list").hidden = false;
+    drawResults(found.threshold);
+    tally(found, performance.now() - began);
+    const same = keep && before ? moments.findIndex((one) => keyOf(one) === keyOf(before)) : -1;
+    if (!moments.length) remember();
+    else if (same >= 0) {
+      moments[same].span = before.span; // it is watched already
+      chosen = same;
+      cards.get(keyOf(before))?.firstElementChild?.setAttribute("aria-current", "true");
+      draw();
+    } else choose(moments.indexOf(target), { play, scroll: false, rest: player.name && !play ? REST : 0 });
   } catch (error) {
-    if (error.name === "AbortError") return;
+    if (next) return;
+    turnPage(sentence, filter);
     player.pause();
     $("#found").hidden = true;
     moments = [];
     chosen = -1;
+    answered = null;
     replace($("#tally"), el("strong", {}, error.message));
     remember();
-  } finally {
-    if (asked === control) asked = null;
   }
 }
 
 function rest() {
+  turnPage("", within.value.trim());
   player.pause();
   moments = [];
   chosen = -1;
   answered = null;
   $("#found").hidden = true;
+  $("#found").classList.remove("search-watching");
   $("#start").hidden = false;
   replace($("#tally"));
   remember();
@@ -272,172 +434,241 @@ box.addEventListener("input", () => {
 $("#ask").addEventListener("submit", (event) => {
   event.preventDefault();
   clearTimeout(waiting);
-  if (answered === box.value.trim() && chosen >= 0 && !asked) choose(chosen, { play: true });
+  if (answered === box.value.trim() && chosen >= 0 && !asking) choose(chosen, { play: true });
   else ask({ play: true });
 });
 
 // --- filter by video ---------------------------------------------------------------------------------------------------
 
-async function offerNames(input, list) {
+async function offerNames() {
   try {
-    const { videos } = await get("/api/videos", { contains: input.value.trim(), limit: 50 });
+    const { videos } = await get("/api/videos", { contains: within.value.trim(), limit: 50 });
     replace(
-      list,
+      $("#within-names"),
       videos.map(({ video }) => el("option", { value: video })),
     );
   } catch {
     /* without names one types them */
   }
 }
-within.addEventListener("focus", () => offerNames(within, $("#within-names")));
-within.addEventListener("input", () => offerNames(within, $("#within-names")));
+within.addEventListener("focus", offerNames);
+within.addEventListener("input", offerNames);
 within.addEventListener("change", () => ask());
 
-// --- links -------------------------------------------------------------------------------------------------------------
+// --- links and history -------------------------------------------------------------------------------------------------
+
+/** @type {string | null} the search that the present entry of the history is about; null before the first */
+let entry = null;
+let settled = true;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let settling;
+
+// An answer that was looked at keeps its entry in the history, and the next search gets one of its own. What was only
+// passed through while typing does not.
+function turnPage(sentence, filter) {
+  const search = JSON.stringify([sentence, filter]);
+  if (search === entry) return;
+  if (entry !== null && settled) history.pushState(null, "", location.href);
+  entry = search;
+  settled = false;
+  clearTimeout(settling);
+  settling = setTimeout(settle, SETTLED);
+}
+
+function settle() {
+  clearTimeout(settling);
+  settled = true;
+}
+
+/** @type {string | null} */
+let remembered = null;
 
 function remember() {
   const moment = moments[chosen];
   const query = { q: box.value.trim(), in: within.value.trim() };
-  if (moment)
-    Object.assign(query, { video: moment.video, t: moment.span.map((time) => Number(time.toFixed(2))).join(",") });
-  history.replaceState(null, "", address("/", query));
+  if (moment) {
+    const t = moment.span?.map((time) => Number(time.toFixed(2))).join(",");
+    Object.assign(query, { video: moment.video, t });
+  }
+  const url = address("/", query);
+  if (url === remembered && location.pathname + location.search === url) return;
+  remembered = url;
+  history.replaceState(null, "", url);
 }
 
-// ?q=...&video=...&t=12.3 or t=12.3,18.9: the moment that was meant, even if it is no longer among the results
-function meant(video, times) {
-  return (found) => {
-    const [start, end] = times;
-    const near = found.map((one, at) => [
-      one.video === video ? Math.abs(one.start - (start ?? one.start)) : Infinity,
-      at,
-    ]);
-    const [distance, at] = near.sort((a, b) => a[0] - b[0])[0] ?? [Infinity, 0];
-    if (distance < 0.5) {
-      if (end > start) found[at].span = [start, end];
-      return at;
-    }
-    return distance < Infinity && start === undefined ? at : addMeant(found, video, start, end);
-  };
-}
-
-function addMeant(found, video, start, end) {
-  const same = found.find((one) => one.video === video);
-  if (!same) return 0;
-  const last = Math.min(end > start ? end : start + 5, same.duration);
-  found.push({ ...same, start, end: last, span: [start, last] });
-  $("#results").append(card(found.at(-1), found.length - 1, found[0].score));
-  return found.length - 1;
-}
-
-async function begin() {
+// ?q=...&video=...&t=12.3 or t=12.3,18.9: the video and the stretch that were meant, whatever is found
+/** @returns {Meant | null} */
+function fromAddress() {
   const query = new URLSearchParams(location.search);
   box.value = query.get("q") ?? "";
   within.value = query.get("in") ?? "";
   const video = query.get("video");
-  const times = (query.get("t") ?? "").split(",").map(Number.parseFloat).filter(Number.isFinite);
-  const first = box.value ? ask({ select: video ? meant(video, times) : null }) : null;
+  if (!video) return null;
+  const [start, end] = (query.get("t") ?? "").split(",").map(Number.parseFloat).filter(Number.isFinite);
+  if (start === undefined) return { video, span: null };
+  return { video, span: [start, end > start ? end : start + 5] };
+}
+
+/**
+ * The place among the moments of what a link means; it comes first if it was not found.
+ * @param {Meant} meant
+ */
+async function addMeant({ video, span }) {
+  const near = moments.findIndex((one) => one.video === video && (!span || Math.abs(one.start - span[0]) < 0.5));
+  if (near >= 0) {
+    if (span && new URLSearchParams(location.search).get("t")?.includes(",")) moments[near].span = span;
+    return near;
+  }
+  const { videos } = await get("/api/videos", { video });
+  if (!videos.length) {
+    notify(words.linkGone(video), null, true);
+    return 0;
+  }
+  const [there] = videos;
+  const duration = there.duration ?? span?.[1] ?? 0;
+  /** @type {Span | null} */
+  const clipped = span && [Math.min(span[0], duration), Math.min(span[1], duration)];
+  moments.unshift({
+    video,
+    start: clipped?.[0] ?? 0,
+    end: clipped?.[1] ?? duration,
+    span: clipped && clipped[1] > clipped[0] ? clipped : null,
+    score: 0,
+    duration,
+    watchable: there.watchable,
+    fromLink: true,
+  });
+  return 0;
+}
+
+/** @param {Meant} meant a video to watch, without a search */
+async function showMeant(meant) {
+  moments = [];
+  answered = null;
   try {
-    const status = await get("/api/status");
-    welcome(status);
+    await addMeant(meant);
+  } catch (error) {
+    complain(error);
+  }
+  if (!moments.length) {
+    rest();
+    return;
+  }
+  $("#start").hidden = true;
+  $("#found").hidden = false;
+  $("#found").classList.add("search-watching");
+  $("#list").hidden = true;
+  replace($("#tally"));
+  cards = new Map();
+  choose(0, { scroll: false });
+  focusHome();
+}
+
+addEventListener("popstate", () => {
+  if (location.pathname + location.search === remembered) return; // only to a part of the page
+  const meant = fromAddress();
+  clearTimeout(waiting);
+  entry = JSON.stringify([box.value.trim(), within.value.trim()]);
+  settled = true;
+  remembered = null;
+  ask({ meant });
+});
+
+async function begin() {
+  const meant = fromAddress();
+  remembered = location.pathname + location.search;
+  entry = JSON.stringify([box.value.trim(), within.value.trim()]);
+  const first = box.value.trim() || meant ? ask({ meant }) : null;
+  try {
+    welcome(await get("/api/status"));
   } catch (error) {
     complain(error);
   }
   await first;
-  if (!box.value) $("#start").hidden = false;
+  if (!box.value && !moments.length) $("#start").hidden = false;
 }
 
 function welcome({ ready, indexed, videos, seconds, labels, examples }) {
   if (!ready) {
     replace(
       $("#start"),
-      el(
-        "p",
-        { class: "lead" },
-        videos
-          ? "There is no model yet. Label some moments, let it learn from them, and then search here."
-          : "There are no videos yet. Add some, label a few moments, let it learn from them, and then search here.",
-      ),
+      el("p", { class: "lead" }, videos ? words.noModel : words.noVideos),
+      el("p", { class: "text-soft" }, words.howMany),
       el(
         "p",
         { class: "row" },
         el(
           "a",
           { class: "button button-main", href: videos ? "/label" : "/add" },
-          videos ? "Label moments" : "Add videos",
+          videos ? words.labelMoments : words.addVideos,
         ),
-        labels > 0 && el("a", { class: "button", href: "/learn" }, "Learn"),
+        labels > 0 && el("a", { class: "button", href: "/learn" }, words.train),
       ),
     );
     return;
   }
+  const example = (sentence) => {
+    const click = (event) => {
+      event.preventDefault();
+      box.value = sentence;
+      box.focus();
+      ask();
+    };
+    return el("li", {}, el("a", { href: address("/", { q: sentence }), on: { click } }, sentence));
+  };
   replace(
     $("#start"),
-    el(
-      "p",
-      { class: "lead" },
-      `${plural(indexed, "video")}, ${lasting(seconds)}.`,
-      examples.length ? " Try one of these:" : "",
-    ),
-    el(
-      "ul",
-      { class: "search-examples" },
-      examples.map((sentence) =>
-        el(
-          "li",
-          {},
-          el(
-            "a",
-            {
-              href: address("/", { q: sentence }),
-              on: {
-                click: (event) => {
-                  event.preventDefault();
-                  box.value = sentence;
-                  box.focus();
-                  ask();
-                },
-              },
-            },
-            sentence,
-          ),
-        ),
-      ),
-    ),
+    el("p", { class: "lead" }, words.collection(indexed, lasting(seconds)), examples.length ? words.examples : ""),
+    el("ul", { class: "search-examples" }, examples.map(example)),
   );
 }
 
+onChange(async (kinds) => {
+  if (kinds.has("model")) {
+    if (answered) {
+      notify(words.newModel);
+      await ask({ keep: true });
+    }
+    welcome(await get("/api/status").catch(() => ({ ready: true, indexed: 0, examples: [] })));
+  } else if (kinds.has("labels") && chosen >= 0) draw();
+});
+
 // --- keys --------------------------------------------------------------------------------------------------------------
 
-shortcut("/", "to the search box", () => {
+const { keys } = words;
+shortcut("/", keys.box, () => {
   box.focus();
   box.select();
 });
 shortcut(
   "Escape",
-  "out of the search box",
+  keys.leave,
   (event) => {
-    if (event.target !== box) return false;
-    box.blur();
+    if (event.target !== box && event.target !== within) return false;
+    if (moments.length) focusHome();
+    else event.target.blur();
   },
   { inText: true },
 );
-shortcut(["ArrowDown", "j"], "next moment", (event) => step(event, 1), { inText: true });
-shortcut(["ArrowUp", "k"], "moment before", (event) => step(event, -1), { inText: true });
-shortcut("Enter", "play the moment", () => (chosen >= 0 ? choose(chosen, { play: true }) : false));
-shortcut([" ", "p"], "play or pause", () => player.toggle());
-shortcut("ArrowLeft", "a second back", () => chosen >= 0 && player.seek(player.time - 1));
-shortcut("ArrowRight", "a second on", () => chosen >= 0 && player.seek(player.time + 1));
-shortcut("l", "loop the moment", () => player.loop());
-shortcut("[", "start earlier", () => timeline.nudge(0, -NUDGE));
-shortcut("]", "start later", () => timeline.nudge(0, NUDGE));
-shortcut("{", "end earlier", () => timeline.nudge(1, -NUDGE));
-shortcut("}", "end later", () => timeline.nudge(1, NUDGE));
-shortcut("t", "this is the moment", () => confirmMoment());
-shortcut("s", "save the clip", () => chosen >= 0 && save.click());
-shortcut("c", "copy the link", () => chosen >= 0 && copyLink());
+shortcut(["ArrowDown", "j"], keys.next, (event) => step(event, 1), { inText: true });
+shortcut(["ArrowUp", "k"], keys.previous, (event) => step(event, -1), { inText: true });
+shortcut("Enter", keys.play, () => (chosen >= 0 ? choose(chosen, { play: true }) : false));
+shortcut([" ", "p"], keys.toggle, () => player.toggle());
+shortcut("ArrowLeft", keys.back, () => chosen >= 0 && player.seek(player.time - 1));
+shortcut("ArrowRight", keys.forward, () => chosen >= 0 && player.seek(player.time + 1));
+shortcut("l", keys.loop, () => player.loop());
+shortcut("[", keys.startEarlier, () => timeline.nudge(0, -NUDGE));
+shortcut("]", keys.startLater, () => timeline.nudge(0, NUDGE));
+shortcut("{", keys.endEarlier, () => timeline.nudge(1, -NUDGE));
+shortcut("}", keys.endLater, () => timeline.nudge(1, NUDGE));
+shortcut("t", keys.confirm, () => confirmMoment());
+shortcut(["u", "Control+z"], keys.undo, () => (canUndo() ? undo() : false));
+shortcut("s", keys.save, () => chosen >= 0 && save.click());
+shortcut("c", keys.link, () => chosen >= 0 && copyLink());
+playerKeys(player, timeline);
 
 function step(event, by) {
-  const typing = event.target.matches("input, textarea, select");
+  const typing = event.target.matches("input:not([type=checkbox]):not([type=range]), textarea, select");
   if (typing && (event.target !== box || event.key.length === 1)) return false;
   if (!moments.length) return false;
   choose(chosen + by);

@@ -1,0 +1,5 @@
+"""`python -m cfmr`."""
+
+from cfmr.cli import main
+
+main()
