@@ -152,7 +152,7 @@ def evaluate(
     backend: BackendOption = "pytorch",
     device: DeviceOption = "cpu",
 ) -> None:
-    """Evaluate a checkpoint on the test split of a configuration, or answers of any system on annotations."""
+    """Evaluate a checkpoint, or answers of any system (--predictions)."""
     from cfmr.config import load_config
     from cfmr.console.tables import print_figures, print_scores
     from cfmr.models.base import check_backend
@@ -193,7 +193,7 @@ def prepare(
     config: Annotated[Path | None, typer.Option(help="configuration whose frame_dim the features must have")] = None,
     pack: Annotated[Path | None, typer.Option(help="folder of .npy, .npz or .pt files to pack into --features")] = None,
 ) -> None:
-    """Convert annotations of any layout in docs/formats.md; check a feature file against them."""
+    """Convert annotations of any published layout; check features."""
     from cfmr.config import load_config
     from cfmr.data.prepare import check_features
     from cfmr.data.prepare import prepare as run
@@ -284,7 +284,7 @@ def report(
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="annotations that --predictions answer")] = None,
 ) -> None:
-    """Write tables and pictures of finished runs, beside the published figures and the answers of other systems."""
+    """Write tables of runs, published figures and other systems' answers."""
     from cfmr.report import Comparison, write_report
 
     if (truth is None) != (not predictions):
@@ -573,7 +573,7 @@ def _extract(
     paths = [Path(video) for video in videos]
     found = find_videos(paths)
     summary = extract_all(found, extractor, out, workers=workers, progress=progress, **options)
-    return summary, {summary.called.get(video, video) for video, path in found.items() if path in paths}
+    return summary, {video for video, path in found.items() if path in paths}
 
 
 @app.command()
@@ -583,7 +583,7 @@ def demo(
     ] = Path("runs/demo"),
     videos: Annotated[int, typer.Option("--videos", "-n", help="how many to render; 40 make a small demo")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="random seed of videos and training")] = 0,
-    published: Annotated[bool, typer.Option(help="also train the published model, for comparison")] = False,
+    published: Annotated[bool, typer.Option(help="also train the published model, for comparison")] = True,
     progress: ProgressOption = ProgressMode.BAR,
 ) -> None:
     """Render videos, train on one click per sentence, and search."""

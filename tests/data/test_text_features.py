@@ -117,10 +117,10 @@ def test_a_model_is_trained_and_measured_on_features_of_sentences(world: World, 
     asked = [json.loads(line)["qid"] for line in (tmp_path / "pred.jsonl").read_text().splitlines()]
     assert asked == [row.qid for row in load_annotations(world.test)]
 
-    from cfmr.index.build import build_index
+    from cfmr.index.model_source import CheckpointModel
 
     with pytest.raises(InputError, match="trained on features of sentences and can read no others"):
-        build_index(checkpoint, world.features, tmp_path / "index", annotations=[world.test])
+        CheckpointModel.load(checkpoint)
 
 
 def test_the_published_model_needs_words(world: World) -> None:

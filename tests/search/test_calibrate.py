@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfmr.moments.rejection import best_threshold
-from cfmr.search.calibrate import cross_checked, separation
+from cfmr.search.calibrate import auroc, cross_checked
 
 SCORES = st.lists(st.floats(-5, 5, allow_nan=False), min_size=1, max_size=30).map(np.array)
 
@@ -14,7 +14,7 @@ def test_scores_apart_are_told_apart() -> None:
     score, right = cross_checked(matching, other)
     assert 2 < score < 3
     assert right == 1
-    assert separation(matching, other) == 1
+    assert auroc(matching, other) == 1
 
 
 def test_a_threshold_is_not_judged_on_the_sentences_it_was_chosen_on() -> None:
@@ -31,8 +31,8 @@ def test_a_threshold_is_not_judged_on_the_sentences_it_was_chosen_on() -> None:
 @given(SCORES, SCORES)
 def test_the_area_counts_pairs(matching: np.ndarray, other: np.ndarray) -> None:
     pairs = [1.0 if yes > no else 0.5 if yes == no else 0.0 for yes in matching for no in other]
-    assert separation(matching, other) == pytest.approx(np.mean(pairs))
-    assert separation(matching, other) == pytest.approx(1 - separation(other, matching))
+    assert auroc(matching, other) == pytest.approx(np.mean(pairs))
+    assert auroc(matching, other) == pytest.approx(1 - auroc(other, matching))
 
 
 @given(SCORES, SCORES)

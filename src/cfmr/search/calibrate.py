@@ -10,7 +10,7 @@ from cfmr.data.annotations import Annotation
 from cfmr.errors import InputError
 from cfmr.index.location import GivenLocation
 from cfmr.index.open import open_writer, parse_location
-from cfmr.moments.rejection import auroc, best_threshold
+from cfmr.moments.rejection import best_threshold
 from cfmr.search.retriever import MomentRetriever
 
 SENTENCES = 500
@@ -37,11 +37,10 @@ def cross_checked(matching: Scores, other: Scores) -> tuple[float, float]:
     return best_threshold(matching, other)[0], float(np.mean(rights))
 
 
-def separation(matching: Scores, other: Scores) -> float:
-    """How often a score of `matching` is above one of `other` (AUROC); 0.5 where a kind is missing."""
-    kinds = np.repeat([True, False], [len(matching), len(other)])
-    found = auroc(kinds, np.concatenate([matching, other]))
-    return 0.5 if found is None else found
+def auroc(matching: Scores, other: Scores) -> float:
+    """How often a score of `matching` is above one of `other`; equal ones count half."""
+    above = (matching[:, None] > other).mean() + (matching[:, None] == other).mean() / 2
+    return float(above)
 
 
 def measured(retriever: MomentRetriever, rows: Sequence[Annotation]) -> dict[str, Any]:
@@ -71,7 +70,7 @@ def measured(retriever: MomentRetriever, rows: Sequence[Annotation]) -> dict[str
     return {
         "thresholds": {scope: score for scope, (score, _) in found.items()},
         "threshold_accuracy": {scope: round(right, 4) for scope, (_, right) in found.items()},
-        "threshold_auroc": {scope: round(separation(*scores), 4) for scope, scores in sides.items()},
+        "threshold_auroc": {scope: round(auroc(*scores), 4) for scope, scores in sides.items()},
         "threshold_rejects": None,
         "threshold_sentences": len(rows),
     }
