@@ -9,6 +9,7 @@ import pytest
 from cfmr.config import MODELS, PRESETS, load_config, parse_config, preset
 from cfmr.errors import InputError
 from cfmr.models.base import FOLDERS, model_module
+from tests.support.worlds import make_world
 
 CONFIGS = Path(__file__).parents[1] / "config"
 PUBLISHED = CONFIGS / "charades/i3d.json"
@@ -132,3 +133,14 @@ def test_a_model_name_that_is_no_name_is_named() -> None:
     for name in (["CFMR"], {"a": 1}, None, 1):
         with pytest.raises(InputError, match=r"key 'model\.name' is "):
             parse_config({"model": {"name": name}}, "c.json")
+
+
+def test_cfmr_dense_may_say_its_input_sizes_as_the_published_model_does(tmp_path: Path) -> None:
+    world = json.loads(make_world(tmp_path / "world").config.read_text())
+    value: dict[str, Any] = {"dataset": world["dataset"], "model": {"name": "CFMR-Dense"}}
+    plain = parse_config(value, "c.json")
+    value["model"]["config"] = {"words_input_size": value["dataset"]["word_dim"]}
+    assert parse_config(value, "c.json") == plain
+    value["model"]["config"] = {"frames_input_size": 999}
+    with pytest.raises(InputError, match=r"c\.json: model\.config\.frames_input_size is 999, dataset\.frame_dim"):
+        parse_config(value, "c.json")

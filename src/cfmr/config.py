@@ -195,6 +195,21 @@ class DenseConfig(Section):
     model: DenseModel
     train: DenseTraining = DenseTraining()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _sizes_are_the_datasets(cls, value: Any) -> Any:
+        """The published model's configurations say the sizes of inputs twice; so may these, if they agree."""
+        dataset = value.get("dataset") if isinstance(value, dict) else None
+        model = value.get("model") if isinstance(value, dict) else None
+        sizes = model.get("config") if isinstance(model, dict) else None
+        if not isinstance(model, dict) or not isinstance(sizes, dict) or not isinstance(dataset, dict):
+            return value
+        for key, other in (("frames_input_size", "frame_dim"), ("words_input_size", "word_dim")):
+            if key in sizes and sizes[key] != dataset.get(other):
+                raise ValueError(f"model.config.{key} is {_shown(sizes[key])}, dataset.{other} {dataset.get(other)!r}")
+        kept = {key: item for key, item in sizes.items() if key not in ("frames_input_size", "words_input_size")}
+        return {**value, "model": {**model, "config": kept}}
+
 
 Config = CFMRConfig | DenseConfig
 MODELS: dict[str, type[CFMRConfig] | type[DenseConfig]] = {"CFMR": CFMRConfig, "CFMR-Dense": DenseConfig}

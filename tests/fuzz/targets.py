@@ -130,7 +130,7 @@ def _read_vectors(place: Path) -> object:
 
 
 def _read_metadata(place: Path) -> object:
-    from cfmr.index.build import read_metadata
+    from cfmr.index.encode import read_metadata
 
     return read_metadata(place / "metadata.json")
 
@@ -262,9 +262,10 @@ def _read_components(place: Path) -> object:
 
 
 def _models(root: Path, world: Any) -> list[Target]:
+    from cfmr.report.runs import read_runs
+
     from cfmr.models.base import load_model
     from cfmr.models.checkpoint import Checkpoint
-    from cfmr.report.runs import read_runs
     from tests.support.searchable import save_checkpoint
 
     folder = root / "checkpoint"
@@ -302,10 +303,10 @@ def _models(root: Path, world: Any) -> list[Target]:
 
 
 def _index(root: Path, world: Any) -> list[Target]:
-    from cfmr.index.build import build_index
+    from tests.support.searchable import Searchable
 
     folder = root / "index"
-    build_index(root / "checkpoint", world.features, folder, annotations=[world.training, world.test])
+    Searchable(world, root / "checkpoint", folder).build()
     files = sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file() and f.name != "lock")
     encoder = [name for name in files if name.endswith("text.onnx")]
     tokenizer = root / "tokenizer"
@@ -319,7 +320,7 @@ def _index(root: Path, world: Any) -> list[Target]:
 
 
 def _read_index(place: Path) -> object:
-    from cfmr.index.embedded.writer import IndexWriter
+    from cfmr.index.open import open_writer
     from cfmr.search.retriever import MomentRetriever
 
     retriever = MomentRetriever.load(place)
@@ -327,7 +328,7 @@ def _read_index(place: Path) -> object:
         retriever.search(sentence, top=3)
     for video in retriever.videos()[:2]:
         retriever.curve("the dog", video.id)
-    with IndexWriter.open(place) as writer:
+    with open_writer(place) as writer:
         writer.remove([next(iter(writer.videos))])
         writer.commit()
     return None

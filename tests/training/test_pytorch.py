@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,6 +125,27 @@ def test_a_run_broken_off_in_mid_epoch_ends_like_an_unbroken_one(world: World, m
     assert resumed == whole
     assert same(weights(world, "broken"), weights(world, "whole"))
     assert len((world.root / "broken/metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_run_whose_last_checkpoint_was_being_replaced_when_it_was_killed_resumes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.CFMRTrainer, "_finish", ended)
+    with pytest.raises(KeyboardInterrupt):
+        run(world, "killed", select="last")
+    monkeypatch.undo()
+    (world.root / "killed/last").rename(world.root / "killed/.last.old")
+    assert run(world, "killed", select="last", resume=world.root / "killed")["epoch"] == 2
+
+
+def test_a_run_killed_in_its_first_epoch_starts_anew(world: World) -> None:
+    whole = run(world, "whole", select="last")
+    (world.root / "killed").mkdir()
+    shutil.copy(world.root / "whole/config.json", world.root / "killed")
+    assert run(world, "killed", select="last", resume=world.root / "killed") == whole
 
 
 def cfmr(*arguments: object) -> list[str]:

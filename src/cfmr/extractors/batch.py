@@ -80,7 +80,7 @@ def extract_all(
     Raises:
         InputError: no such extractor, a missing package or weights, or `out` cannot be written or holds other features.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     maker = get_extractor(extractor, threads=cores, **options)
     summary = Summary()
     with FeatureWriter(out, maker.attributes()) as writer:
@@ -99,6 +99,11 @@ def extract_all(
         if not writer.videos:
             raise InputError(nothing_read(summary))
     return summary
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _tasks(videos: dict[str, Path], writer: FeatureWriter, summary: Summary) -> tuple[dict[str, Path], list[_Task]]:

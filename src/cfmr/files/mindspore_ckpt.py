@@ -53,6 +53,8 @@ def _tensors(read: Any) -> Iterator[tuple[str, NDArray[Any]]]:
     """A tensor of more than half a megabyte stands in several pieces of one name."""
     pieces: dict[str, list[Any]] = {}
     for value in read.value:
+        if not isinstance(value.tag, str):  # what is not UTF-8 comes as bytes
+            raise ValueError("the name of a tensor is no text")
         if value.HasField("tensor"):
             pieces.setdefault(value.tag, []).append(value.tensor)
     for name, parts in pieces.items():

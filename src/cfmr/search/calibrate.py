@@ -33,6 +33,23 @@ def threshold(matching: Scores, other: Scores) -> tuple[float, float]:
     return float(between[best]), float(right[best])
 
 
+def cross_checked(matching: Scores, other: Scores) -> tuple[float, float]:
+    """The threshold, and how often it is right on sentences that it was not chosen on.
+
+    On the twenty sentences that it was chosen on, a threshold is right for 59 % where scores say nothing at all. So
+    each half judges the threshold of the other half.
+    """
+    halves = [(matching[start::2], other[start::2]) for start in (0, 1)]
+    rights = [0.5]
+    if all(len(scores) for half in halves for scores in half):
+        chosen = [threshold(*half)[0] for half in halves]
+        rights = [
+            float((yes >= score).mean() + (no < score).mean()) / 2
+            for score, (yes, no) in zip(chosen, reversed(halves), strict=True)
+        ]
+    return threshold(matching, other)[0], float(np.mean(rights))
+
+
 def auroc(matching: Scores, other: Scores) -> float:
     """How often a score of `matching` is above one of `other`; equal ones count half."""
     above = (matching[:, None] > other).mean() + (matching[:, None] == other).mean() / 2
@@ -62,7 +79,7 @@ def measured(retriever: MomentRetriever, rows: Sequence[Annotation]) -> dict[str
         "video": (np.array(own), np.array(other)),
         "collection": (np.array(everywhere), np.array(elsewhere)),
     }
-    found = {scope: threshold(*scores) for scope, scores in sides.items()}
+    found = {scope: cross_checked(*scores) for scope, scores in sides.items()}
     return {
         "thresholds": {scope: score for scope, (score, _) in found.items()},
         "threshold_accuracy": {scope: round(right, 4) for scope, (_, right) in found.items()},

@@ -1,5 +1,6 @@
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -264,3 +265,53 @@ def test_a_command_of_a_job_ends_when_its_server_dies(tmp_path: Path) -> None:
     os.kill(server, signal.SIGKILL)
     os.waitpid(server, 0)
     until(lambda: not list(processes_of("a-job")))
+
+
+ALONE = """
+import fcntl, pathlib, sys, time
+with open({busy!r}, "w") as file:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pathlib.Path({overlap!r}).touch()
+    time.sleep(0.15)
+"""
+KILLS = int(os.environ.get("CFMR_KILLS", "8"))  # 100 in a campaign
+
+
+def test_servers_killed_at_random_lose_no_job_and_never_do_two_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "COMMAND", (sys.executable, "-c"))
+    folder, overlap, promised = tmp_path / "jobs", tmp_path / "overlap", tmp_path / "promised"
+    code = ALONE.format(busy=str(tmp_path / "busy"), overlap=str(overlap))
+    rng = random.Random(0)
+
+    def serve(number: int) -> None:
+        jobs = Jobs(folder)
+        for kind in range(KILLS):
+            jobs.handlers[str(kind)] = runs
+        jobs.begin()
+        job = jobs.start(str(number), "a title", {"code": code})
+        with open(promised, "a") as file:
+            file.write(f"{job.id}\n")
+        time.sleep(60)
+
+    for number in range(KILLS):
+        server = os.fork()
+        if server == 0:
+            serve(number)
+            os._exit(1)
+        time.sleep(rng.uniform(0, 0.6))
+        os.kill(server, signal.SIGKILL)
+        os.waitpid(server, 0)
+    last = Jobs(folder)
+    for kind in range(KILLS):
+        last.handlers[str(kind)] = runs
+    last.begin()
+    until(lambda: all(job.over for job in last.all()))
+    last.close()
+    known = {job.id: job.state for job in last.all()}
+    assert not overlap.exists()
+    assert set(promised.read_text().split() if promised.exists() else []) <= set(known)
+    assert set(known.values()) <= {"done", "failed"}

@@ -52,6 +52,7 @@ const timeline = new Timeline(stage, {
 player.looping.hidden = true;
 const title = el("h2", { class: "stage-title" });
 stage.prepend(title, timeline.root);
+timeline.root.classList.add("timeline-plain"); // there is no curve: nothing moves when the video comes
 stage.append(player.controls);
 keysGoTo(stage);
 
@@ -113,6 +114,7 @@ async function handOut() {
 async function pick() {
   const part = $("#video").value.trim();
   if (!part) return;
+  $("#video").value = ""; // Enter both changes the field and submits it
   try {
     const { videos } = await get("/api/videos", { contains: part, limit: 50 });
     const found = videos.find(({ video }) => video === part) ?? videos.find(({ watchable }) => watchable);
@@ -120,6 +122,7 @@ async function pick() {
     await open(found.video);
     if (marked === null) focusHome();
   } catch (error) {
+    $("#video").value = part;
     complain(error);
   }
 }
