@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from cfmr.errors import InputError
@@ -18,7 +19,7 @@ from cfmr.video.clip import cut, thumbnail
 from cfmr.video.decode import probe
 
 MEMORY = 3 << 30  # bytes of address space
-_HELD = 400 << 10  # kilobytes of memory after which a process makes way for a new one
+_HELD = 400 << 20  # bytes of memory with which a process makes way for a new one
 
 
 def still(path: str, time: float, width: int, out: str) -> None:
@@ -56,6 +57,17 @@ def answer_to(task: dict[str, Any]) -> dict[str, Any]:
         signal.alarm(0)
 
 
+def held() -> int:
+    """Bytes of memory that this process holds; 0 where the system does not tell.
+
+    `getrusage` would count what the server held when it started this process.
+    """
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
 def main() -> None:
     """Answer until stdin ends."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -63,7 +75,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides
     for line in sys.stdin:
         answer = answer_to(json.loads(line))
-        leaving = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _HELD
+        leaving = held() > _HELD
         sys.stdout.write(json.dumps(answer | {"leaving": leaving}) + "\n")
         sys.stdout.flush()
         if leaving:
