@@ -3,9 +3,10 @@ import pytest
 
 from cfmr.models.dense.selection import (
     HeldOut,
-    answers,
     best_reader,
+    curve_weight,
     first_reader,
+    glance_densities,
     glance_density,
     log_likelihood,
 )
@@ -39,20 +40,35 @@ def test_a_width_that_is_given_is_not_chosen() -> None:
     assert best_reader(held, start, frozenset({"width"}))[0].width == 0.6
 
 
-def test_answers_of_videos_of_many_lengths_are_in_the_order_of_the_rows() -> None:
+def test_glances_of_videos_of_many_lengths_are_in_the_order_of_the_rows() -> None:
     held = made_up(0.3, rows=30)
     mixed = HeldOut(held.curves, np.linspace(10, 90, 30), held.glances)
-    reader = SpanReader(width=0.3, longest=100.0)
-    found = answers(mixed, reader)
-    alone = [answers(HeldOut([held.curves[i]], mixed.seconds[[i]], held.glances[[i]]), reader)[0] for i in range(30)]
+    reader = SpanReader(width=0.3, width_exponent=1.0, longest=100.0)
+    found = glance_densities(mixed, reader)
+    alone = [
+        glance_densities(HeldOut([held.curves[i]], mixed.seconds[[i]], held.glances[[i]]), reader)[0] for i in range(30)
+    ]
     np.testing.assert_allclose(found, alone)
 
 
-def test_answers_that_hold_the_glance_are_likelier_and_narrow_ones_likelier_still() -> None:
-    glances = np.array([0.5, 0.5])
-    wrong, wide, narrow = (np.array([span, span]) for span in ((0.7, 0.9), (0.2, 0.8), (0.4, 0.6)))
-    values = [log_likelihood(found, glances) for found in (wrong, wide, narrow)]
-    assert values == sorted(values)
+def test_glances_in_likely_spans_are_likely() -> None:
+    curve = np.zeros(60)
+    curve[20:32] = 5.0
+    reader = SpanReader(width=0.2)
+    inside, outside = (
+        glance_densities(HeldOut([curve], np.array([30.0]), np.array([glance])), reader)[0] for glance in (0.43, 0.9)
+    )
+    assert inside > 3
+    assert outside < 0.1
+
+
+def test_curves_that_say_nothing_cost_no_more_than_anywhere() -> None:
+    assert log_likelihood(np.full(50, 1e-9)) == pytest.approx(0, abs=0.05)
+    assert log_likelihood(np.full(50, 4.0)) == pytest.approx(np.log(4), abs=0.05)
+
+
+def test_curves_fitted_to_few_glances_are_hardly_believed() -> None:
+    assert curve_weight(1) == curve_weight(30) < curve_weight(100) < curve_weight(3000) < 6
 
 
 def test_the_density_of_glances_has_a_mean_of_one_and_lies_where_they_do() -> None:

@@ -1,8 +1,9 @@
 """How curves are read, chosen by the likelihood of glances that the curves were not fitted to (Method, Widths).
 
-No annotated span is looked at. An answer is read as a distribution: the glance lies in it, anywhere alike, with
-probability h, and outside of it with 1 - h. A wide answer holds more glances and makes each less likely, so the
-likelihood is greatest where answers are as wide as moments are.
+No annotated span is looked at. A reader gives every span a posterior probability, and a glance is anywhere in its
+moment, so the density of a glance is the mean of uniform densities over spans, weighted by their posterior. Of answers
+too wide it makes each glance unlikely, of answers too narrow it misses many, and it is greatest where spans are as wide
+as moments are. A share of the curves says nothing at all; there a glance is anywhere in the video.
 
 Shapes: N rows, n clips of a video.
 """
@@ -15,31 +16,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.models.dense.fit import DenseFit
-from cfmr.moments.span_reader import NUM_KNOTS, SpanReader, best_spans
+from cfmr.moments.span_reader import NUM_KNOTS, SpanReader, candidate_spans, posterior
 
-Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
 
 NUM_FOLDS = 3
 MIN_HELD_OUT = 12  # glances; with fewer, a held-out part says nothing
+MAX_READ = 1500  # held-out curves that readers are compared on: more move no choice
 ROUNDS = 2  # of fits: bell and smoothing follow the width that the first found
-OTHER_WIDTH = 0.35  # change of the logarithm of the usual width that is worth another round
+OTHER_WIDTH = 0.7  # change of the logarithm of the usual width that is worth another round: a factor of two
 BATCH = 128  # curves read at a time
+SHARE_ROUNDS = 20  # of expectation maximisation for the share of curves that say something
 FIRST_FIT = 100  # number of the first of the fits that are only used here
 
-WIDTHS = tuple(np.geomspace(0.01, 0.9, 24).round(4).tolist())
+WIDTHS = tuple(np.geomspace(0.01, 0.9, 28).round(4).tolist())
+NEIGHBOURS = 0.45  # of a width, by the logarithm: about what is averaged over
 CANDIDATES: tuple[tuple[str, tuple[float, ...]], ...] = (
-    ("curve_weight", (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)),
-    ("width", WIDTHS),
-    ("width_spread", (0.1, 0.25, 0.45, 0.7, 1.0)),
-    ("width_exponent", (0.0, 0.5, 1.0)),
-    ("place_weight", (0.0, 0.5, 1.0)),
+    ("width", WIDTHS[::2]),
+    ("place_weight", (0.0, 1.0)),
+    ("width_exponent", (0.0, 1.0)),
+    ("width_spread", (0.25, 0.5, 1.0)),
 )
+
+# mean log-likelihood of a glance that another value than the first has to gain: the units of widths differ by less than
+# that from fold to fold, and answers with an IoU of 0.5 are best read with one narrow range of widths
+MIN_GAIN = {"width_exponent": 0.01, "width_spread": 0.05}
 
 # what is believed before any glance is looked at: it decides where glances are few
 USUAL_WIDTH, WIDTH_DOUBT = 0.25, 0.8
-USUAL_SPREAD, SPREAD_DOUBT = 0.4, 0.8
-FULL_WEIGHT, HALF_WEIGHT_ROWS = 4.0, 60  # weight of a curve fitted to many glances; half of it after so many
+USUAL_SPREAD = 0.25
+# how much a curve deserves that was fitted to so many glances; fitted to few, it says less than where glances lie
+FULL_WEIGHT, MIN_WEIGHT, FEW_ROWS, HALF_WEIGHT_ROWS = 6.0, 0.5, 30, 60
 
 KERNEL = 0.08  # standard deviation, in videos, of the kernel of the density of glances
 UNIFORM_ROWS = 10.0  # glances' worth of "anywhere" in it
@@ -69,9 +76,9 @@ def glance_density(glances: Doubles) -> tuple[float, ...]:
     return tuple((mixed / mixed.mean()).round(4).tolist())
 
 
-def expected_weight(rows: int) -> float:
-    """How much a curve fitted to so many glances tends to deserve."""
-    return FULL_WEIGHT * rows / (rows + HALF_WEIGHT_ROWS)
+def curve_weight(rows: int) -> float:
+    """How much a curve fitted to so many glances is believed."""
+    return max(MIN_WEIGHT, FULL_WEIGHT * (rows - FEW_ROWS) / (rows + HALF_WEIGHT_ROWS))
 
 
 def first_reader(glances: Doubles, seconds: Doubles) -> SpanReader:
@@ -79,7 +86,7 @@ def first_reader(glances: Doubles, seconds: Doubles) -> SpanReader:
     return SpanReader(
         width=USUAL_WIDTH,
         width_spread=USUAL_SPREAD,
-        curve_weight=expected_weight(len(glances)),
+        curve_weight=curve_weight(len(glances)),
         place_weight=1.0,
         place_density=glance_density(glances),
         duration=float(np.median(seconds)),
@@ -88,7 +95,7 @@ def first_reader(glances: Doubles, seconds: Doubles) -> SpanReader:
 
 
 def held_out(fit: DenseFit, progress: Callable[[int, int], None]) -> HeldOut:
-    """Every row's curve by a fit that did not see its video; folds are drawn by video."""
+    """Curves of rows by a fit that did not see their videos; folds are drawn by video."""
     rows, draw = fit.rows, np.random.default_rng([fit.seed, 4])
     if len(rows.names) >= NUM_FOLDS:
         fold = (draw.permutation(len(rows.names)) % NUM_FOLDS)[rows.videos]
@@ -97,46 +104,54 @@ def held_out(fit: DenseFit, progress: Callable[[int, int], None]) -> HeldOut:
     curves: list[NDArray[Any]] = [np.zeros(1)] * len(rows)
     for number in range(NUM_FOLDS):
         seen, unseen = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        maps, _ = fit.run(seen, FIRST_FIT + number, progress=progress)
+        maps, _ = fit.run(seen if len(seen) else unseen, FIRST_FIT + number, progress=progress)
         for row, curve in zip(unseen, fit.curves(maps, unseen), strict=True):
             curves[row] = curve
-    return HeldOut(curves, rows.seconds[rows.videos], rows.glances)
+    read = np.sort(draw.permutation(len(rows))[:MAX_READ])
+    return HeldOut([curves[row] for row in read], rows.seconds[rows.videos[read]], rows.glances[read])
 
 
-def answers(held: HeldOut, reader: SpanReader) -> Doubles:
-    """The first answer to every row, (N, 2) as fractions."""
+def glance_densities(held: HeldOut, reader: SpanReader) -> Doubles:
+    """Density of each glance (N,) under the spans that its curve makes likely."""
     alike: dict[tuple[int, float], list[int]] = {}
     for row, (curve, seconds) in enumerate(zip(held.curves, held.seconds.tolist(), strict=True)):
-        # videos of like length have the same candidates
+        # unless widths are seconds, videos of any length have the same candidates
         key = (len(curve), seconds if reader.width_exponent or seconds > reader.longest else reader.duration)
         alike.setdefault(key, []).append(row)
-    found = np.zeros((len(held.curves), 2))
-    for (_, seconds), rows in alike.items():
+    found = np.zeros(len(held.curves))
+    for (clips, seconds), rows in alike.items():
+        spans = candidate_spans(clips, seconds, reader)
         for first in range(0, len(rows), BATCH):
             part = rows[first : first + BATCH]
-            found[part] = best_spans(np.stack([held.curves[row] for row in part]), seconds, reader)
+            belief = posterior(np.stack([held.curves[row] for row in part]), spans, reader, seconds)
+            clip = np.minimum((held.glances[part] * clips).astype(np.intp), clips - 1)[:, None]
+            inside = (spans.first <= clip) & (clip < spans.end)
+            found[part] = (belief * inside / spans.width).sum(axis=1) * clips
     return found
 
 
-def log_likelihood(found: Doubles, glances: Doubles) -> float:
-    """Mean logarithm of the density of glances (N,) given answers (N, 2)."""
-    width = np.clip(found[:, 1] - found[:, 0], 1e-3, 0.98)
-    inside = (found[:, 0] <= glances) & (glances <= found[:, 1])
-    hit = (inside.sum() + 0.5) / (len(glances) + 1)
-    return float(np.where(inside, np.log(hit / width), np.log((1 - hit) / (1 - width))).mean())
+def log_likelihood(densities: Doubles) -> float:
+    """Mean logarithm of the density of glances, of which an unknown share comes from curves that say nothing."""
+    share = 0.5
+    for _ in range(SHARE_ROUNDS):
+        informed = share * densities
+        share = float((informed / (informed + 1 - share)).mean())
+    return float(np.log(share * densities + 1 - share).mean())
 
 
-def log_prior(reader: SpanReader, rows: int) -> float:
+def log_prior(reader: SpanReader) -> float:
     """Logarithm of how likely a reader is before glances are looked at, up to a constant."""
-    expected = expected_weight(rows) + 0.1
     width = np.log(reader.width / USUAL_WIDTH) / WIDTH_DOUBT
-    spread = np.log(reader.width_spread / USUAL_SPREAD) / SPREAD_DOUBT
-    weight = np.log((reader.curve_weight + 0.1) / expected)
-    return -0.5 * float(width**2 + spread**2 + weight**2)
+    return -0.5 * float(width**2)
+
+
+def _changed(reader: SpanReader, name: str, value: Any) -> SpanReader:
+    changes: dict[str, Any] = {name: value}
+    return replace(reader, **changes)
 
 
 def best_reader(held: HeldOut, start: SpanReader, fixed: frozenset[str]) -> tuple[SpanReader, float]:
-    """The likeliest reader: one value after the other, twice round.
+    """The likeliest reader: one value after the other, and at last the mean of the usual widths by their likelihood.
 
     Args:
         fixed: names of values that stay as they are in `start`.
@@ -149,13 +164,21 @@ def best_reader(held: HeldOut, start: SpanReader, fixed: frozenset[str]) -> tupl
 
     def worth(reader: SpanReader) -> float:
         if reader not in known:
-            known[reader] = count * log_likelihood(answers(held, reader), held.glances) + log_prior(reader, count)
+            known[reader] = count * log_likelihood(glance_densities(held, reader)) + log_prior(reader)
         return known[reader]
 
-    for name, values in (("width", WIDTHS[::2]), *CANDIDATES, *CANDIDATES):
+    for name, values in CANDIDATES:
         if name not in fixed:
-            best = max((replace(best, **{name: value}) for value in values), key=worth)
-    return best, log_likelihood(answers(held, best), held.glances)
+            found = max((_changed(best, name, value) for value in values), key=worth)
+            if worth(found) - worth(best) >= count * MIN_GAIN.get(name, 0.0):
+                best = found
+    if "width" not in fixed:
+        near = [width for width in WIDTHS if abs(np.log(width / best.width)) < NEIGHBOURS]
+        worths = np.array([worth(replace(best, width=width)) for width in near])
+        shares = np.exp(worths - worths.max())
+        mean = float(np.exp(shares @ np.log(near) / shares.sum()))
+        best = replace(best, width=round(mean, 4))
+    return best, log_likelihood(glance_densities(held, best))
 
 
 def choose_reader(
@@ -172,7 +195,7 @@ def choose_reader(
         what was chosen by what, for the checkpoint.
     """
     rows = fit.rows
-    reader = replace(first_reader(rows.glances, rows.seconds[rows.videos]), **settings)
+    reader: SpanReader = replace(first_reader(rows.glances, rows.seconds[rows.videos]), **settings)
     if len(rows) < MIN_HELD_OUT:
         fit.use_reader(reader)
         return {"chosen_by": f"priors: {len(rows)} glances are too few to hold some out", "given": settings}
@@ -181,8 +204,7 @@ def choose_reader(
         fit.use_reader(reader)
         before = reader
         reader, likelihood = best_reader(held_out(fit, progress), before, frozenset(settings))
-        moved = abs(float(np.log(reader.width / before.width)))
-        if moved < OTHER_WIDTH and reader.width_exponent == before.width_exponent:
+        if abs(float(np.log(reader.width / before.width))) < OTHER_WIDTH:
             break
     fit.use_reader(reader)
     return {
