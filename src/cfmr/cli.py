@@ -17,6 +17,7 @@ from cfmr.index import BUILT_IN
 from cfmr.progress import Progress
 
 if TYPE_CHECKING:
+    from cfmr.data.pack import Packed
     from cfmr.extractors.batch import Summary
     from cfmr.index.build import Encode
     from cfmr.index.encode import VideoSources
@@ -126,29 +127,64 @@ def train(
 
 @app.command()
 def evaluate(
-    config_path: Annotated[Path, typer.Option(help="configuration that names features and the test split")],
-    resume: Annotated[Path, typer.Option(help="the checkpoint, or a run's directory")],
+    config_path: Annotated[
+        Path | None,
+        typer.Option(help="configuration that names features and the test split; default: the checkpoint's"),
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="the checkpoint, or a run's directory")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="instead of a checkpoint: answers of any system (jsonl, or a TVR submission)")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="annotations to measure on, of any layout in docs/formats.md")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="write the answers: .jsonl predictions, .json a submission over all videos")
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="feature file of these videos; default: the configuration's")
+    ] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="validation annotations, to learn from when to say that nothing fits")
+    ] = None,
     corpus: Annotated[bool, typer.Option("--corpus", help="also search all test videos together")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     backend: BackendOption = "pytorch",
     device: DeviceOption = "cpu",
 ) -> None:
-    """Evaluate a checkpoint on the test split of a configuration."""
+    """Evaluate a checkpoint on the test split of a configuration, or answers of any system on annotations."""
     from cfmr.config import load_config
-    from cfmr.console.tables import print_figures
+    from cfmr.console.tables import print_figures, print_scores
     from cfmr.models.base import check_backend
+
+    if predictions is not None:
+        if truth is None or resume is not None or out is not None:
+            raise InputError("--predictions needs --truth, the annotations, and neither --resume nor --out")
+        from cfmr.moments.scoring import score_file
+
+        return print_scores(score_file(truth, predictions), as_json=as_json)
+    if resume is None:
+        raise InputError("name what to measure: --resume CHECKPOINT, or --predictions FILE --truth FILE")
+    from cfmr.models.checkpoint import Checkpoint, find_checkpoint
+    from cfmr.training.answers import Measuring, measure_checkpoint
     from cfmr.training.evaluation import evaluate_checkpoint
 
-    figures = evaluate_checkpoint(
-        load_config(config_path), resume, corpus=corpus, backend=check_backend(backend), device=device
-    )
-    print_figures(figures, as_json=as_json)
+    backend = check_backend(backend)
+    config = Checkpoint.load(find_checkpoint(resume)).config if config_path is None else load_config(config_path)
+    if truth is None and out is None and features is None and calibrate is None:
+        figures = evaluate_checkpoint(config, resume, corpus=corpus, backend=backend, device=device)
+        return print_figures(figures, as_json=as_json)
+    wanted = Measuring(truth, out, corpus, calibrate, features)
+    scores = measure_checkpoint(config, resume, wanted, backend=backend, device=device)
+    return print_scores(scores, as_json=as_json, out=out)
 
 
 @app.command()
 def prepare(
-    dataset: Annotated[str, typer.Argument(help="charades, activitynet or tacos")],
-    raw: Annotated[Path, typer.Option(help="folder with the annotations as published")],
+    dataset: Annotated[
+        str, typer.Argument(help="charades, activitynet, tacos, qvhighlights, tvr, tvr-ranking, or any other name")
+    ],
+    raw: Annotated[Path, typer.Option(help="folder with the annotations as published, or one file")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="folder for glance_train_DATASET.json, ..._val_..., ..._test_...")
     ],
@@ -157,7 +193,7 @@ def prepare(
     config: Annotated[Path | None, typer.Option(help="configuration whose frame_dim the features must have")] = None,
     pack: Annotated[Path | None, typer.Option(help="folder of .npy, .npz or .pt files to pack into --features")] = None,
 ) -> None:
-    """Convert the published annotations of a data set; check features."""
+    """Convert annotations of any layout in docs/formats.md; check a feature file against them."""
     from cfmr.config import load_config
     from cfmr.data.prepare import check_features
     from cfmr.data.prepare import prepare as run
@@ -171,7 +207,9 @@ def prepare(
         for note in split.notes:
             typer.echo(f"  {note}")
     if pack is not None and features is not None:
-        _pack(pack, features, None)
+        from cfmr.data.pack import pack as pack_folder
+
+        _tell_packed(pack_folder(pack, features), features)
     if features is not None:
         for note in check_features(features, [split.path for split in splits], dim):
             typer.echo(note)
@@ -179,19 +217,39 @@ def prepare(
 
 @app.command("pack")
 def pack_features(
-    source: Annotated[Path, typer.Argument(help="folder of .npy, .npz, .pt files, or an HDF5 file of another layout")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE ...",
+            help="folders of .npy, .npz, .pt files, or with PRVR's feature.bin, or HDF5 files; several are joined",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 feature file to write")],
     member: Annotated[str | None, typer.Option(help="which array, where a file has several")] = None,
+    tokens: Annotated[
+        str | None, typer.Option(help="of arrays (clips, tokens, dim): mean or max over the tokens")
+    ] = None,
+    unit: Annotated[bool, typer.Option("--unit", help="scale each clip of each source to length 1")] = False,
+    time_columns: Annotated[
+        bool, typer.Option("--time-columns", help="add where a clip starts and ends, as fractions of the video")
+    ] = False,
+    annotations: Annotated[
+        list[Path] | None, typer.Option(help="pack the videos of these files only; all have to be there")
+    ] = None,
 ) -> None:
     """Pack feature files of one video each into one HDF5 file."""
-    _pack(source, out, member)
+    from cfmr.data.layouts.queries import read_queries, video_lengths
+    from cfmr.data.pack import Packing, check_tokens, pack
+
+    packing = Packing(member, check_tokens(tokens), unit, time_columns)
+    videos = [video for path in annotations or () for video in video_lengths(read_queries(path))]
+    _tell_packed(pack(sources, out, packing, videos or None), out)
 
 
-def _pack(source: Path, out: Path, member: str | None) -> None:
-    from cfmr.data.pack import pack
-
-    packed = pack(source, out, member)
+def _tell_packed(packed: "Packed", out: Path) -> None:
     typer.echo(f"{out}: features of {packed.videos} videos")
+    if packed.cut:
+        typer.echo(f"  {packed.cut} were cut by up to {packed.most} clips to the shortest of their sources")
     for title, named in (("not packed", packed.failed.values()), ("passed over", packed.skipped.items())):
         if named:
             typer.echo(f"{title} ({len(named)}):", err=True)
@@ -218,14 +276,21 @@ def convert(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="directories of finished runs")],
     out: Annotated[Path, typer.Option("--out", "-o", help="folder for report.md and its pictures")],
+    runs: Annotated[list[Path] | None, typer.Argument(help="directories of finished runs")] = None,
     videos: Annotated[Path | None, typer.Option(help="folder of the videos, for frames in the pictures")] = None,
+    predictions: Annotated[
+        list[Path] | None, typer.Option(help="answers of another system, to compare; may be given again")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(help="annotations that --predictions answer")] = None,
 ) -> None:
-    """Write tables and pictures of runs beside the published figures."""
-    from cfmr.report import write_report
+    """Write tables and pictures of finished runs, beside the published figures and the answers of other systems."""
+    from cfmr.report import Comparison, write_report
 
-    typer.echo(f"written to {write_report(runs, out, videos)}")
+    if (truth is None) != (not predictions):
+        raise InputError("--predictions and --truth go together: answers, and what they are measured on")
+    comparison = None if truth is None else Comparison(truth, predictions or ())
+    typer.echo(f"written to {write_report(runs or [], out, videos, comparison)}")
 
 
 @app.command("index")
@@ -508,7 +573,7 @@ def _extract(
     paths = [Path(video) for video in videos]
     found = find_videos(paths)
     summary = extract_all(found, extractor, out, workers=workers, progress=progress, **options)
-    return summary, {video for video, path in found.items() if path in paths}
+    return summary, {summary.called.get(video, video) for video, path in found.items() if path in paths}
 
 
 @app.command()
@@ -518,7 +583,7 @@ def demo(
     ] = Path("runs/demo"),
     videos: Annotated[int, typer.Option("--videos", "-n", help="how many to render; 40 make a small demo")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="random seed of videos and training")] = 0,
-    published: Annotated[bool, typer.Option(help="also train the published model, for comparison")] = True,
+    published: Annotated[bool, typer.Option(help="also train the published model, for comparison")] = False,
     progress: ProgressOption = ProgressMode.BAR,
 ) -> None:
     """Render videos, train on one click per sentence, and search."""

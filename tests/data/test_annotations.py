@@ -58,7 +58,10 @@ def test_a_training_row_needs_no_span_and_a_test_row_no_glance(tmp_path: Path) -
         (row(video=""), "names no video"),
         (row(video=7), "names no video"),
         (GOOD[:3], "is not [video, duration"),
-        ([*GOOD, 1], "is not [video, duration"),
+        ([*GOOD, "q1", 1], "is not [video, duration"),
+        ([*GOOD, ["q1"]], "for its sentence's name"),
+        ([*GOOD, True], "for its sentence's name"),
+        (row(span=[]), "has a glance and [] for [start, end]"),
         ({"video": "x"}, "is not [video, duration"),
         ("AO8RW", "is not [video, duration"),
     ],
@@ -153,3 +156,32 @@ def test_the_files_of_the_field_are_read_whole(shared: Path, name: str) -> None:
     assert [(r.video, r.sentence) for r in rows] == [(r[0], r[3]) for r in raw]
     without_spans = [parse_row([r[0], r[1], None, r[3], r[4]])[0] for r in raw]
     assert [r.glance for r in without_spans] == [r.glance for r in rows]
+
+
+def test_rows_that_share_a_sixth_element_are_moments_of_one_sentence(tmp_path: Path) -> None:
+    rows = load_annotations(write(tmp_path, [[*GOOD, 7], [*row(span=[10, 12], glance=11.0), 7], GOOD]))
+    assert [r.qid for r in rows] == [7, 7, None]
+    assert [as_row(r) for r in rows] == [[*GOOD, 7], [*row(span=[10.0, 12.0], glance=11.0), 7], GOOD]
+
+
+def test_sentences_that_nothing_fits_are_left_out(tmp_path: Path) -> None:
+    nothing = [*row(span=[], glance=None), "q2"]
+    assert as_row(parse_row(nothing)[0]) == nothing
+    assert [r.sentence for r in load_annotations(write(tmp_path, [nothing, GOOD]))] == [GOOD[3]]
+    with pytest.raises(InputError, match="nothing in it fits a video"):
+        load_annotations(write(tmp_path, [nothing]))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"qid": 1, "query": "a dog", "vid": "v", "duration": 9}\n' * 2, "is QVHighlights jsonl"),
+        ('{"v": {"timestamps": [[0, 1]], "sentences": ["a"], "duration": 4}}', "an object with the videos' names"),
+        ("AAAAA 0.0 6.9##a person opens a door.\n", "is Charades-STA text"),
+        ("v1#enc#0 a dog runs\n", "is PRVR captions"),
+    ],
+)
+def test_a_file_of_another_layout_is_named_with_what_to_do(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(InputError, match="cfmr prepare NAME --raw") as error:
+        load_annotations(write(tmp_path, text))
+    assert says in str(error.value)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cfmr.data.features import FeatureStore
-from cfmr.data.pack import pack
+from cfmr.data.pack import Packed, Packing, check_tokens, pack
 from cfmr.errors import InputError
 
 CLIPS = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 def packed(folder: Path, **options: Any) -> dict[str, np.ndarray]:
     target = folder.parent / "packed.hdf5"
-    count = pack(folder, target, **options).videos
+    count = pack(folder, target, Packing(**options)).videos
     with FeatureStore(target) as store:
         assert count == len(store)
         return {video: store.read(video) for video in store.videos}
@@ -171,12 +171,12 @@ def test_a_member_of_each_videos_group_is_taken_out_of_hdf5(tmp_path: Path) -> N
     with h5py.File(source, "w") as file:
         for video in ("v1", "v2"):
             file[f"{video}/c3d"], file[f"{video}/i3d"] = CLIPS, CLIPS + 1
-    assert pack(source, tmp_path / "out.hdf5", "i3d").videos == 2
+    assert pack(source, tmp_path / "out.hdf5", Packing("i3d")).videos == 2
     with FeatureStore(tmp_path / "out.hdf5") as store:
         assert store.videos == ["v1", "v2"]
         np.testing.assert_array_equal(store.read("v1"), CLIPS + 1)
     with pytest.raises(InputError, match="no video has a data set 'audio'"):
-        pack(source, tmp_path / "other.hdf5", "audio")
+        pack(source, tmp_path / "other.hdf5", Packing("audio"))
 
 
 def test_of_groups_that_hold_one_or_several_data_sets_the_one_named_is_taken(tmp_path: Path) -> None:
@@ -185,8 +185,82 @@ def test_of_groups_that_hold_one_or_several_data_sets_the_one_named_is_taken(tmp
             one.create_group(video)["c3d_features"] = CLIPS
             two.create_group(video)["rgb"] = CLIPS
             two[video]["flow"] = CLIPS + 1
-    assert pack(tmp_path / "one.hdf5", tmp_path / "f.hdf5", "c3d_features").videos == 2
+    assert pack(tmp_path / "one.hdf5", tmp_path / "f.hdf5", Packing("c3d_features")).videos == 2
     with pytest.raises(
         InputError, match=r"two\.hdf5: each video has 2 data sets \(flow, rgb\); name one with --member"
     ):
         pack(tmp_path / "two.hdf5", tmp_path / "g.hdf5")
+
+
+# --- several sources --------------------------------------------------------------------------------------------------
+
+
+def sources(root: Path, **folders: dict[str, np.ndarray]) -> list[Path]:
+    for name, videos in folders.items():
+        (root / name).mkdir()
+        for video, features in videos.items():
+            np.savez(root / name / f"{video}.npz", features=features)
+    return [root / name for name in folders]
+
+
+def test_features_of_several_folders_are_joined_and_cut_to_the_shortest(tmp_path: Path) -> None:
+    slow, clip = np.full((5, 3), 2.0, np.float16), np.arange(8, dtype=np.float32).reshape(4, 2)
+    folders = sources(tmp_path, slowfast={"v": slow, "w": slow[:4]}, clip={"v": clip, "w": clip})
+    assert pack(folders, tmp_path / "f.hdf5") == Packed(2, cut=1, most=1)
+    with FeatureStore(tmp_path / "f.hdf5") as store:
+        np.testing.assert_array_equal(store.read("v"), np.concatenate([slow[:4], clip], axis=1))
+        assert store.attributes["packed_from"] == "slowfast + clip"
+
+
+def test_clips_may_be_scaled_and_told_where_they_are(tmp_path: Path) -> None:
+    folders = sources(tmp_path, a={"v": np.full((4, 2), 3.0)}, b={"v": np.full((4, 1), -7.0)})
+    pack(folders, tmp_path / "f.hdf5", Packing(unit=True, time_columns=True))
+    with FeatureStore(tmp_path / "f.hdf5") as store:
+        row = [0.5**0.5, 0.5**0.5, -1.0]
+        expected = [[*row, start, start + 0.25] for start in (0.0, 0.25, 0.5, 0.75)]
+        np.testing.assert_allclose(store.read("v"), expected, atol=1e-5)
+        assert {"unit": 1, "time_columns": 1}.items() <= store.attributes.items()
+
+
+def test_videos_that_a_source_lacks_are_listed_before_anything_is_written(tmp_path: Path) -> None:
+    folders = sources(tmp_path, a={"v": CLIPS, "w": CLIPS}, b={"v": CLIPS})
+    with pytest.raises(InputError, match="b: no features for 1 of 2 videos: w"):
+        pack(folders, tmp_path / "f.hdf5")
+    assert not list(tmp_path.glob("f.hdf5*"))
+    assert pack(folders, tmp_path / "f.hdf5", videos=["v", "v"]) == Packed(1)
+    with pytest.raises(InputError, match="a: no features for 1 of 1 videos: x"):
+        pack(folders, tmp_path / "g.hdf5", videos=["x"])
+
+
+def test_clips_of_different_lengths_are_not_joined(tmp_path: Path) -> None:
+    folders = sources(tmp_path, a={"v": np.ones((10, 2))}, b={"v": np.ones((20, 2))})
+    with pytest.raises(InputError, match=r"v: 10 in .*a, 20 in .*b clips"):
+        pack(folders, tmp_path / "f.hdf5")
+
+
+@pytest.mark.parametrize(("tokens", "expected"), [("mean", 1.0), ("max", 2.0)])
+def test_tokens_of_a_clip_become_their_mean_or_their_greatest(folder: Path, tokens: str, expected: float) -> None:
+    values = np.stack([np.zeros((3, 4)), np.ones((3, 4)), np.full((3, 4), 2.0)], axis=1).astype(np.float16)
+    np.save(folder / "v.npy", values)
+    with pytest.raises(InputError, match=r"has shape \(3, 3, 4\).*--tokens mean or --tokens max"):
+        packed(folder)
+    np.testing.assert_array_equal(packed(folder, tokens=tokens)["v"], np.full((3, 4), expected))
+    with FeatureStore(folder.parent / "packed.hdf5") as store:
+        assert store.attributes["tokens"] == tokens
+    with pytest.raises(InputError, match="--tokens median: known are mean and max"):
+        check_tokens("median")
+
+
+def test_the_array_called_features_is_taken_of_several(folder: Path) -> None:
+    np.savez(folder / "v.npz", features=CLIPS, mask=np.ones(3))
+    np.testing.assert_array_equal(packed(folder)["v"], CLIPS)
+
+
+def test_rows_of_frames_as_prvr_has_them_are_packed(folder: Path) -> None:
+    (folder / "feature.bin").write_bytes(CLIPS.astype("<f4").tobytes())
+    (folder / "id.txt").write_text("v_0 v_1 w_0")
+    (folder / "shape.txt").write_text("3 4")
+    (folder / "video2frames.txt").write_text("{'v': ['v_0', 'v_1'], 'w': ['w_0']}")
+    result = packed(folder)
+    np.testing.assert_array_equal(result["v"], CLIPS[:2])
+    np.testing.assert_array_equal(result["w"], CLIPS[2:])

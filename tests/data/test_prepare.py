@@ -264,3 +264,78 @@ def test_groups_instead_of_data_sets_are_named(tmp_path: Path, split: Path) -> N
     two = {**one, **{f"{name}/i3d": values for name, values in ones().items()}}
     with pytest.raises(InputError, match=r"a group of data sets for each video \(c3d_features, i3d\).*--member"):
         check_features(feature_file(tmp_path / "two.hdf5", two), [split])
+
+
+def jsonl(path: Path, *objects: dict[str, Any]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(value) + "\n" for value in objects))
+    return path
+
+
+def sentence(qid: Any, windows: Any, **changes: Any) -> dict[str, Any]:
+    return {
+        "qid": qid,
+        "query": f"sentence {qid}",
+        "duration": 150,
+        "vid": "v1",
+        "relevant_windows": windows,
+        **changes,
+    }
+
+
+def test_several_windows_of_a_sentence_become_rows_with_a_glance_each(tmp_path: Path) -> None:
+    jsonl(tmp_path / "raw" / "highlight_train_release.jsonl", sentence(3, [[0, 10], [40, 50]]), sentence("b", [[5, 6]]))
+    (split,) = prepare("qvhighlights", tmp_path / "raw", tmp_path / "out")
+    assert split.path.name == "glance_train_qvhighlights.json"
+    rows = rows_of(split.path)
+    assert [[row[0], row[1], row[2], row[3], row[5]] for row in rows] == [
+        ["v1", 150, [0, 10], "sentence 3", 3],
+        ["v1", 150, [40, 50], "sentence 3", 3],
+        ["v1", 150, [5, 6], "sentence b", "b"],
+    ]
+    assert all(row[2][0] <= row[4] <= row[2][1] for row in rows)
+    assert [row.qid for row in load_annotations(split.path, glances=True)] == [3, 3, "b"]
+
+
+def test_sentences_that_nothing_fits_test_but_do_not_train(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        jsonl(tmp_path / "raw" / f"{name}.jsonl", sentence(1, [[0, 10]]), sentence(2, []), sentence(3, None))
+    train, test = prepare("soccer", tmp_path / "raw", tmp_path / "out")
+    assert [row[5] for row in rows_of(train.path)] == [1]
+    assert any("that nothing in their video fits: 1; left out of training" in note for note in train.notes)
+    assert any("with neither glance nor start and end: 1; left out of training" in note for note in train.notes)
+    assert [row[2] for row in rows_of(test.path)] == [[0, 10], [], None]
+
+
+def test_a_file_is_taken_for_the_split_in_its_name_and_one_file_may_be_named(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    jsonl(raw / "charades_train_release.jsonl", sentence("s1", [[0, 3]]))
+    named = jsonl(raw / "charades_test_release.jsonl", sentence("s1", [[0, 3]]))
+    assert [split.path.name for split in prepare("charades", raw, tmp_path / "out")] == [
+        "glance_train_charades.json",
+        "glance_test_charades.json",
+        "glance_debug_charades.json",
+    ]
+    (split,) = prepare("mine", named, tmp_path / "out")
+    assert split.path.name == "glance_test_mine.json"
+    jsonl(raw / "subs_train.jsonl", sentence("s1", [[0, 3]]))
+    with pytest.raises(InputError, match=r"charades_train_release\.jsonl and subs_train\.jsonl are both for train"):
+        prepare("charades", raw, tmp_path / "out")
+
+
+def test_windows_of_jsonl_that_make_no_sense_are_counted_as_those_of_other_layouts(tmp_path: Path) -> None:
+    windows = [[1, 5], [9, 8], [160, 170], [100, 151], [5, 400]]
+    jsonl(tmp_path / "raw" / "train.jsonl", sentence(1, windows))
+    (split,) = prepare("mine", tmp_path / "raw", tmp_path / "out")
+    assert [row[2] for row in rows_of(split.path)] == [[1, 5], [100, 151], [5, 150]]
+    said = " | ".join(split.notes)
+    assert "end before they start: 1" in said
+    assert "start after the end of their video: 1" in said
+    assert "reach further beyond the end of their video: 1" in said
+
+
+def test_captions_without_times_are_not_prepared(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "charadestrain.caption.txt").write_text("v1#enc#0 a dog runs\n")
+    with pytest.raises(InputError, match="without times to train on"):
+        prepare("mine", tmp_path / "raw" / "charadestrain.caption.txt", tmp_path / "out")

@@ -47,6 +47,14 @@ def test_two_frames_a_second_as_the_checkpoint_sees_them(checkpoint: Path, tmp_p
     assert found.duration == pytest.approx(2.5)
 
 
+def test_of_each_two_seconds_the_frame_in_the_middle(checkpoint: Path, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", [0.0, 1.0, 2.0, 3.0, 4.0, 5.0], last=1.0)
+    every = get_extractor("clip", weights=checkpoint).extract(path).features
+    extractor = get_extractor("clip-2s", weights=checkpoint)
+    np.testing.assert_allclose(extractor.extract(path).features, every[[2, 6, 10]], atol=1e-6)
+    assert (extractor.name, extractor.clips_per_second) == ("clip-2s", 0.5)
+
+
 def test_sentences_as_the_checkpoint_reads_them_padded_or_not(checkpoint: Path) -> None:
     from transformers import AutoTokenizer
 

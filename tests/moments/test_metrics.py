@@ -43,6 +43,14 @@ def test_recall_counts_queries_whose_first_n_answers_hold_one_that_overlaps_enou
     assert measures["R@5,mIoU"] == pytest.approx(80)
 
 
+def test_of_several_moments_the_nearest_counts() -> None:
+    truth = [np.array([[0, 10], [40, 60]]), np.array([[20, 30]])]
+    ranked = [np.array([[40, 60], [0, 10]]), np.array([[20, 30]])]
+    assert moment_measures(ranked, truth)["R@1,IoU=0.9"] == 100
+    assert glance_hits(ranked, [np.array([5, 50]), np.array([31])]) == 50
+    assert best_constant([spans / 60 for spans in truth])["R@1,IoU=0.9"] == 50
+
+
 def test_no_answer_counts_as_a_wrong_one() -> None:
     assert moment_measures([np.zeros((0, 2))], np.array([[0, 1]]))["R@5,mIoU"] == 0
 
@@ -68,7 +76,7 @@ def test_a_glance_is_hit_when_the_first_answer_contains_it() -> None:
 
 
 def test_over_a_collection_the_video_has_to_be_right_too() -> None:
-    truth = [("a", 0.0, 10.0), ("b", 0.0, 10.0)]
+    truth = [("a", np.array([0.0, 10.0])), ("b", np.array([[50.0, 60.0], [0.0, 10.0]]))]
     ranked = [[("b", 0.0, 10.0), ("a", 0.0, 9.0)], [("b", 5.0, 10.0)]]
     measures = corpus_measures(ranked, truth, [["b", "a"], ["b", "a"]])
     assert measures["R@1,IoU=0.5"] == 50

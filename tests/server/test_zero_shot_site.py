@@ -23,7 +23,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
 def test_the_page_searches_and_takes_in_videos_without_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cfmr.index.clip_source.SENTENCES", 40)
+    monkeypatch.setattr("cfmr.index.build.CHECKED_SENTENCES", 40)
     clip, videos, features = save_clip(tmp_path / "clip"), tmp_path / "videos", tmp_path / "features.hdf5"
     render(videos / "kitchen.mp4")
     run(monkeypatch, "extract", videos, "--extractor", "clip", "--weights", clip, "--out", features)

@@ -52,6 +52,25 @@ def print_figures(figures: Mapping[str, Any], *, as_json: bool = False, console:
         console.print(corpus_table(figures["corpus"]))
 
 
+def print_scores(figures: Mapping[str, float], *, as_json: bool = False, out: Path | None = None) -> None:
+    """Figures by name, as answers in a file have them, and where the answers were written."""
+    console = Console()
+    if as_json:
+        console.file.write(json.dumps(figures, indent=1) + "\n")
+        return
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("measure", no_wrap=True)
+    table.add_column("percent", justify="right")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.4f} of 1" if name.startswith("NDCG") else f"{value:.2f}")
+    if figures:
+        console.print(table)
+    else:
+        console.print("the truth of these sentences is not known, so nothing was measured")
+    if out is not None:
+        console.print(f"answers written to {out}")
+
+
 def print_run(figures: Mapping[str, Any], directory: Path) -> None:
     """The figures of a finished run, and where it lies."""
     console = Console()

@@ -1,25 +1,26 @@
-"""The three data sets as they are published, turned into annotation files; features checked against them.
+"""Data sets as they are published, turned into annotation files; features checked against them.
 
-Charades-STA comes as text (`VIDEO start end##sentence`) with the videos' lengths in the CSV files of Charades,
-ActivityNet Captions as JSON in seconds, TACoS as JSON in frames. The field's glance files are the same with a time
-inside each moment; where there is none, one is drawn.
+Any of the field's layouts is read (`cfmr.data.layouts`): Charades-STA's text, JSON by video in seconds or frames,
+jsonl of QVHighlights, Lighthouse and TVR, lists of rows. Where a moment has no glance, one is drawn.
 """
 
-import csv
-import math
 import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from cfmr.data.annotations import load_annotations, parse_row, rounding_slack, write_rows
 from cfmr.data.features import FeatureStore
+from cfmr.data.layouts import by_video, charades
+from cfmr.data.layouts.recognise import TITLES, read_text
+from cfmr.data.layouts.row import is_number
+from cfmr.data.layouts.rows import Row, read_rows
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory, read_json
 
@@ -38,7 +39,25 @@ SOURCES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         split: (f"glance_{split}_tacos.json", f"glance_{split}.json", f"{split}.json")
         for split in ("train", "val", "test")
     },
+    "qvhighlights": {
+        "train": ("highlight_train_release.jsonl",),
+        "val": ("highlight_val_release.jsonl",),
+        "test": ("highlight_test_with_gt.jsonl", "highlight_test_release.jsonl"),
+    },
+    "tvr": {
+        "train": ("tvr_train_release.jsonl",),
+        "val": ("tvr_val_release.jsonl",),
+        "test": ("tvr_test_public_release.jsonl",),
+    },
+    "tvr-ranking": {
+        "train": ("train_top01.jsonl", "train_top20.jsonl", "train_top40.jsonl"),
+        "val": ("val.jsonl", "val.json"),
+        "test": ("test.jsonl", "test.json"),
+    },
 }
+# Of other data sets a file is taken for the split whose word is in its name.
+SPLITS = {"train": {"train", "training"}, "val": {"val", "valid", "validation", "dev"}, "test": {"test"}}
+SUFFIXES = (".jsonl", ".json", ".txt")
 
 DEBUG_ROWS = 1000  # of the training split, in the file that config/charades/i3d_debug.json names
 
@@ -66,8 +85,9 @@ def prepare(dataset: str, raw: str | os.PathLike[str], out: str | os.PathLike[st
     Where a moment has no glance, one is drawn uniformly from it, the same for the same seed.
 
     Args:
-        dataset: charades, activitynet or tacos.
-        raw: folder with the published files (`SOURCES`); splits whose files are not there are skipped.
+        dataset: charades, activitynet, tacos, qvhighlights, tvr, tvr-ranking, or any name.
+        raw: folder with the published files (`SOURCES`), or with files that have train, val or test in their names;
+            or one file. Splits whose files are not there are skipped.
         out: another folder.
         seed: for drawing glances.
 
@@ -75,19 +95,12 @@ def prepare(dataset: str, raw: str | os.PathLike[str], out: str | os.PathLike[st
         InputError: a file is malformed, or there is none.
     """
     raw, out = Path(raw), Path(out)
-    if dataset not in SOURCES:
-        raise InputError(f"no data set '{dataset}'; known are {', '.join(SOURCES)}")
-    found = {
-        split: next((raw / name for name in names if (raw / name).is_file()), None)
-        for split, names in SOURCES[dataset].items()
-    }
-    if not any(found.values()):
-        names = ", ".join(names[-1] for names in SOURCES[dataset].values())
-        raise InputError(f"{raw}: no annotations of {dataset} there; expected are {names} or their glance_ versions")
-    if make_directory(out).resolve() == raw.resolve():
+    found = {_split_of(raw) or raw.stem: raw} if raw.is_file() else _find(dataset, raw)
+    folder = raw.parent if raw.is_file() else raw
+    if make_directory(out).resolve() == folder.resolve():
         raise InputError(f"{out}: the published files are there; give another folder with --out")
     # All are read before one is written, so that a broken file leaves no half of a data set.
-    gathered = {split: _gather(dataset, split, path, seed) for split, path in found.items() if path is not None}
+    gathered = {split: _gather(dataset, split, path, seed) for split, path in found.items()}
     splits = []
     for split, rows in gathered.items():
         target = out / f"glance_{split}_{dataset}.json"
@@ -105,28 +118,65 @@ def _video_names(rows: list[list[Any]]) -> list[str]:
     return list(dict.fromkeys(row[0] for row in rows))
 
 
+def _find(dataset: str, raw: Path) -> dict[str, Path]:
+    """The file of each split in a folder."""
+    by_name = SOURCES.get(dataset, {})
+    listed = {split: next((raw / n for n in names if (raw / n).is_file()), None) for split, names in by_name.items()}
+    found = {split: path for split, path in listed.items() if path is not None}
+    if found:
+        return found
+    for path in sorted(raw.glob("*")):
+        split = _split_of(path) if path.is_file() and path.suffix in SUFFIXES else None
+        if split is None:
+            continue
+        if split in found:
+            raise InputError(
+                f"{raw}: {found[split].name} and {path.name} are both for {split}; name one with --raw FILE"
+            )
+        found[split] = path
+    if found:
+        return {split: found[split] for split in SPLITS if split in found}
+    if by_name:
+        names = ", ".join(names[-1] for names in by_name.values())
+        raise InputError(f"{raw}: no annotations of {dataset} there; expected are {names} or their glance_ versions")
+    raise InputError(
+        f"{raw}: no annotations there; known are {', '.join(SOURCES)} by the names of their files, of '{dataset}' "
+        f"those with train, val or test in their names are taken ({', '.join(SUFFIXES)})"
+    )
+
+
+def _split_of(path: Path) -> str | None:
+    words = set(re.split(r"[^a-z]+", path.stem.lower()))
+    return next((split for split, names in SPLITS.items() if words & names), None)
+
+
 def _gather(dataset: str, split: str, path: Path, seed: int) -> "_Rows":
-    rows = _Rows(path, np.random.default_rng([seed, zlib.crc32(split.encode())]))
-    for moment in _moments(dataset, path, rows.counts):
-        rows.add(*moment)
+    rng = np.random.default_rng([seed, zlib.crc32(split.encode())])
+    rows = _Rows(path, rng, training=split == "train")
+    for row in _published(dataset, path, rows.counts):
+        rows.add(row)
     if not rows.rows:
         raise InputError(f"{path}: there is no moment in it")
     return rows
 
 
-# A moment as published: where it stands in its file, and the row of our format (the glance may be None).
-Moment = tuple[str, list[Any]]
-
-
-def _moments(dataset: str, path: Path, counts: Counter[str]) -> Iterator[Moment]:
-    if path.suffix == ".txt":
-        return _charades(path, counts)
-    content = read_json(path)
-    if isinstance(content, list):  # a glance file of the original release is in our format already
-        return ((f"row {number}", row) for number, row in enumerate(content, 1))
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: a JSON object with the videos' names as keys is expected")
-    return _by_video(path, content, _frames if dataset == "tacos" else _seconds)
+def _published(dataset: str, path: Path, counts: Counter[str]) -> Iterable[Row]:
+    """Rows of a file; by the data set's name, how its times count and what the field's own files leave out."""
+    if dataset == "charades" and path.suffix == ".txt":
+        return charades.rows(path, read_text(path), counts)
+    if dataset in ("activitynet", "tacos") and path.suffix == ".json":
+        content = read_json(path)
+        if isinstance(content, list):  # a glance file of the original release is in our format already
+            return [Row(f"row {number}", row) for number, row in enumerate(content, 1)]
+        if not isinstance(content, dict):
+            raise InputError(f"{path}: a JSON object with the videos' names as keys is expected")
+        return by_video.rows(path, content, frames=dataset == "tacos")
+    labelled = read_rows(path)
+    if labelled.layout == "prvr":
+        raise InputError(
+            f"{path}: is {TITLES['prvr']}, without times to train on; `cfmr evaluate --truth {path}` measures with it"
+        )
+    return labelled.rows
 
 
 # --- gathering rows ---------------------------------------------------------------------------------------------------
@@ -138,38 +188,44 @@ class _Rows:
 
     path: Path
     rng: np.random.Generator
+    training: bool = True
     rows: list[list[Any]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     latest: float = 0.0
     _seen: set[tuple[Any, ...]] = field(default_factory=set)
 
-    def add(self, where: str, row: list[Any]) -> None:
+    def add(self, found: Row) -> None:
         """Keep a row, as published where it can be used as it is."""
-        cleaned = self._cleaned(row) if _is_timed(row) else row
-        if cleaned is None:
+        row = self._cleaned(found.values) if _is_timed(found.values) else found.values
+        if row is None:
             return
-        row = cleaned
         try:
-            parse_row(row)
+            annotation, _ = parse_row(row)
         except ValueError as error:
-            raise InputError(f"{self.path}: {where} {error}") from None
-        if len(row) < 5 or row[4] is None:
+            raise InputError(f"{self.path}: {found.where} {error}") from None
+        video, duration, span, sentence, glance, qid = (*row, None, None)[:6]
+        if annotation.glance is None and annotation.span is None and self.training:
+            self.counts["absent" if annotation.absent else "unlabelled"] += 1
+            return
+        if glance is None and annotation.span is not None:
             self.counts["drawn"] += 1
-            row = [*row[:4], self._draw(row[2], row[1])]
-        identity = (row[0], *row[2], row[3])
-        self.counts["repeated"] += identity in self._seen
+            glance = self._draw(span, duration)
+        identity = (video, *(span or ()), sentence)
+        self.counts["repeated"] += annotation.span is not None and identity in self._seen
         self._seen.add(identity)
-        self.rows.append(row)
+        self.rows.append([video, duration, span, sentence, glance, *([] if qid is None else [qid])])
 
     def _cleaned(self, row: list[Any]) -> list[Any] | None:
-        video, duration, (start, end), sentence, *glance = row
+        video, duration, (start, end), sentence, *rest = row
         reason = _unusable(start, end, duration)
         if reason:
             self.counts[reason] += 1
             return None
         if end > duration + rounding_slack(duration):
             self.counts["cut"] += 1
-            return [video, duration, [start, duration], sentence, *(g and min(g, duration) for g in glance)]
+            if rest and rest[0] is not None:
+                rest[0] = min(rest[0], duration)
+            return [video, duration, [start, duration], sentence, *rest]
         if end > duration:
             self.counts["late"] += 1
             self.latest = max(self.latest, end - duration)
@@ -190,6 +246,8 @@ class _Rows:
             "empty": "without a length: {}; left out",
             "outside": "that start after the end of their video: {}; left out",
             "unfinished": "of videos none of whose moments ends inside: {}; left out, as the field's glance files do",
+            "absent": "of sentences that nothing in their video fits: {}; left out of training",
+            "unlabelled": "with neither glance nor start and end: {}; left out of training",
             "repeated": "there more than once (same video, moment and sentence): {}; kept as published",
         }
         return [f"moments {text.format(self.counts[key])}" for key, text in texts.items() if self.counts[key]]
@@ -197,12 +255,13 @@ class _Rows:
 
 def _is_timed(row: Any) -> bool:
     """Whether a row has the shape and numbers that cleaning needs; what has not is reported by parse_row."""
-    try:
-        _, duration, (start, end), _, *glance = row
-    except (TypeError, ValueError):
+    if not isinstance(row, list | tuple) or not 4 <= len(row) <= 6:
         return False
-    numbers = [duration, start, end, *(g for g in glance if g is not None)]
-    return all(isinstance(n, int | float) and math.isfinite(n) for n in numbers) and duration > 0
+    duration, span, glance = row[1], row[2], row[4] if len(row) > 4 else None
+    if not isinstance(span, list | tuple) or len(span) != 2:
+        return False
+    numbers = [duration, *span, *([] if glance is None else [glance])]
+    return all(map(is_number, numbers)) and duration > 0
 
 
 def _unusable(start: float, end: float, duration: float) -> str | None:
@@ -211,141 +270,6 @@ def _unusable(start: float, end: float, duration: float) -> str | None:
     if end == start:
         return "empty"
     return "outside" if start >= duration else None
-
-
-# --- Charades-STA -----------------------------------------------------------------------------------------------------
-
-_LINE = re.compile(r"(?P<video>\S+) (?P<start>\S+) (?P<end>[^\s#]+)##(?:(?P<glance>[\d.]+)##)?(?P<sentence>.*)")
-
-
-def _charades(path: Path, counts: Counter[str]) -> Iterator[Moment]:
-    lengths = _charades_lengths(path.parent)
-    videos: dict[str, list[float]] = {}
-    moments = []
-    for number, line in enumerate(_read_text(path).splitlines(), 1):
-        if not line.strip():
-            continue
-        match = _LINE.fullmatch(line.strip())
-        try:
-            assert match
-            start, end = float(match["start"]), float(match["end"])
-            glance = float(match["glance"]) if match["glance"] else None
-        except (AssertionError, ValueError):
-            raise InputError(f"{path}: line {number} is not 'VIDEO start end##sentence'") from None
-        videos.setdefault(match["video"], []).append(end)
-        moments.append((f"line {number}", match["video"], start, end, match["sentence"], glance))
-    missing = [video for video in videos if video not in lengths]
-    if missing:
-        listed = ", ".join(missing[:10])
-        raise InputError(
-            f"{path}: the CSV files beside it have no length for {len(missing)} videos ({listed}"
-            f"{', ...' if len(missing) > 10 else ''}); Charades_v1_train.csv and Charades_v1_test.csv are both needed"
-        )
-    unfinished = {video for video, ends in videos.items() if _all_unfinished(ends, lengths[video])}
-    for where, video, start, end, sentence, glance in moments:
-        if video in unfinished and start < lengths[video]:
-            counts["unfinished"] += 1
-        else:
-            yield where, [video, _counted_length(lengths[video]), [start, end], sentence, glance]
-
-
-def _counted_length(length: float) -> float:
-    """A video's length as the field's glance files have it, by way of a frame count at 24 frames a second.
-
-    It differs from the published length by rounding only, by which those files came to leave out 59 moments.
-    """
-    frames = round(24 * length) + 1
-    return frames / (frames / length)
-
-
-def _all_unfinished(ends: list[float], length: float) -> bool:
-    return all(min(end, length) > _counted_length(length) for end in ends)
-
-
-def _charades_lengths(folder: Path) -> dict[str, float]:
-    files = sorted(path for path in folder.glob("Charades_v1_*.csv") if "classes" not in path.name)
-    if not files:
-        raise InputError(
-            f"{folder}: Charades_v1_train.csv and Charades_v1_test.csv, which have the lengths, are not there"
-        )
-    lengths: dict[str, float] = {}
-    for path in files:
-        reader = csv.DictReader(_read_text(path).splitlines(keepends=True))
-        columns = reader.fieldnames or []
-        for column in ("id", "length"):
-            if column not in columns:
-                raise InputError(f"{path}: no column '{column}' (there are {', '.join(columns) or 'none'})")
-        for row in reader:
-            try:
-                lengths[row["id"]] = float(row["length"])
-            except (TypeError, ValueError):
-                raise InputError(f"{path}: line {reader.line_num} has no number in column 'length'") from None
-            if not lengths[row["id"]] > 0:
-                raise InputError(f"{path}: line {reader.line_num} has a video of {row['length']} s")
-    return lengths
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text; copy it again") from error
-
-
-# --- ActivityNet Captions, TACoS --------------------------------------------------------------------------------------
-
-
-class _Clock(NamedTuple):
-    """A video's length in seconds, and what turns its times and its glances into seconds."""
-
-    duration: float
-    time: Callable[[Any], Any]
-    glance: Callable[[Any], Any]
-
-
-def _by_video(path: Path, content: dict[str, Any], clock: Callable[[dict[str, Any]], _Clock]) -> Iterator[Moment]:
-    for video, entry in content.items():
-        try:
-            rows = _rows_of(video, entry, clock(entry))
-        except KeyError as error:
-            raise InputError(f"{path}: video {video} has no {error.args[0]!r}") from None
-        except (AttributeError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: video {video} is malformed: {error}") from None
-        for number, row in enumerate(rows, 1):
-            yield f"video {video}, moment {number}", row
-
-
-def _rows_of(video: str, entry: dict[str, Any], clock: _Clock) -> list[list[Any]]:
-    times, sentences = entry["timestamps"], entry["sentences"]
-    glances = entry.get("glance") or [None] * len(times)
-    if not len(times) == len(sentences) == len(glances):
-        raise ValueError(f"{len(times)} timestamps, {len(sentences)} sentences and {len(glances)} glances")
-    return [
-        [
-            video,
-            clock.duration,
-            [clock.time(start), clock.time(end)],
-            sentence,
-            None if glance is None else clock.glance(glance),
-        ]
-        for (start, end), sentence, glance in zip(times, sentences, glances, strict=True)
-    ]
-
-
-def _seconds(entry: dict[str, Any]) -> _Clock:
-    return _Clock(entry["duration"], lambda time: time, lambda time: time)
-
-
-def _frames(entry: dict[str, Any]) -> _Clock:
-    fps, frames = float(entry["fps"]), float(entry["num_frames"])
-    if not (math.isfinite(fps) and fps > 0):
-        raise ValueError(f"its fps is {entry['fps']}, by which frames cannot be turned into seconds")
-    if not (math.isfinite(frames) and frames > 0):
-        raise ValueError(f"its num_frames is {entry['num_frames']}")
-    # By way of the fraction, the glances are those of the field's files to the last digit.
-    return _Clock(frames / fps, lambda frame: frame / fps, lambda frame: frame / frames * (frames / fps))
 
 
 # --- features ---------------------------------------------------------------------------------------------------------

@@ -94,6 +94,10 @@ class Vocabulary:
         """Ids of the first `max_words` known words of a sentence; unknown words are dropped."""
         return [self._ids[word] for word in tokenize(sentence) if word in self._ids][:max_words]
 
+    def kept(self) -> "Vocabulary":
+        """What a checkpoint keeps of it."""
+        return self
+
     def check(self, annotations: Sequence[Annotation], path: str | os.PathLike[str]) -> None:
         """Raise InputError for the first sentence without a known word, naming `path` and its row."""
         for number, annotation in enumerate(annotations, 1):

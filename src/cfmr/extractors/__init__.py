@@ -19,6 +19,8 @@ EXTRACTORS = {
     "i3d": "cfmr.extractors.i3d:I3D",
     "c3d": "cfmr.extractors.c3d:C3D",
     "clip": "cfmr.extractors.clip:Clip",
+    "clip-2s": "cfmr.extractors.clip:Clip2s",
+    "slowfast": "cfmr.extractors.slowfast:SlowFast",
     "torchvision": "cfmr.extractors.torchvision_video:TorchvisionVideo",
 }
 

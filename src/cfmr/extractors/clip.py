@@ -36,6 +36,7 @@ class Clip:
         InputError: no checkpoint there, or the package that reads it is not installed; which one is said.
     """
 
+    family = "clip"
     version = 1
     plan = Plan(fps=2.0, length=1, stride=1, batch=8)
     clips_per_second = plan.clips_per_second
@@ -43,7 +44,7 @@ class Clip:
     def __init__(
         self, weights: str | os.PathLike[str] | None = None, backbone: str | None = None, threads: int = 1
     ) -> None:
-        self.name = f"clip/{backbone}" if backbone else "clip"
+        self.name = f"{self.family}/{backbone}" if backbone else self.family
         if weights is None:
             raise InputError(f"--extractor {self.name}: needs --weights, the folder of a CLIP checkpoint")
         self.weights, self._backbone, self._threads = Path(weights), backbone, threads
@@ -95,6 +96,14 @@ class Clip:
 
         torch.set_num_threads(self._threads)
         return open_towers(self.weights, self._backbone)
+
+
+class Clip2s(Clip):
+    """CLIP on clips of two seconds, the frame in the middle of each, as QVHighlights and Lighthouse take it."""
+
+    family = "clip-2s"
+    plan = Plan(fps=0.5, length=1, stride=1, batch=8, start=1.0)
+    clips_per_second = plan.clips_per_second
 
 
 def _unit(vectors: Any) -> Vectors:

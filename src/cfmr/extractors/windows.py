@@ -22,12 +22,16 @@ Parameters = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a video is cut into windows: a window of `length` frames around every `stride` frames of `fps` a second."""
+    """How a video is cut into windows: a window of `length` frames around every `stride` frames of `fps` a second.
+
+    The first frame is that at `start` seconds.
+    """
 
     fps: float
     length: int
     stride: int
     batch: int = 4
+    start: float = 0.0
 
     @property
     def clips_per_second(self) -> float:
@@ -61,7 +65,7 @@ def extract_windows(
     """
     blocks = []
     with Video(path) as video:
-        images = (prepare(frame) for frame in video.frames(fps=plan.fps))
+        images = (prepare(frame) for frame in video.frames(fps=plan.fps, start=plan.start))
         for windows in _batches(cut_windows(images, plan.length, plan.stride), plan.batch):
             blocks.append(encode(np.stack(windows)))
             if progress is not None:
@@ -133,7 +137,7 @@ def read_weights(path: str | os.PathLike[str]) -> Parameters:
         with reading(path, "a complete safetensors file"):
             return dict(load_file(path))
     content = read_torch(path)
-    for key in ("state_dict", "model_state_dict", "model"):
+    for key in ("state_dict", "model_state_dict", "model_state", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, np.ndarray) for value in content.values()):

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnx
 
+from cfmr.errors import InputError
 from cfmr.index.codec import Floats
 from cfmr.index.encode import RowEncoder, Windowing
 from cfmr.index.files import write_array, write_json
@@ -76,6 +77,8 @@ class CheckpointModel:
     def __init__(
         self, checkpoint: Checkpoint, window: float | None = None, backend: str = "pytorch", device: str = "cpu"
     ) -> None:
+        if not checkpoint.vocabulary.words:
+            raise InputError("the model was trained on features of sentences and can read no others; train it on words")
         self.checkpoint, self.window, self.backend, self.device = checkpoint, window, backend, device
         self.model = load_model(checkpoint, backend, device)
         self.encoder = RowEncoder(self.model, Windowing.of(checkpoint, window))

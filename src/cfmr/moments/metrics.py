@@ -27,18 +27,18 @@ def iou(a: Spans, b: Spans) -> NDArray[np.float64]:
     return np.asarray(np.clip(overlap, 0, 1))
 
 
-def moment_measures(ranked: Sequence[Spans], truth: Spans) -> dict[str, float]:
+def moment_measures(ranked: Sequence[Spans], truth: Spans | Sequence[Spans]) -> dict[str, float]:
     """R@n,IoU=m and mIoU of answers within one video each.
 
     Args:
         ranked: for each of N queries the answers (k, 2), best first.
-        truth: annotated moments (N, 2), in the same unit.
+        truth: annotated moments, (N, 2) or N times (g, 2), in the same unit; of several the nearest counts.
 
     Returns:
         percent by name: "R@1,IoU=0.5", "R@5,mIoU", ...
     """
     _same_number(len(ranked), len(truth))
-    overlaps = [iou(answers, true) for answers, true in zip(ranked, truth, strict=True)]
+    overlaps = [best_overlap(answers, true) for answers, true in zip(ranked, truth, strict=True)]
     measures: dict[str, float] = {}
     for depth in DEPTHS:
         best = np.array([overlap[:depth].max(initial=0.0) for overlap in overlaps])
@@ -47,38 +47,56 @@ def moment_measures(ranked: Sequence[Spans], truth: Spans) -> dict[str, float]:
     return measures
 
 
-def best_constant(truth: Spans) -> dict[str, float]:
+def best_overlap(answers: Spans, true: Spans) -> NDArray[np.float64]:
+    """IoU of each answer (k, 2) with that of the true moments, (2,) or (g, 2), which it overlaps most."""
+    answers, true = np.asarray(answers).reshape(-1, 2), np.asarray(true).reshape(-1, 2)
+    return np.asarray(iou(answers[:, None], true[None]).max(1, initial=0.0))
+
+
+def best_constant(truth: Spans | Sequence[Spans]) -> dict[str, float]:
     """What one and the same answer for all queries reaches, the best for each measure, chosen on the truth itself.
 
     Args:
-        truth: annotated moments (N, 2) as fractions of their videos.
+        truth: annotated moments, (N, 2) or N times (g, 2), as fractions of their videos.
     """
+    moments = [np.asarray(true).reshape(-1, 2) for true in truth]
+    firsts = np.cumsum([0, *map(len, moments)])[:-1]
     ends = np.arange(CONSTANT_STEPS + 1) / CONSTANT_STEPS
     first, last = np.triu_indices(len(ends), 1)
     answers = np.stack([ends[first], ends[last]], axis=-1)  # C, 2
-    overlap = iou(answers[:, None], truth[None])  # C, N
+    overlap = np.maximum.reduceat(iou(answers[:, None], np.concatenate(moments)[None]), firsts, axis=1)  # C, N
     measures = {f"R@1,IoU={m}": 100 * float((overlap >= m).mean(1).max()) for m in THRESHOLDS}
     return measures | {"R@1,mIoU": 100 * float(overlap.mean(1).max())}
 
 
-def glance_hits(ranked: Sequence[Spans], glances: NDArray[np.floating[Any]]) -> float:
-    """Percent of queries whose best answer contains the glance, a measure that needs no annotated moment."""
+def glance_hits(
+    ranked: Sequence[Spans], glances: NDArray[np.floating[Any]] | Sequence[NDArray[np.floating[Any]]]
+) -> float:
+    """Percent of queries whose best answer contains a glance, a measure that needs no annotated moment.
+
+    Args:
+        ranked: for each of N queries the answers (k, 2), best first.
+        glances: (N,), or N times (g,).
+    """
     _same_number(len(ranked), len(glances))
     return _percent(
-        [len(a) > 0 and bool(a[0, 0] <= glance <= a[0, 1]) for a, glance in zip(ranked, glances, strict=True)]
+        [
+            len(a) > 0 and bool(((a[0, 0] <= np.asarray(glance)) & (np.asarray(glance) <= a[0, 1])).any())
+            for a, glance in zip(ranked, glances, strict=True)
+        ]
     )
 
 
 def corpus_measures(
     ranked: Sequence[Sequence[tuple[str, float, float]]],
-    truth: Sequence[tuple[str, float, float]],
+    truth: Sequence[tuple[str, Spans]],
     videos: Sequence[Sequence[str]],
 ) -> dict[str, float]:
     """R@n,IoU=m over all videos together, and how often the right video is among the first n.
 
     Args:
         ranked: for each of N queries (video, start, end), best first.
-        truth: (video, start, end) of the annotated moments.
+        truth: video and annotated moments, (2,) or (g, 2), of each query.
         videos: for each query the videos, best first.
     """
     _same_number(len(ranked), len(truth))
@@ -93,10 +111,10 @@ def corpus_measures(
     return measures
 
 
-def _overlaps(answers: Sequence[tuple[str, float, float]], true: tuple[str, float, float]) -> NDArray[np.float64]:
+def _overlaps(answers: Sequence[tuple[str, float, float]], true: tuple[str, Spans]) -> NDArray[np.float64]:
     spans = np.array([answer[1:] for answer in answers], np.float64).reshape(-1, 2)
     same = np.array([answer[0] == true[0] for answer in answers], bool)
-    return np.where(same, iou(spans, np.array(true[1:])), 0.0)
+    return np.where(same, best_overlap(spans, true[1]), 0.0)
 
 
 def rounded(measures: Mapping[str, float]) -> dict[str, float]:

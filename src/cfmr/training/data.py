@@ -5,15 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cfmr.config import Config
+from cfmr.config import CFMRConfig, Config
 from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.data.features import FeatureStore
+from cfmr.data.text_features import is_text_features, load_text_features
 from cfmr.data.vocabulary import Vocabulary, tokenize
 from cfmr.data.word_vectors import load_word_vectors
 from cfmr.errors import InputError
 from cfmr.training.run import Select
 
-HELD_OUT = 0.1  # share of the training videos that validate where no file is given for it
+HELD_OUT_SHARE = 0.1  # share of the training videos that validate where no file is given for it
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,25 @@ def load_data(config: Config, select: Select, seed: int) -> RunData:
             validation = load_annotations(paths.val_data)
         else:
             training, validation = hold_out(training, seed)
-    vocabulary = build_vocabulary(config, training + validation)
+    vocabulary = _look_up(config, training + validation, test)
     vocabulary.check(training + validation, paths.train_data)
     vocabulary.check(test, paths.test_data)
     features = FeatureStore(paths.feature_path)
     features.check((row.video for row in [*training, *validation, *test]), paths.frame_dim)
     return RunData(training, validation, test, features, vocabulary)
+
+
+def _look_up(config: Config, learnt: Sequence[Annotation], test: Sequence[Annotation]) -> Vocabulary:
+    """Words, or the features of sentences that stand in for them."""
+    paths = config.dataset
+    if not is_text_features(paths.vocab_path):
+        return build_vocabulary(config, learnt)
+    if isinstance(config, CFMRConfig):
+        raise InputError(
+            f"{paths.vocab_path}: features of sentences can stand in for words with CFMR-Dense only; CFMR learns by "
+            "guessing words that are hidden from it. Give word vectors as vocab_path"
+        )
+    return load_text_features(paths.vocab_path, [*learnt, *test], paths.word_dim)
 
 
 def build_vocabulary(config: Config, rows: Sequence[Annotation]) -> Vocabulary:
@@ -73,6 +87,6 @@ def hold_out(rows: list[Annotation], seed: int) -> tuple[list[Annotation], list[
     videos = sorted({row.video for row in rows})
     if len(videos) < 2:
         raise InputError("one video alone leaves none to validate on; add videos, or train with --select last")
-    count = max(1, round(HELD_OUT * len(videos)))
+    count = max(1, round(HELD_OUT_SHARE * len(videos)))
     chosen = {videos[i] for i in np.random.default_rng([seed, 1]).permutation(len(videos))[:count]}
     return [row for row in rows if row.video not in chosen], [row for row in rows if row.video in chosen]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.config import CFMRConfig, Config, Optimizer
-from cfmr.data.annotations import Annotation
+from cfmr.data.annotations import Annotation, by_sentence
 from cfmr.errors import InputError
 from cfmr.files.atomic import present_directory, write_json
 from cfmr.models.base import Model
@@ -204,7 +204,7 @@ class Trainer(ABC):
             "test": evaluate(self._model, rows, encoded),
             "corpus": evaluate_corpus(self._model, rows, encoded),
             "best_constant": constant_answer(rows),
-            "sentences": len(rows),
+            "sentences": len(by_sentence(rows)),
             "videos": len(encoded.videos),
         }
 
@@ -217,7 +217,7 @@ class Trainer(ABC):
         if with_optimizer:
             state |= {"step": self.step, "lines": self.lines}
         optimizer = self.optimizer_state() if with_optimizer else {}
-        return Checkpoint(self.config, self.data.vocabulary, self.parameters(), state, optimizer)
+        return Checkpoint(self.config, self.data.vocabulary.kept(), self.parameters(), state, optimizer)
 
     def resume(self, checkpoint: Checkpoint, source: str) -> None:
         """Carry on from a checkpoint with an optimiser. Raises InputError if it is of another run."""

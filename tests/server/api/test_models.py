@@ -3,6 +3,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import pytest
 from starlette.testclient import TestClient
 
 from cfmr.config import preset
-from cfmr.data.annotations import Annotation, load_annotations
+from cfmr.data.annotations import Annotation, load_annotations, save_annotations
 from cfmr.data.features import FeatureWriter
 from cfmr.server.app import create_app, open_state
 from cfmr.server.context import AppState
 from cfmr.server.settings import Settings, resolve_settings
 from cfmr.server.stores import jobs as jobs_module
+from cfmr.server.stores.models import Model
 from cfmr.server.work.compare import compare
+from cfmr.server.work.learn import TrainingJob, choose_threshold
 from tests.server.sites import CLIPS, SECONDS, WordRetriever, make_settings
 
 CONFIG = {
@@ -260,3 +263,26 @@ def test_comparing_counts_what_cannot_be_searched_as_missed() -> None:
     assert answer["before"] is None
     assert (answer["after"]["of"], answer["after"]["first"], answer["after"]["length"]) == (2, 1, 2.0)
     assert compare(None, WordRetriever(), []) == {}
+
+
+def test_a_threshold_is_chosen_only_on_enough_sentences_that_were_not_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[Annotation]] = []
+    monkeypatch.setattr("cfmr.server.work.learn.calibrate_index", lambda _, rows: asked.append(list(rows)))
+    model = Model("0001", tmp_path / "index", None)
+    run = TrainingJob(tmp_path / "config.json", "last", 1, None)
+    rows = [Annotation(f"video {n % 3}", 6.0, f"sentence {n}", 1.0, None) for n in range(30)]
+    choose_threshold(model, run, rows[:19])
+    choose_threshold(model, run, [row for row in rows * 3 if row.video == "video 0"])
+    assert asked == []
+    choose_threshold(model, run, rows)
+    assert asked == [rows]
+    save_annotations(tmp_path / "val.json", rows[:5])
+    choose_threshold(model, replace(run, validation=tmp_path / "val.json"), rows[5:])
+    assert len(asked[1]) == 30
+
+
+def test_a_model_without_a_threshold_is_no_failure(tmp_path: Path) -> None:
+    rows = [Annotation(f"video {n % 3}", 6.0, f"sentence {n}", 1.0, None) for n in range(30)]
+    choose_threshold(Model("0001", tmp_path, None), TrainingJob(tmp_path, "last", 1, None), rows)  # nothing is there

@@ -27,6 +27,7 @@ class ClipSet:
         glances: (N,) as fractions of the video.
         word_ids: of each row.
         vectors: (words + 1, word_dim) of the vocabulary.
+        has_words: sentences share words; not so where features of sentences stand in for them.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class ClipSet:
         assert len(glances) == len(annotations), "load_annotations(..., glances=True) makes sure of it"
         self.glances = (np.array(glances, np.float64) / self.seconds[self.videos]).clip(0, 1)
         self.word_ids = [np.array(vocabulary.ids(row.sentence, max_num_words), np.intp) for row in annotations]
-        self.vectors = vocabulary.vectors
+        self.vectors, self.has_words = vocabulary.vectors, bool(vocabulary.words)
         self._features, self._max_clips = features, max_clips
 
     def __len__(self) -> int:

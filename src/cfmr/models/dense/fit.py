@@ -86,7 +86,8 @@ class DenseFit:
         self.rows, self.seed = rows, seed
         self.whitening = whitening or fit_whitening(rows, seed)
         self.components = [self.whitening(clips) for clips in rows.clips()]
-        self.known = np.unique(np.concatenate(rows.word_ids))
+        # only what several sentences may share can look like something of its own
+        self.known = np.unique(np.concatenate(rows.word_ids)) if rows.has_words else np.zeros(0, np.intp)
         self.words = np.stack([rows.vectors[ids].mean(axis=0) for ids in rows.word_ids])
         # word vectors come in any unit
         self.word_scale = np.float32(1 / max(float(np.sqrt((self.words**2).sum(1).mean())), 1e-6))
@@ -148,6 +149,8 @@ class DenseFit:
     def _shares(self, rows: Indices) -> Floats:
         """Share of each known word in the sentences, (R, J)."""
         shares = np.zeros((len(rows), len(self.known)), np.float32)
+        if not self.rows.has_words:
+            return shares
         for line, row in zip(shares, rows, strict=True):
             ids = self.rows.word_ids[row]
             np.add.at(line, np.searchsorted(self.known, ids), 1 / len(ids))
@@ -224,7 +227,7 @@ class DenseFit:
 
     def exported(self, maps: Projections) -> Projections:
         """A fit as a model keeps it: for word vectors as they are and ids of the vocabulary."""
-        own = np.zeros((len(self.rows.vectors), SIZE), np.float32)
+        own = np.zeros((len(self.rows.vectors) if self.rows.has_words else 1, SIZE), np.float32)
         own[self.known] = maps.own
         return replace(maps, word=maps.word * self.word_scale, own=own)
 

@@ -1,5 +1,6 @@
 """The job that trains a model on labels, indexes with it, and compares it with the current one."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from cfmr.data.annotations import Annotation, load_annotations, save_annotations
 from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json, write_json
+from cfmr.search.calibrate import calibrate_index
 from cfmr.server.context import AppState
 from cfmr.server.stores.jobs import JobContext
 from cfmr.server.stores.labels import normalized_sentence, split_held_out
@@ -21,6 +23,8 @@ from cfmr.server.work.compare import compare
 from cfmr.server.work.index import extract_videos, index_videos
 
 ENOUGH_VIDEOS = 10  # with fewer, holding videos out for validation costs more than it tells
+ENOUGH_SENTENCES = 20  # with fewer, a threshold is chance
+CALIBRATED = 200  # sentences at most: the server searches them itself
 
 
 class LearnRequest(BaseModel):
@@ -55,6 +59,8 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
         shutil.rmtree(folder / "run" / "last", ignore_errors=True)  # only a broken-off run needs it
         model = Model(folder.name, folder / "index", folder / "run" / "checkpoint")
         index_videos(state, model, job)
+        job.say("Choosing the score threshold")
+        choose_threshold(model, run, held_out)
         job.say("Comparing on held-out labels")
         before = state.models.retriever if state.models.ready else None
         comparison = compare(before, state.models.open(model), held_out)
@@ -81,12 +87,22 @@ class TrainingJob:
     config: Path
     select: str
     epochs: int
+    validation: Path | None
+
+
+def choose_threshold(model: Model, run: TrainingJob, held_out: Sequence[Annotation]) -> None:
+    """Choose the score below which nothing matches, on sentences that were not trained on, where there are enough."""
+    rows = [*held_out, *(load_annotations(run.validation) if run.validation else ())]
+    if len(rows) < ENOUGH_SENTENCES or len({row.video for row in rows}) < 2:
+        return
+    with contextlib.suppress(InputError):  # too few of them can be searched: then there is no threshold
+        calibrate_index(model.index, rows[:CALIBRATED])
 
 
 def write_training_job(
     state: AppState, how: LearnRequest, folder: Path, labels: Sequence[Annotation], held_out: Sequence[Annotation]
 ) -> TrainingJob:
-    """Write what `cfmr train` reads: the present model's configuration with other data.
+    """Write what `cfmr train` reads: the current model's configuration with other data.
 
     Held-out labels are in none of it, nor are rows of the original training file that say the same.
     """
@@ -112,7 +128,7 @@ def write_training_job(
     if how.fits is not None:
         value["train"]["num_fits"] = how.fits
     write_json(folder / "config.json", value)
-    return TrainingJob(folder / "config.json", select, int(value["train"]["num_fits"]))
+    return TrainingJob(folder / "config.json", select, int(value["train"]["num_fits"]), base.get("val_data"))
 
 
 def base_config(state: AppState) -> tuple[dict[str, Any], dict[str, Path]]:

@@ -1,0 +1,1 @@
+"""The field's file layouts, read and written; docs/formats.md shows each with an example."""
