@@ -31,7 +31,6 @@ from cfmr.models.dense import fit as dense_fit
 from cfmr.models.dense import model as dense
 from cfmr.models.dense.clips import ClipSet
 from cfmr.models.encode import encode
-from cfmr.moments import curve as curves
 from cfmr.training import pytorch as training
 from cfmr.training.data import build_vocabulary
 from cfmr.training.evaluation import constant_answer, evaluate, evaluate_corpus
@@ -234,7 +233,6 @@ def ablations(bench: Bench) -> dict[str, Callable[[], dict[str, Any]]]:
         "all but one scale for all videos": without(dense.Dense, "on_one_scale", unscaled),
         "all but the ceiling of what is seen": without(dense, "CEILING", 1e9),
         "all but smoothing": lambda: bench.dense(seed, smoothing=0.0),
-        "all but answers of any width": without(curves, "_standing_out", lambda curve: iter(())),
         "all but 256 numbers a clip: 64": lambda: bench.dense(seed, hidden_size=64),
         "and a second pass on its own readings": lambda: bench.dense(seed, passes=2),
         "and the video's mean as much as the clip": lambda: bench.dense(

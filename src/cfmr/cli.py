@@ -573,7 +573,7 @@ def _extract(
     paths = [Path(video) for video in videos]
     found = find_videos(paths)
     summary = extract_all(found, extractor, out, workers=workers, progress=progress, **options)
-    return summary, {video for video, path in found.items() if path in paths}
+    return summary, {summary.called.get(video, video) for video, path in found.items() if path in paths}
 
 
 @app.command()
@@ -583,7 +583,7 @@ def demo(
     ] = Path("runs/demo"),
     videos: Annotated[int, typer.Option("--videos", "-n", help="how many to render; 40 make a small demo")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="random seed of videos and training")] = 0,
-    published: Annotated[bool, typer.Option(help="also train the published model, for comparison")] = True,
+    published: Annotated[bool, typer.Option(help="also train the published model, for comparison")] = False,
     progress: ProgressOption = ProgressMode.BAR,
 ) -> None:
     """Render videos, train on one click per sentence, and search."""

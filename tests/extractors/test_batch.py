@@ -89,6 +89,35 @@ def test_a_video_that_has_changed_is_done_again(folder: Path, tmp_path: Path, le
     assert FeatureStore(tmp_path / "f.hdf5").read("b").shape == (5, 2)
 
 
+def test_a_second_folder_with_the_same_names_adds(folder: Path, tmp_path: Path, levels: list[str]) -> None:
+    write_video(tmp_path / "other" / "a.mp4", [number / 10 for number in range(40)])
+    run(folder, tmp_path / "f.hdf5")
+    for _ in range(2):
+        summary = run(tmp_path / "other", tmp_path / "f.hdf5")
+        assert summary.called == {"a": "other/a"}
+    store = FeatureStore(tmp_path / "f.hdf5")
+    assert store.videos == ["a", "b", "c", "other/a"]
+    assert (store.clips("a"), store.clips("other/a")) == (3, 4)
+    assert store.attributes_of("other/a")["path"] == str((tmp_path / "other" / "a.mp4").resolve())
+    assert levels[3:] == ["a"]
+
+
+def test_a_renamed_video_is_not_done_again(folder: Path, tmp_path: Path, levels: list[str]) -> None:
+    run(folder, tmp_path / "f.hdf5")
+    (folder / "b.mp4").rename(folder / "kitchen.mp4")
+    summary = run(folder, tmp_path / "f.hdf5")
+    assert (summary.extracted, sorted(summary.kept), summary.called) == ([], ["a", "b", "c"], {"kitchen": "b"})
+    assert len(levels) == 3
+
+
+def test_names_that_are_no_text_are_extracted(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.mp4").rename(folder / os.fsdecode(b"caf\xe9.mp4"))
+    for workers in (1, 2):
+        out = tmp_path / f"{workers}.hdf5"
+        extract_all(find_videos([folder]), "efficientnet-lite0", out, workers=workers)
+        assert FeatureStore(out).videos == ["b", "c", "caf\\xe9"]
+
+
 def test_an_interrupted_batch_carries_on(
     folder: Path, tmp_path: Path, levels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

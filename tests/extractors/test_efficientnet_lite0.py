@@ -5,8 +5,9 @@ import pytest
 
 from cfmr.errors import InputError
 from cfmr.extractors import efficientnet_lite0
-from cfmr.extractors.efficientnet_lite0 import Network, build_graph, weights_file
+from cfmr.extractors.efficientnet_lite0 import EfficientNetLite0, Network, build_graph, weights_file
 from cfmr.files.safe_pickle import read_torch
+from tests.support.footage import write_film
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +83,11 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 def test_weights_of_something_else_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"other\.pth: these are not the weights of EfficientNet-Lite0"):
         build_graph({"weight": np.zeros(3, np.float32)}, tmp_path / "other.pth")
+
+
+def test_features_do_not_depend_on_the_number_of_cores(shared: Path, tmp_path: Path) -> None:
+    steady = write_film(tmp_path / "v.mp4", frames=100)
+    for path in (steady, shared / "video" / "realshort.mp4", shared / "video" / "corrupted.mp4"):
+        one, several = (EfficientNetLite0(threads=threads).extract(path) for threads in (1, 3))
+        np.testing.assert_allclose(one.features, several.features, atol=1e-5)
+        assert (one.duration, one.damage) == (several.duration, several.damage)

@@ -264,7 +264,7 @@ def _read_components(place: Path) -> object:
 def _models(root: Path, world: Any) -> list[Target]:
     from cfmr.models.base import load_model
     from cfmr.models.checkpoint import Checkpoint
-    from cfmr.report.runs import read_runs
+    from cfmr.report.finished_run import read_runs
     from tests.support.searchable import save_checkpoint
 
     folder = root / "checkpoint"

@@ -3,16 +3,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfmr.moments.nms import anchor_relevance, nms, overlap
+from cfmr.moments.anchors import anchor_relevance
+from cfmr.moments.nms import iou, nms
 
 spans = st.tuples(st.floats(0, 100), st.floats(0.1, 50)).map(lambda p: (p[0], p[0] + p[1]))
 
 
 @given(spans, spans)
 def test_overlap_is_symmetric_and_a_share(a: tuple[float, float], b: tuple[float, float]) -> None:
-    assert overlap(a, b) == overlap(b, a)
-    assert 0 <= overlap(a, b) <= 1 + 1e-9
-    assert overlap(a, a) == pytest.approx(1)
+    assert iou(a, b) == iou(b, a)
+    assert 0 <= iou(a, b) <= 1 + 1e-9
+    assert iou(a, a) == pytest.approx(1)
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), spans), max_size=30), st.floats(0.1, 1))
@@ -20,9 +21,9 @@ def test_nms_keeps_the_best_and_no_two_that_overlap_more(ranked, most: float) ->
     kept = nms(ranked, lambda item: (item[0], *item[1]), most, 100)
     assert kept[:1] == ranked[:1]
     for i, (video, span) in enumerate(kept):
-        assert all(overlap(span, other) < most for v, other in kept[:i] if v == video)
+        assert all(iou(span, other) < most for v, other in kept[:i] if v == video)
     for video, span in ranked:
-        assert any(v == video and (s == span or overlap(span, s) >= most) for v, s in kept)
+        assert any(v == video and (s == span or iou(span, s) >= most) for v, s in kept)
 
 
 def test_nms_stops_at_the_number_asked_for() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfmr.errors import InputError
-from cfmr.moments.nms import overlap
+from cfmr.moments.nms import iou
 from cfmr.moments.span_reader import (
     NUM_KNOTS,
     SpanReader,
@@ -44,14 +44,14 @@ def plateau(clips: int, first: int, last: int) -> np.ndarray:
 
 def test_a_plateau_as_wide_as_moments_usually_are_is_the_moment() -> None:
     spans, chances = read_moments(plateau(60, 20, 32), 30.0, READER)
-    assert overlap(tuple(spans[0]), (20 / 60, 32 / 60)) > 0.9
+    assert iou(tuple(spans[0]), (20 / 60, 32 / 60)) > 0.9
     assert chances[0] > 0.9
 
 
 @pytest.mark.parametrize(("first", "last"), [(3, 5), (10, 40), (0, 58)])
 def test_moments_of_any_width_come_out_where_widths_vary(first: int, last: int) -> None:
     spans, _ = read_moments(plateau(60, first, last), 30.0, SpanReader(width_spread=1.2, curve_weight=16.0))
-    assert overlap(tuple(spans[0]), (first / 60, last / 60)) >= 0.5
+    assert iou(tuple(spans[0]), (first / 60, last / 60)) >= 0.5
 
 
 @given(curves, st.floats(0.1, 5000), readers)
@@ -101,8 +101,8 @@ def test_spans_that_make_an_answer_right_are_those_that_overlap_it_by_half(
             right[low:high] = True
         here = (float(spans.first[answer]), float(spans.end[answer]))
         for other in range(0, len(spans.first), max(1, len(spans.first) // 50)):
-            iou = overlap(here, (float(spans.first[other]), float(spans.end[other])))
-            assert right[other] == (iou >= 0.5) or math.isclose(iou, 0.5, abs_tol=1e-6)
+            shared = iou(here, (float(spans.first[other]), float(spans.end[other])))
+            assert right[other] == (shared >= 0.5) or math.isclose(shared, 0.5, abs_tol=1e-6)
 
 
 @given(st.lists(curves.filter(lambda c: len(c) == len(c)), min_size=1, max_size=1), readers)
@@ -136,7 +136,7 @@ def test_a_moment_of_a_film_is_found_as_it_is_in_a_clip() -> None:
     curve = rng.normal(0, 0.5, 14400)  # two hours, two clips a second
     curve[9000:9024] += 5.0
     spans, _ = read_moments(curve, 7200.0, READER)
-    assert overlap((spans[0, 0] * 7200, spans[0, 1] * 7200), (4500.0, 4512.0)) >= 0.5
+    assert iou((spans[0, 0] * 7200, spans[0, 1] * 7200), (4500.0, 4512.0)) >= 0.5
 
 
 def test_scores_start_at_the_peak_and_fall_with_the_chances() -> None:

@@ -19,8 +19,8 @@ from cfmr.errors import InputError  # noqa: E402
 from cfmr.models.cfmr.pytorch.model import CFMR  # noqa: E402
 from cfmr.report import write_report  # noqa: E402
 from cfmr.report.efficiency import count_flops, count_parameters  # noqa: E402
+from cfmr.report.finished_run import read_runs  # noqa: E402
 from cfmr.report.published import benchmark_of, benchmarks  # noqa: E402
-from cfmr.report.runs import read_runs  # noqa: E402
 from cfmr.training.pytorch import train  # noqa: E402
 from tests.support.worlds import World, make_world  # noqa: E402
 
@@ -78,12 +78,13 @@ def test_every_picture_of_the_report_is_there_and_not_empty(run: Path, tmp_path:
     assert {path.name for path in tmp_path.iterdir()} == pictures | {"report.md"}
 
 
-def test_frames_are_shown_where_the_videos_are_at_hand(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".mp4", ".m4v", ".ts"])
+def test_frames_are_shown_where_the_videos_are_at_hand(run: Path, tmp_path: Path, suffix: str) -> None:
     av = pytest.importorskip("av")
     videos = tmp_path / "videos"
     videos.mkdir()
     for name in ("v09", "v10", "v11"):
-        with av.open(str(videos / f"{name}.mp4"), "w") as file:
+        with av.open(str(videos / f"{name}{suffix}"), "w", format="mp4" if suffix == ".m4v" else None) as file:
             stream = file.add_stream("libx264", rate=4)
             stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
             for shade in range(160):

@@ -22,7 +22,7 @@ from cfmr.index.encode import RowEncoder, VideoSources, Windowing
 from cfmr.index.model_source import CheckpointModel
 from cfmr.models.base import PlainRows
 from cfmr.moments.anchors import spans
-from cfmr.moments.nms import overlap
+from cfmr.moments.nms import iou
 from cfmr.search.ranking import NMS_IOU, rank
 from cfmr.search.retriever import MomentRetriever
 from cfmr.training.backends import find_training
@@ -92,7 +92,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> tuple[EmbeddedIndex, np.n
 
 def is_found(index: EmbeddedIndex, look: np.ndarray, video: str, true: tuple[float, float]) -> bool:
     top = rank(index, "anchors", look, 5, index.select([video]), None, None)
-    return any(overlap((hit.start, hit.end), true) >= 0.5 for hit in top)
+    return any(iou((hit.start, hit.end), true) >= 0.5 for hit in top)
 
 
 def test_a_needle_in_two_hours_is_found_as_in_thirty_seconds(index) -> None:
@@ -109,7 +109,7 @@ def test_the_answers_of_a_long_video_are_different_moments(index) -> None:
     top = rank(opened, "anchors", looks[0], 10, opened.select(["long"]), None, None)
     spans_found = [(hit.start, hit.end) for hit in top]
     assert len(spans_found) == 10
-    assert all(overlap(a, b) < NMS_IOU for i, a in enumerate(spans_found) for b in spans_found[:i])
+    assert all(iou(a, b) < NMS_IOU for i, a in enumerate(spans_found) for b in spans_found[:i])
 
 
 # --- with a trained model ---------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def test_a_trained_model_finds_needles_in_two_hours(tmp_path: Path) -> None:
     for words, places in zip(said, truth, strict=True):
         sentence = "the " + " ".join(WORDS[word] for word in words)
         seen = [
-            any(overlap((m.start, m.end), true) >= 0.5 for m in retriever.search(sentence, 5, [video]))
+            any(iou((m.start, m.end), true) >= 0.5 for m in retriever.search(sentence, 5, [video]))
             for video, true in places.items()
         ]
         found["short"] += seen[0]

@@ -16,7 +16,7 @@ from cfmr.errors import InputError
 from cfmr.models.base import load_model
 from cfmr.models.checkpoint import Checkpoint
 from cfmr.models.encode import encode, encode_sentences, rank_moments
-from cfmr.moments.nms import overlap
+from cfmr.moments.nms import iou
 from cfmr.moments.span_reader import MAX_MOMENTS
 from cfmr.search.retriever import MomentRetriever
 from tests.support.searchable import Searchable, make_searchable
@@ -69,7 +69,7 @@ def test_no_two_answers_show_the_same_stretch(retriever: MomentRetriever) -> Non
     assert len(result) == 20
     for i, one in enumerate(result):
         for other in result[:i]:
-            assert one.video != other.video or overlap((one.start, one.end), (other.start, other.end)) < 0.5
+            assert one.video != other.video or iou((one.start, one.end), (other.start, other.end)) < 0.5
 
 
 def test_min_score_leaves_out_what_is_below(retriever: MomentRetriever) -> None:
@@ -219,7 +219,7 @@ def test_moments_may_be_asked_to_overlap_less(dense: Searchable, videos: list[st
         found = retriever.search("the dog runs", top=20, videos=videos, duplicate=duplicate)
         assert len(found)
         for i, a in enumerate(found):
-            assert all(overlap((a.start, a.end), (b.start, b.end)) < duplicate for b in found[:i] if b.video == a.video)
+            assert all(iou((a.start, a.end), (b.start, b.end)) < duplicate for b in found[:i] if b.video == a.video)
     apart = retriever.search("the dog runs", top=20, videos=videos, duplicate=1e-6)
     everything = retriever.search("the dog runs", top=300, videos=videos)
     assert len(apart) < len(everything)

@@ -1,5 +1,6 @@
 """Small videos, made for a test."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def write_video(
     **options: str,
 ) -> Path:
     """A video whose frames are of one gray each, shown from the given times on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     levels = levels or [LEVELS[number % len(LEVELS)] for number in range(len(times))]
     with av.open(str(path), "w") as target:
         stream = target.add_stream("libx264", rate=10)
@@ -43,4 +45,72 @@ def write_video(
             piece.sample_rate, piece.pts, piece.time_base = 48_000, 0, Fraction(1, 48_000)
             target.mux(audio.encode(piece))
             target.mux(audio.encode(None))
+    return path
+
+
+def write_film(
+    path: Path,
+    codec: str = "libx264",
+    frames: int = 50,
+    rate: int = 25,
+    size: tuple[int, int] = (64, 48),
+    pixels: str = "yuv420p",
+    sound: str | None = None,
+    shift: float = 0.0,
+    colours: dict[str, int] | None = None,
+    level: int | None = None,
+    stamps: Callable[[av.Packet], None] | None = None,
+    **options: str,
+) -> Path:
+    """A film of a steady rate, whose frames are of one gray each, as a muxer of FFmpeg writes it.
+
+    Args:
+        shift: seconds added to all stamps.
+        colours: marks, such as color_range.
+        level: one gray for all frames, as it is stored.
+        stamps: changes the stamps of a packet of pictures before it is written.
+        options: of the encoder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream(codec, rate=rate)
+        stream.width, stream.height = size
+        stream.pix_fmt = pixels
+        stream.options = options
+        for name, value in (colours or {}).items():
+            setattr(stream.codec_context, name, value)
+        audio = target.add_stream(sound, rate=44_100, layout="mono") if sound else None
+        packets = []
+        for number in range(frames):
+            picture = av.VideoFrame(*size, "gray")
+            picture.planes[0].update(bytes([LEVELS[number % len(LEVELS)]]) * picture.planes[0].buffer_size)
+            if level is not None:
+                picture = av.VideoFrame(*size, pixels)
+                for plane, value in zip(picture.planes, (level, 128, 128), strict=True):
+                    plane.update(bytes([value]) * plane.buffer_size)
+            picture.pts, picture.time_base = number + round(shift * rate), Fraction(1, rate)
+            packets += stream.encode(picture)
+        packets += stream.encode(None)
+        if stamps is not None:
+            for packet in packets:
+                stamps(packet)
+        if audio is not None:
+            packets += _tone(audio, frames / rate, shift)
+        for packet in sorted(packets, key=lambda packet: float(packet.dts * packet.time_base)):
+            target.mux(packet)
+    return path
+
+
+def _tone(stream: av.AudioStream, seconds: float, shift: float) -> list[av.Packet]:
+    kind = stream.codec_context.format.name
+    wave = (np.sin(np.arange(int(seconds * 44_100)) / 20) * (0.5 if kind.startswith("flt") else 10_000))[None]
+    wave = wave.astype(np.float32 if kind.startswith("flt") else np.int16)
+    piece = av.AudioFrame.from_ndarray(wave, format=kind, layout="mono")
+    piece.sample_rate, piece.pts, piece.time_base = 44_100, round(shift * 44_100), Fraction(1, 44_100)
+    return [*stream.encode(piece), *stream.encode(None)]
+
+
+def join(path: Path, *parts: Path) -> Path:
+    """Files put one after the other, as recorders and `cat` do."""
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
     return path

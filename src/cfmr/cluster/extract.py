@@ -8,6 +8,7 @@ whatever is repeated. An hour of video is 67 MB of features (EfficientNet-Lite0)
 import inspect
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from cfmr.data.features import FeatureWriter
 from cfmr.errors import InputError
 from cfmr.extractors import get_extractor
 from cfmr.extractors.batch import Meter, Summary, attributes_of, keep, nothing_read
+from cfmr.extractors.recognition import Found, recognise
 from cfmr.progress import Progress, silent
 
 
@@ -83,6 +85,7 @@ def extract_on_ray(
     sources = list_sources(videos)
     summary = Summary()
     with FeatureWriter(out, maker.attributes()) as writer:
+        sources = _recognised(sources, writer, summary)
         waiting = _waiting(sources, writer, summary)
         meter = Meter({video: source.size for video, source in sources.items()}, summary.kept, progress)
         if waiting:
@@ -96,6 +99,13 @@ def extract_on_ray(
         if not writer.videos:
             raise InputError(nothing_read(summary))
     return summary, sources
+
+
+def _recognised(sources: dict[str, Source], writer: FeatureWriter, summary: Summary) -> dict[str, Source]:
+    """The sources by the names that they have, or get, in the feature file."""
+    names = recognise({video: Found(s.where, s.fingerprint) for video, s in sources.items()}, writer)
+    summary.called = {video: name for video, name in names.items() if video != name}
+    return {names[video]: replace(source, video=names[video]) for video, source in sources.items()}
 
 
 def _waiting(sources: dict[str, Source], writer: FeatureWriter, summary: Summary) -> list[Source]:
@@ -112,7 +122,9 @@ def _take(answer: Row | None, source: Source, writer: FeatureWriter, summary: Su
         summary.failed[source.video] = answer["failed"]
         return
     features = np.frombuffer(answer["features"], np.float32).reshape(-1, answer["dim"])
-    writer.add(source.video, features, **attributes_of(answer["duration"], source.fingerprint, answer["damage"]))
+    writer.add(
+        source.video, features, **attributes_of(answer["duration"], source.fingerprint, source.where, answer["damage"])
+    )
     summary.extracted.append(source.video)
     if answer["damage"]:
         summary.damaged[source.video] = answer["damage"]

@@ -1,16 +1,25 @@
 """Videos outside this machine's folders: listed and fetched by their addresses (s3://, gs://, file://, ...)."""
 
 import contextlib
+import os
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cfmr.errors import InputError
-from cfmr.video.files import SUFFIXES, find_videos
+from cfmr.video.files import (
+    SUFFIXES,
+    find_videos,
+    fingerprint_of,
+    free_name,
+    is_video_name,
+    names_of,
+    restored_path,
+    stored_path,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,33 +33,31 @@ class Source:
 
 
 def is_remote(given: str) -> bool:
-    """Whether a text is an address rather than a path."""
-    return "://" in given
+    """Whether a text is an address rather than a path of this machine."""
+    return "://" in given and not os.path.exists(given)
 
 
 def list_sources(given: Sequence[str]) -> dict[str, Source]:
     """Videos by identifier, of paths and addresses; identifiers as `cfmr.video.files.find_videos` gives them.
 
     Raises:
-        InputError: nothing is there, it may not be read, or two videos cannot be told apart.
+        InputError: nothing is there, or it may not be read.
     """
-    from cfmr.extractors.batch import fingerprint_of
-
     local = [Path(one) for one in given if not is_remote(one)]
     found = []
     for video, path in find_videos(local).items() if local else ():
         try:
-            found.append(Source(video, str(path.resolve()), path.stat().st_size, fingerprint_of(path)))
+            found.append(Source(video, stored_path(path.resolve()), path.stat().st_size, fingerprint_of(path)))
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     for one in given:
         if is_remote(one):
             found += _list_remote(one)
-    for video, times in Counter(source.video for source in found).items():
-        if times > 1:
-            one, other, *_ = [source.where for source in found if source.video == video]
-            raise InputError(f"{one} and {other} would both be called {video}; name the folder that holds both")
-    return {source.video: source for source in found}
+    sources: dict[str, Source] = {}
+    for source in found:
+        name = free_name(source.video, sources)
+        sources[name] = replace(source, video=name)
+    return sources
 
 
 def open_filesystem(address: str) -> tuple[Any, str]:
@@ -92,15 +99,13 @@ def _list_remote(address: str) -> list[Source]:
     except OSError as error:
         raise _refused(address, "listed", error) from error
     files = {PurePosixPath(_inside(e.path, base)): e for e in entries if e.type == fs.FileType.File}
-    names = [path for path in sorted(files) if _is_video(path)] if info.type != fs.FileType.File else list(files)
+    names = [path for path in sorted(files) if is_video_name(path)] if info.type != fs.FileType.File else list(files)
     if not names:
         raise InputError(f"{address}: no video in this folder ({' '.join(sorted(SUFFIXES))})")
-    times = Counter(path.with_suffix("") for path in names)
     sources = []
-    for path in names:
-        entry, alone = files[path], times[path.with_suffix("")] == 1
+    for video, path in names_of({path: PurePosixPath() for path in names}).items():
+        entry = files[path]
         where = address if info.type == fs.FileType.File else _below(address, path)
-        video = str(path.with_suffix("") if alone else path)
         sources.append(Source(video, where, int(entry.size or 0), f"{entry.size}-{entry.mtime_ns}"))
     return sources
 
@@ -122,10 +127,6 @@ def _below(address: str, path: PurePosixPath) -> str:
     return f"{folder.rstrip('/')}/{path}{mark}{options}"
 
 
-def _is_video(path: PurePosixPath) -> bool:
-    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
-
-
 @contextlib.contextmanager
 def downloaded(where: str) -> Iterator[Path]:
     """A video as a file of this machine, for as long as the block runs.
@@ -133,8 +134,8 @@ def downloaded(where: str) -> Iterator[Path]:
     Raises:
         InputError: it cannot be read.
     """
-    if not is_remote(where):
-        yield Path(where)
+    if not is_remote(where) or stored_path(restored_path(where)) == where:
+        yield restored_path(where)
         return
     system, path = open_filesystem(where)
     with tempfile.TemporaryDirectory(prefix="cfmr-") as folder:

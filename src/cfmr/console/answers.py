@@ -7,9 +7,10 @@ from pathlib import Path
 from cfmr.console.format import bar, clock
 from cfmr.errors import InputError
 from cfmr.search.retriever import Moment, MomentRetriever, SearchResult
-from cfmr.video.files import video_file
+from cfmr.video.files import restored_path, video_file
 
 BAR = 40  # characters
+_LONGEST_NAME = 160  # bytes of a video's name in that of a clip, which file systems hold to 255
 
 
 def lines(retriever: MomentRetriever, result: SearchResult) -> Iterator[str]:
@@ -88,6 +89,7 @@ def save_clips(moments: Sequence[Moment], out: Path, videos: Path | None = None)
     written = []
     for rank, (moment, source) in enumerate(zip(moments, sources, strict=True), 1):
         name = "".join(c if c.isalnum() or c in "-_." else "_" for c in Path(moment.video).name)
+        name = name.encode()[:_LONGEST_NAME].decode(errors="ignore")
         path = out / f"{rank:02d}-{name}-{moment.start:.1f}-{moment.end:.1f}.mp4"
         cut(source, moment.start, moment.end, path)
         written.append(path)
@@ -95,7 +97,7 @@ def save_clips(moments: Sequence[Moment], out: Path, videos: Path | None = None)
 
 
 def _source(moment: Moment, folder: Path | None) -> Path:
-    candidates = [Path(moment.path)] if moment.path else []
+    candidates = [restored_path(moment.path)] if moment.path else []
     if folder is not None:
         found = video_file(folder, moment.video)
         candidates = [found] if found else []

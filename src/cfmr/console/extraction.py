@@ -13,6 +13,8 @@ def print_summary(summary: Summary, out: Path) -> None:
     count = len(summary.extracted)
     kept = f", {len(summary.kept)} were there already" if summary.kept else ""
     plain.print(f"{count} video{'s' * (count != 1)} extracted{kept}; {out}")
+    for video, name in summary.called.items():
+        plain.print(f"{video} is called {name} there")
     errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     if summary.damaged:
         errors.print(f"read in part ({len(summary.damaged)}):")

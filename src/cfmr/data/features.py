@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -65,6 +66,7 @@ class FeatureStore:
         self._member: str | None = None
         self._names: list[str] | None = None
         self._skipped: dict[str, str] = {}
+        self._forms: dict[str, str] | None = None
         self._file()
 
     def __reduce__(self) -> tuple[type["FeatureStore"], tuple[Path]]:
@@ -199,7 +201,17 @@ class FeatureStore:
         name = _key(video) if self._ours else video if self._member is None else f"{video}/{self._member}"
         with reading(self.path, "an HDF5 file"):
             found = _inside(self._file(), name)
+        if found is None and (other := self._normal_forms.get(unicodedata.normalize("NFC", video), video)) != video:
+            return self._find(other)
         return found if isinstance(found, h5py.Dataset) else None
+
+    @property
+    def _normal_forms(self) -> dict[str, str]:
+        """Videos whose names are in no normal form, or another than NFC, by that: as some systems name files."""
+        if self._forms is None:
+            forms = {unicodedata.normalize("NFC", name): name for name in self.videos if not name.isascii()}
+            self._forms = {form: name for form, name in forms.items() if form != name}
+        return self._forms
 
     def _dataset(self, video: str) -> h5py.Dataset:
         dataset = self._find(video)
@@ -252,6 +264,7 @@ class FeatureWriter:
         self.parts = self.path.with_name(f"{self.path.name}.parts")
         self._done: dict[str, dict[str, Any]] = {}
         self._in_parts: dict[str, Path] = {}
+        self._noted = False
         if self.path.is_dir():
             raise InputError(f"{self.path}: is a folder; name a file to write the features to")
         if self.path.exists():
@@ -304,9 +317,14 @@ class FeatureWriter:
         """Write the features of one video, (clips, dim); it counts as finished when this returns."""
         self.take(write_part(self.parts, video, features, **attributes))
 
+    def note(self, video: str, **attributes: str | int | float) -> None:
+        """Change what is said of a finished video; its features stay."""
+        self._done[video] = self._done[video] | attributes
+        self._noted = True
+
     def close(self) -> None:
         """Assemble the file under its final name and remove the parts."""
-        if self._in_parts or not self.path.exists():
+        if self._in_parts or self._noted or not self.path.exists():
             with replacing(self.path) as temporary:
                 self._assemble(temporary)
         shutil.rmtree(self.parts, ignore_errors=True)

@@ -1,6 +1,5 @@
 """The demo's picture: for each sentence frames of its video, relevance over time, the true and the found moment."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.files.atomic import replacing
-from cfmr.video.clip import thumbnail
+from cfmr.report.plots import FOUND, TRUE, frame_strip, save_figure
 
-FRAMES = 8
 FRAME_WIDTH = 200  # pixels
-FOUND, TRUE, CURVE = "#0072B2", "#009E73", "#4D4D4D"  # told apart by colour-blind readers too
+CURVE = "#4D4D4D"
 
 
 @dataclass(frozen=True)
@@ -44,14 +41,13 @@ def draw_answers(answers: Sequence[Answer], path: Path) -> None:
         panels = figure.subfigures(len(answers), 1, squeeze=False, hspace=0.04)[:, 0]
         for panel, answer in zip(panels, answers, strict=True):
             _draw(panel, answer)
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=160)
-        plt.close(figure)
+        save_figure(figure, path, dpi=160)
 
 
 def _draw(panel: Any, answer: Answer) -> None:
     strip, timeline = panel.subplots(2, 1, height_ratios=[2.1, 1])
-    strip.imshow(_strip(answer), aspect="auto", extent=(0, answer.duration, 0, 1), interpolation="bilinear")
+    frames = frame_strip(answer.path, answer.duration, FRAME_WIDTH)
+    strip.imshow(frames, aspect="auto", extent=(0, answer.duration, 0, 1), interpolation="bilinear")
     strip.set_axis_off()
     strip.set_title(f"\u201c{answer.sentence}\u201d", loc="left", fontsize=11, fontweight="bold")
     strip.set_title(f"{answer.path.stem}, found in {answer.milliseconds:.1f} ms", loc="right", fontsize=8, color=CURVE)
@@ -75,16 +71,3 @@ def _draw(panel: Any, answer: Answer) -> None:
     timeline.tick_params(axis="x", labelsize=8, length=2)
     for side in ("top", "right", "left"):
         timeline.spines[side].set_visible(False)
-
-
-def _strip(answer: Answer) -> NDArray[np.uint8]:
-    """FRAMES pictures side by side, (height, width, 3), each from the middle of its stretch of the video."""
-    from PIL import Image
-
-    times = (np.arange(FRAMES) + 0.5) / FRAMES * answer.duration
-    frames = [
-        np.asarray(Image.open(io.BytesIO(thumbnail(answer.path, float(at), FRAME_WIDTH))).convert("RGB"))
-        for at in times
-    ]
-    gap = np.full((frames[0].shape[0], 4, 3), 255, np.uint8)
-    return np.concatenate([part for frame in frames for part in (frame, gap)][:-1], axis=1)

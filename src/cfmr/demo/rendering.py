@@ -89,7 +89,7 @@ def render(script: Script, path: Path) -> None:
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.options = {"preset": "superfast", "crf": "23", "g": str(_KEYFRAMES)}
+        stream.options = {"preset": "ultrafast", "crf": "23", "g": str(_KEYFRAMES)}
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = Fraction(1, FRAMES_PER_SECOND)
         for number in range(round(script.duration * FRAMES_PER_SECOND)):

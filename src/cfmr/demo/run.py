@@ -18,16 +18,20 @@ from rich.console import Console
 from cfmr.config import Config, preset
 from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.demo.world import World, render_videos
+from cfmr.extractors.batch import available_cores
 from cfmr.files.atomic import read_json, write_json
 from cfmr.progress import TrainingProgress, silent
 
 EXTRACTOR = "efficientnet-lite0"
 ANSWERED = 5  # held-out sentences shown at the end
+# seconds that one core takes for each video, on an AMD EPYC
+CORE_SECONDS = {"rendering": 0.25, "extracting features": 0.7, "training, indexing, answering": 0.1}
+PUBLISHED_CORE_SECONDS = {"training the published model": 1.0}
 MODELS = {"dense": "CFMR-Dense", "cfmr": "CFMR as published"}
 
 
 @dataclass(frozen=True)
-class Places:
+class DemoPaths:
     """What the demo leaves behind."""
 
     root: Path
@@ -58,7 +62,7 @@ def run_demo(
     videos: int,
     seed: int,
     *,
-    published: bool = True,
+    published: bool = False,
     progress: TrainingProgress = silent,
     console: Console | None = None,
 ) -> None:
@@ -74,21 +78,35 @@ def run_demo(
     """
     console = console or Console()
     began = time.monotonic()
-    places = Places(out)
+    paths = DemoPaths(out)
+    console.print(expected_duration(videos, available_cores(), published), highlight=False, soft_wrap=True)
     world = render_videos(out, videos, seed, progress)
     _done(console, f"{videos} videos rendered")
-    _extract(world, places, progress)
+    _extract(world, paths, progress)
     _done(console, f"features extracted with {EXTRACTOR}")
     models = [name for name in MODELS if name == "dense" or published]
-    figures = {name: _train(name, places, seed, console, progress) for name in models}
+    figures = {name: _train(name, paths, seed, console, progress) for name in models}
     _print_figures(figures, videos, seed, console)
-    _index(world, places, progress)
+    _index(world, paths, progress)
     _done(console, "all videos indexed")
-    _answer(world, places, console)
-    console.print(f"\nThat took {time.monotonic() - began:.0f} s. Everything is in {out}; look at {places.picture}.")
+    _answer(world, paths, console)
+    took = f"That took {time.monotonic() - began:.0f} s. Everything is in {out}; look at {paths.picture}."
+    console.print(f"\n{took}", soft_wrap=True)
     console.print("Search it in the browser:")
-    command = f"{_program()} serve --index {places.index} --videos {world.videos}"
+    command = f"{_program()} serve --index {paths.index} --videos {world.videos}"
     console.print(f"  {command}", highlight=False, soft_wrap=True)  # in one line, to be copied
+
+
+def expected_duration(videos: int, cores: int, published: bool) -> str:
+    """How long the steps take, said before they begin."""
+    steps = CORE_SECONDS | (PUBLISHED_CORE_SECONDS if published else {})
+    lines = [f"  {name:<32}about {_to_fives(videos * each / cores):>4} s" for name, each in steps.items()]
+    machine = "one core" if cores == 1 else f"{cores} cores"
+    return "\n".join([f"{videos} videos on {machine}; what an earlier run has left is reused", *lines])
+
+
+def _to_fives(seconds: float) -> int:
+    return max(5, 5 * round(seconds / 5))
 
 
 def _program() -> str:
@@ -101,29 +119,29 @@ def _done(console: Console, what: str) -> None:
     console.print(f"[green]\u2713[/] {what}", highlight=False)
 
 
-def _extract(world: World, places: Places, progress: TrainingProgress) -> None:
+def _extract(world: World, paths: DemoPaths, progress: TrainingProgress) -> None:
     from cfmr.extractors.batch import extract_all
     from cfmr.video.files import find_videos
 
-    extract_all(find_videos([world.videos]), EXTRACTOR, places.features, progress=progress)
+    extract_all(find_videos([world.videos]), EXTRACTOR, paths.features, progress=progress)
 
 
-def _train(model: str, places: Places, seed: int, console: Console, progress: TrainingProgress) -> dict[str, Any]:
+def _train(model: str, paths: DemoPaths, seed: int, console: Console, progress: TrainingProgress) -> dict[str, Any]:
     """Figures of a finished run, which is trained, carried on or just read, whichever it needs."""
     from cfmr.training.backends import find_training
 
-    directory = places.run(model)
-    config = preset(model, places.root)
+    directory = paths.run(model)
+    config = preset(model, paths.root)
     key = _key(config, seed)
     record = directory / "trained-from.json"
-    known = record.exists() and read_json(record) == key
-    if known and (directory / "metrics.json").exists():
+    same = record.exists() and read_json(record) == key
+    if same and (directory / "metrics.json").exists():
         _done(console, f"{MODELS[model]} is trained already")
         figures: dict[str, Any] = read_json(directory / "metrics.json")
         return figures
     console.print(f"training {MODELS[model]} on one click per sentence")
     (directory / "metrics.json").unlink(missing_ok=True)
-    resume = directory if known and (directory / "last").is_dir() else None
+    resume = directory if same and (directory / "last").is_dir() else None
     write_json(record, key)
     training = find_training("pytorch", config)
     return training.train(
@@ -148,24 +166,24 @@ def _print_figures(figures: dict[str, dict[str, Any]], videos: int, seed: int, c
     console.print(corpus_table(best["corpus"]))
 
 
-def _index(world: World, places: Places, progress: TrainingProgress) -> None:
+def _index(world: World, paths: DemoPaths, progress: TrainingProgress) -> None:
     from cfmr.index.build import IndexOptions, build_index
     from cfmr.index.encode import VideoSources
     from cfmr.index.model_source import CheckpointModel
     from cfmr.search.calibrate import calibrate_index
 
-    sources = VideoSources.load(places.features, list(world.annotations.values()), world.videos)
-    model = CheckpointModel.load(places.run("dense"))
-    build_index(model, sources, places.index, IndexOptions(rebuild=True), progress=progress)
-    calibrate_index(places.index, load_annotations(world.annotations["val"], spans=False))
+    sources = VideoSources.load(paths.features, list(world.annotations.values()), world.videos)
+    model = CheckpointModel.load(paths.run("dense"))
+    build_index(model, sources, paths.index, IndexOptions(rebuild=True), progress=progress)
+    calibrate_index(paths.index, load_annotations(world.annotations["val"], spans=False))
 
 
-def _answer(world: World, places: Places, console: Console) -> None:
+def _answer(world: World, paths: DemoPaths, console: Console) -> None:
     """Five held-out sentences, asked of their videos through the index, printed and drawn."""
     from cfmr.demo.picture import Answer, draw_answers
     from cfmr.search.retriever import MomentRetriever
 
-    retriever = MomentRetriever.load(places.index)
+    retriever = MomentRetriever.load(paths.index)
     answers = []
     for row in held_out_sentences(world):
         retriever.search(row.sentence, videos=[row.video])  # the first search loads the model
@@ -178,12 +196,11 @@ def _answer(world: World, places: Places, console: Console) -> None:
             times, relevance, milliseconds,
         )  # fmt: skip
         answers.append(answer)
-        console.print(
-            f"  {milliseconds:4.1f} ms  {result[0].start:5.1f} - {result[0].end:4.1f} s "
-            f"(true: {row.span[0]:5.1f} - {row.span[1]:4.1f} s)  {row.video}: {row.sentence}",
-            highlight=False,
-        )
-    draw_answers(answers, places.picture)
+        found = f"found {result[0].start:.1f} - {result[0].end:.1f} s in {milliseconds:.1f} ms"
+        true = f"true {row.span[0]:.1f} - {row.span[1]:.1f} s"
+        # the terminal breaks a long line where it ends, not rich within the sentence
+        console.print(f"  {row.sentence}\n    {row.video}: {found} ({true})", highlight=False, soft_wrap=True)
+    draw_answers(answers, paths.picture)
 
 
 def held_out_sentences(world: World) -> Sequence[Annotation]:

@@ -16,7 +16,7 @@ from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory, read_json, replacing, write_json
 from cfmr.progress import Progress, silent
 
-VERSION = 1  # of the world: raised whenever the same seed would render something else
+VERSION = 2  # of the world: raised whenever the same seed would render something else
 FEWEST_VIDEOS = 10
 SPLITS = ("train", "val", "test")
 
@@ -135,7 +135,9 @@ def _render_all(folder: Path, seed: int, todo: list[tuple[str, int]], total: int
     tell()
     if not todo:
         return
-    workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(todo))
+    from cfmr.extractors.batch import available_cores
+
+    workers = min(available_cores(), len(todo))
     context = multiprocessing.get_context("spawn")
     ignored = signal.SIGINT, signal.SIG_IGN  # when interrupted, the parent decides
     with ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=ignored) as pool:

@@ -1,6 +1,5 @@
 """Extracting many videos: in worker processes, resumable, carrying on past what cannot be read."""
 
-import hashlib
 import multiprocessing
 import os
 import signal
@@ -14,9 +13,9 @@ from typing import Any
 from cfmr.data.features import FeatureWriter, write_part
 from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extractor, get_extractor
+from cfmr.extractors.recognition import Found, recognise
 from cfmr.progress import Progress, silent
-
-_SAMPLE = 1 << 16  # bytes at either end of a file by which it is recognised
+from cfmr.video.files import fingerprint_of, same_content, shown, stored_path
 
 
 @dataclass(slots=True)
@@ -28,12 +27,14 @@ class Summary:
         kept: videos whose features were there already.
         damaged: video -> one line, for those of both that could be read in part.
         failed: video -> one line, for those that have no features.
+        called: a video's own name -> the one it has in the feature file, where that is another.
     """
 
     extracted: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     damaged: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    called: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class _Task:
     video: str
     path: Path
     fingerprint: str
+    where: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ def extract_all(
     """Extract the features of many videos into one HDF5 file.
 
     Features are kept video by video as they come, so a run that was broken off, even killed, carries on where it was; a
-    finished file is added to. A video is done again if its file has changed. With more than one worker the caller's
+    finished file is added to. A video is done again if its file has changed; see `recognise` for the names of videos
+    whose files have moved, or that are called like another. With more than one worker the caller's
     main module must be importable (`if __name__ == "__main__":`).
 
     Args:
@@ -77,11 +80,11 @@ def extract_all(
     Raises:
         InputError: no such extractor, a missing package or weights, or `out` cannot be written or holds other features.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     maker = get_extractor(extractor, threads=cores, **options)
     summary = Summary()
     with FeatureWriter(out, maker.attributes()) as writer:
-        tasks = _tasks(videos, writer, summary)
+        videos, tasks = _tasks(videos, writer, summary)
         workers = max(1, min(workers or cores, len(tasks)))
         sizes = {video: path.stat().st_size for video, path in videos.items() if video not in summary.failed}
         meter = Meter(sizes, summary.kept, progress)
@@ -98,23 +101,34 @@ def extract_all(
     return summary
 
 
-def _tasks(videos: dict[str, Path], writer: FeatureWriter, summary: Summary) -> list[_Task]:
-    """What is still to do; the largest first, so that no worker is left alone with it at the end."""
-    tasks = []
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _tasks(videos: dict[str, Path], writer: FeatureWriter, summary: Summary) -> tuple[dict[str, Path], list[_Task]]:
+    """The videos by the names they get, and what is still to do; the largest first, so that no worker is left alone
+    with it at the end."""
+    found: dict[str, Found] = {}
     for video, path in videos.items():
         try:
-            fingerprint = fingerprint_of(path)
+            found[video] = Found(stored_path(path.resolve()), fingerprint_of(path))
         except OSError as error:
             summary.failed[video] = f"{path}: cannot be read ({error.strerror or error})"
-            continue
-        if not keep(video, fingerprint, writer, summary):
-            tasks.append(_Task(video, path, fingerprint))
-    return sorted(tasks, key=lambda task: -task.path.stat().st_size)
+    names = recognise(found, writer)
+    summary.called = {video: name for video, name in names.items() if video != name}
+    tasks = [
+        _Task(names[video], videos[video], one.fingerprint, one.where)
+        for video, one in found.items()
+        if not keep(names[video], one.fingerprint, writer, summary)
+    ]
+    tasks.sort(key=lambda task: -task.path.stat().st_size)
+    return {names.get(video, video): path for video, path in videos.items()}, tasks
 
 
 def keep(video: str, fingerprint: str, writer: FeatureWriter, summary: Summary) -> bool:
     """Whether the features of a file are there already; if so it is counted among the kept."""
-    if video not in writer or writer.attributes_of(video).get("fingerprint") != fingerprint:
+    if video not in writer or not same_content(writer.attributes_of(video).get("fingerprint"), fingerprint):
         return False
     summary.kept.append(video)
     if damage := writer.attributes_of(video).get("damage"):
@@ -122,26 +136,16 @@ def keep(video: str, fingerprint: str, writer: FeatureWriter, summary: Summary) 
     return True
 
 
-def attributes_of(duration: float, fingerprint: str, damage: str | None) -> Attributes:
+def attributes_of(duration: float, fingerprint: str, where: str, damage: str | None) -> Attributes:
     """What the feature file says of one video."""
-    attributes: Attributes = {"duration": duration, "fingerprint": fingerprint}
-    return attributes | {"damage": damage} if damage else attributes
-
-
-def fingerprint_of(path: Path) -> str:
-    """Recognises a file by its size, beginning and end; a copy has the same."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        digest = hashlib.sha256(file.read(_SAMPLE))
-        file.seek(max(size - _SAMPLE, 0))
-        digest.update(file.read(_SAMPLE))
-    return f"{size}-{digest.hexdigest()[:16]}"
+    attributes: Attributes = {"duration": duration, "fingerprint": fingerprint, "path": where}
+    return attributes | {"damage": shown(damage)} if damage else attributes
 
 
 def _extract(extractor: Extractor, task: _Task, parts: Path, progress: Callable[[float], None]) -> _Result:
     try:
         extraction = extractor.extract(task.path, progress)
-        attributes = attributes_of(extraction.duration, task.fingerprint, extraction.damage)
+        attributes = attributes_of(extraction.duration, task.fingerprint, task.where, extraction.damage)
     except InputError as error:
         return _Result(task, error=str(error))
     part = write_part(parts, task.video, extraction.features, **attributes)

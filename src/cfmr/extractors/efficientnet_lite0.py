@@ -17,6 +17,7 @@ import hashlib
 import importlib.util
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ import onnxruntime
 
 from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extraction, VideoProgress, motion
+from cfmr.extractors.ahead import ahead
 from cfmr.files.atomic import cache_folder, replacing
 from cfmr.files.safe_pickle import read_torch
 from cfmr.video.decode import Video
@@ -57,11 +59,14 @@ class _Clip:
     gray: npt.NDArray[np.uint8]  # frames, height, width
 
 
+_Block = tuple[list[_Clip], npt.NDArray[np.uint8]]
+
+
 class EfficientNetLite0:
     """See the module. Frames keep their proportions.
 
     Args:
-        threads: cores to use for the network.
+        threads: cores to use.
     """
 
     name = "efficientnet-lite0"
@@ -90,16 +95,22 @@ class EfficientNetLite0:
 
     def extract(self, path: str | os.PathLike[str], progress: VideoProgress | None = None) -> Extraction:
         """Features of a video, (clips, dim). Raises InputError if it is none, or holds no frame."""
-        blocks = []
-        with Video(path) as video:
-            for clips, gray in _blocks(video):
-                images = np.stack([clip.image for clip in clips])
-                blocks.append(self._features(images, gray))
+        found = self._extract(path, self._threads, progress)
+        if found.damage and self._threads > 1:
+            # how a decoder fills what is damaged depends on its threads, and features must not
+            found = self._extract(path, 1, progress)
+        return found
+
+    def _extract(self, path: str | os.PathLike[str], threads: int, progress: VideoProgress | None) -> Extraction:
+        features = []
+        with Video(path, threads) as video, _made_ahead(_blocks(video), threads) as blocks:
+            for clips, gray in blocks:
+                features.append(self._features(np.stack([clip.image for clip in clips]), gray))
                 if progress is not None:
                     progress(min(video.end / video.expected, 1.0) if video.expected else 0.0)
-            if not blocks:
+            if not features:
                 raise InputError(f"{path}: holds no frame that can be read")
-            return Extraction(np.concatenate(blocks), video.end, video.damage)
+            return Extraction(np.concatenate(features), video.end, video.damage)
 
     def _features(self, images: npt.NDArray[np.uint8], gray: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         pooled, levels = self._network(images)
@@ -135,7 +146,7 @@ def _clips(video: Video) -> Iterator[_Clip]:
         yield _Clip(image, np.stack(gray + gray[-1:] * (motion.FRAMES_PER_CLIP - len(gray))))
 
 
-def _blocks(video: Video) -> Iterator[tuple[list[_Clip], npt.NDArray[np.uint8]]]:
+def _blocks(video: Video) -> Iterator[_Block]:
     """Some clips at a time, with their gray frames and motion.MARGIN more on either side; edges repeat."""
     before: npt.NDArray[np.uint8] | None = None
     clips: list[_Clip] = []
@@ -151,6 +162,11 @@ def _blocks(video: Video) -> Iterator[tuple[list[_Clip], npt.NDArray[np.uint8]]]
     if before is not None:
         after = np.repeat(clips[-1].gray[-1:], motion.MARGIN, axis=0)
         yield clips, np.concatenate([before, *(c.gray for c in clips), after])
+
+
+def _made_ahead(blocks: Iterator[_Block], threads: int) -> AbstractContextManager[Iterator[_Block]]:
+    """Decoding goes on beside the network where there is more than one core for both."""
+    return ahead(blocks) if threads > 1 else nullcontext(blocks)
 
 
 def _moving(grid: npt.NDArray[np.float32], where: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cfmr.index.base import Value
 from cfmr.index.codec import Codec, Floats
 from cfmr.models.base import RowModel
 from cfmr.models.checkpoint import Checkpoint
-from cfmr.video.files import video_file
+from cfmr.video.files import VideoFolder, restored_path, stored_path
 
 LONGEST_CLIP = 600.0  # seconds that one clip may stand for; some published features have few clips of a long video
 LONGER = 1.25  # a video up to so many times the longest trained on is still one window
@@ -103,10 +104,17 @@ class VideoSources:
 
     def path(self, video: str) -> str | None:
         """The video file, if the feature file or the folder has it."""
-        if self.folder is not None and (found := video_file(self.folder, video)) is not None:
-            return str(found.resolve())
-        known = self.features.attributes_of(video).get("path")
+        said = self.features.attributes_of(video)
+        known, fingerprint = said.get("path"), said.get("fingerprint")
+        if self._videos is not None:
+            place = None if known is None else restored_path(str(known))
+            if (found := self._videos.find(video, fingerprint, place)) is not None:
+                return stored_path(found.resolve())
         return None if known is None else str(known)
+
+    @cached_property
+    def _videos(self) -> VideoFolder | None:
+        return None if self.folder is None else VideoFolder(self.folder)
 
 
 def clips_per_second(attributes: Mapping[str, Any]) -> float | None:

@@ -3,6 +3,8 @@
 Times are fractions of a video. Everything is float32 numpy, so that every backend shares it.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,7 @@ Array = NDArray[np.float32]
 
 NARROWEST = 0.01  # no bell is narrower, whatever the width
 NO_WEIGHT = 1e-8  # clips of less weight are cut: together they move a concept by about 1e-6
-FLOOR = 1e-10  # the original adds it to every weight
+WEIGHT_FLOOR = 1e-10  # the original adds it to every weight
 
 
 def num_positions(max_num_frames: int) -> int:
@@ -102,3 +104,27 @@ def negative_weights(
         bells(left, anchor_stds(left, narrow), positions + 1),
         bells(right, anchor_stds(1 - right, narrow), positions + 1),
     )
+
+
+def anchor_relevance(
+    spans: NDArray[np.float64], scores: NDArray[np.floating[Any]], times: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """What anchors say of points in time: the mean score of those that cover a point, narrow and central ones first.
+
+    Args:
+        spans: (n, 2) seconds.
+        scores: (n,).
+        times: (m,) seconds, increasing; points that no anchor covers take the nearest one's score.
+    """
+    centre, half = spans.mean(1), np.maximum((spans[:, 1] - spans[:, 0]) / 2, 1e-6)
+    total, weight = np.zeros(len(times)), np.zeros(len(times))
+    low, high = np.searchsorted(times, spans[:, 0]), np.searchsorted(times, spans[:, 1], side="right")
+    for i in range(len(spans)):  # long videos have thousands of anchors, each covering few points
+        points = slice(low[i], high[i])
+        near = np.maximum(1 - np.abs(times[points] - centre[i]) / half[i], 1e-3) / half[i]
+        total[points] += near * scores[i]
+        weight[points] += near
+    covered = weight > 0
+    if not covered.any():
+        return np.full(len(times), float(np.mean(scores)))
+    return np.interp(times, times[covered], total[covered] / weight[covered])

@@ -1,7 +1,7 @@
-"""From scored rows to moments: duplicates, relevance over time."""
+"""Temporal non-maximum suppression: of answers that overlap, the best."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,8 @@ Item = TypeVar("Item")
 Times = NDArray[np.float64]
 
 
-def overlap(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Intersection over union of two spans."""
+def iou(a: tuple[float, float], b: tuple[float, float]) -> float:
+    """Intersection over union of two spans; for arrays of them see `cfmr.moments.metrics`."""
     common = min(a[1], b[1]) - max(a[0], b[0])
     return max(common, 0.0) / max(max(a[1], b[1]) - min(a[0], b[0]), 1e-9)
 
@@ -31,31 +31,9 @@ def nms(
     for item in ranked:
         video, start, end = key(item)
         others = spans.setdefault(video, [])
-        if all(overlap((start, end), other) < max_iou for other in others):
+        if all(iou((start, end), other) < max_iou for other in others):
             others.append((start, end))
             kept.append(item)
             if len(kept) == count:
                 break
     return kept
-
-
-def anchor_relevance(spans: Times, scores: NDArray[np.floating[Any]], times: Times) -> Times:
-    """What anchors say of points in time: the mean score of those that cover a point, narrow and central ones first.
-
-    Args:
-        spans: (n, 2) seconds.
-        scores: (n,).
-        times: (m,) seconds, increasing; points that no anchor covers take the nearest one's score.
-    """
-    centre, half = spans.mean(1), np.maximum((spans[:, 1] - spans[:, 0]) / 2, 1e-6)
-    total, weight = np.zeros(len(times)), np.zeros(len(times))
-    low, high = np.searchsorted(times, spans[:, 0]), np.searchsorted(times, spans[:, 1], side="right")
-    for i in range(len(spans)):  # long videos have thousands of anchors, each covering few points
-        points = slice(low[i], high[i])
-        near = np.maximum(1 - np.abs(times[points] - centre[i]) / half[i], 1e-3) / half[i]
-        total[points] += near * scores[i]
-        weight[points] += near
-    covered = weight > 0
-    if not covered.any():
-        return np.full(len(times), float(np.mean(scores)))
-    return np.interp(times, times[covered], total[covered] / weight[covered])

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from statistics import mean, stdev
 
+from cfmr.report.finished_run import FinishedRun
 from cfmr.report.markdown import number, table
 from cfmr.report.published import Benchmark
-from cfmr.report.runs import Run
 
 OWN_MEASURES = ("R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7", "R@5,IoU=0.5", "R@5,IoU=0.7", "R@1,mIoU")
 
 
-def benchmark_table(benchmark: Benchmark, runs: Sequence[Run]) -> str:
+def benchmark_table(benchmark: Benchmark, runs: Sequence[FinishedRun]) -> str:
     """Published methods by supervision, then the measured runs and the best constant answer on their test split."""
     header = ["method", "supervision", "figures", "features", *benchmark.measures]
     rows = [
@@ -20,14 +20,14 @@ def benchmark_table(benchmark: Benchmark, runs: Sequence[Run]) -> str:
     return table(header, rows + _measured(runs, benchmark.measures), numbers=4)
 
 
-def own_table(runs: Sequence[Run]) -> str:
+def own_table(runs: Sequence[FinishedRun]) -> str:
     """Runs on data that nothing was published for."""
     return table(
         ["method", "supervision", "figures", "features", *OWN_MEASURES], _measured(runs, OWN_MEASURES), numbers=6
     )
 
 
-def _measured(runs: Sequence[Run], measures: Sequence[str]) -> list[list[str]]:
+def _measured(runs: Sequence[FinishedRun], measures: Sequence[str]) -> list[list[str]]:
     rows = []
     for run in runs:
         values = [number(run.test(measure)) for measure in measures]
@@ -47,9 +47,9 @@ def _measured(runs: Sequence[Run], measures: Sequence[str]) -> list[list[str]]:
     return rows
 
 
-def _same_configuration(runs: Sequence[Run]) -> list[list[Run]]:
+def _same_configuration(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
     """Groups of several runs that differ by their seed only."""
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
         trained = run.config.model_dump(mode="json")
         trained["train"].pop("model_saved_path")
@@ -61,12 +61,12 @@ def _mean_and_spread(values: list[float]) -> str:
     return f"{mean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else "-"
 
 
-def _sentences(run: Run) -> str:
+def _sentences(run: FinishedRun) -> str:
     count = run.figures.get("sentences")
     return f"{count:,} sentences" if isinstance(count, int) else "its test split"
 
 
-def remarks(runs: Sequence[Run], benchmark: Benchmark | None) -> list[str]:
+def remarks(runs: Sequence[FinishedRun], benchmark: Benchmark | None) -> list[str]:
     """What a reader has to know about each run to read its figures."""
     texts = []
     for run in runs:

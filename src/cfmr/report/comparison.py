@@ -9,8 +9,8 @@ from cfmr.data.layouts.queries import Query, read_queries, video_lengths
 from cfmr.errors import InputError
 from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 from cfmr.moments.scoring import score
+from cfmr.report.finished_run import FinishedRun
 from cfmr.report.markdown import number, table
-from cfmr.report.runs import Run
 from cfmr.training.answers import Answerer
 
 # Of all measures those of the table, as far as any row has them.
@@ -41,7 +41,7 @@ class Comparison:
     answers: Sequence[Path]
 
 
-def compare(comparison: Comparison, runs: Sequence[Run]) -> list[str]:
+def compare(comparison: Comparison, runs: Sequence[FinishedRun]) -> list[str]:
     """Lines of Markdown: a table with a row for each file and each run, scored by one and the same function.
 
     Raises:
@@ -72,7 +72,7 @@ def compare(comparison: Comparison, runs: Sequence[Run]) -> list[str]:
     return [heading, "", table(["system", "answers of", *columns], body, len(columns)), "", about, "", *remarks, ""]
 
 
-def _of_run(run: Run, queries: Sequence[Query], *, within: bool, over_all: bool) -> dict[str, float]:
+def _of_run(run: FinishedRun, queries: Sequence[Query], *, within: bool, over_all: bool) -> dict[str, float]:
     checkpoint = Checkpoint.load(find_checkpoint(run.path))
     answerer = Answerer.load(checkpoint, run.config.dataset, queries)
     answers: list[Answers] = []

@@ -24,7 +24,7 @@ TIMED = 200  # sentences
 
 
 @dataclass(frozen=True)
-class Measured:
+class QueryCost:
     """The online cost of one model.
 
     Attributes:
@@ -58,11 +58,11 @@ class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def measure(
     model: Model, rows: Sequence[Annotation], features: FeatureStore, vocabulary: Vocabulary, max_words: int
-) -> Measured:
+) -> QueryCost:
     """Measure what queries cost, on the sentences and videos of a test split."""
     lengths = [len(vocabulary.ids(row.sentence, max_words)) for row in rows]
     flops = {length: count_flops(model, length, vocabulary.vectors.shape[1]) for length in {*lengths, max_words}}
-    return Measured(
+    return QueryCost(
         flops=float(np.mean([flops[length] for length in lengths])),
         longest=flops[max_words],
         parameters=count_parameters(model, vocabulary.vectors.shape[1]),
@@ -117,7 +117,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def efficiency_table(benchmark: Benchmark | None, measured: dict[str, Measured]) -> str:
+def efficiency_table(benchmark: Benchmark | None, measured: dict[str, QueryCost]) -> str:
     """Online cost of published methods and of the runs that were measured."""
     rows = []
     for cost in benchmark.efficiency if benchmark else ():

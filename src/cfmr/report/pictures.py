@@ -1,6 +1,5 @@
 """The report's pictures, with matplotlib."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,30 +15,21 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from cfmr.errors import InputError
-from cfmr.files.atomic import replacing
 from cfmr.moments.metrics import iou
+from cfmr.report.examples import Example
+from cfmr.report.finished_run import FinishedRun
+from cfmr.report.plots import BLUE, FOUND, GREEN, GREY, ORANGE, RED, TRUE, frame_strip
 from cfmr.report.published import Benchmark, Cost
-from cfmr.report.queries import Query
-from cfmr.report.runs import Run
+from cfmr.video.files import video_file
 
-# Told apart by colour-blind readers too (Okabe and Ito).
-BLUE, ORANGE, GREEN, GREY, RED = "#0072B2", "#E69F00", "#009E73", "#7F7F7F", "#D55E00"
 SUPERVISION = {"full": BLUE, "weak": ORANGE, "point": GREEN}
 STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 150}
-FRAMES = 8  # pictures in a strip
+FRAME_WIDTH = 160  # pixels
 WIDTH, BARS = 8.4, 0.6  # of the strip, and height of the bars below it, inches
 SMALLEST_DISC = 8.0  # points squared: what has hardly any parameters is still seen
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 
-def save(figure: Any, path: Path) -> None:
-    """Write a picture beside and rename."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", bbox_inches="tight")
-    plt.close(figure)
-
-
-def draw_efficiency(benchmark: Benchmark, own: Sequence[tuple[Run, float, Cost]]) -> Any:
+def draw_efficiency(benchmark: Benchmark, own: Sequence[tuple[FinishedRun, float, Cost]]) -> Any:
     """Accuracy over online cost; the area of a disc is the number of parameters.
 
     Args:
@@ -70,7 +60,7 @@ def draw_efficiency(benchmark: Benchmark, own: Sequence[tuple[Run, float, Cost]]
         axes.margins(x=0.2, y=0.2)
         axes.set_ylim(bottom=0)
         axes.grid(color="#E6E6E6", linewidth=0.6)
-        _label_apart(axes, [(cost.flops, accuracy, text) for cost, accuracy, text, _ in discs])
+        _place_labels(axes, [(cost.flops, accuracy, text) for cost, accuracy, text, _ in discs])
         first, second = benchmark.measures[:2]
         axes.set_xlabel("online multiply-adds a query, 1e8 (log scale)")
         axes.set_ylabel(f"mean of {first} and {second.removeprefix('R@1,')}, %")
@@ -79,7 +69,7 @@ def draw_efficiency(benchmark: Benchmark, own: Sequence[tuple[Run, float, Cost]]
     return figure
 
 
-def _explain_discs(axes: Any, own: Sequence[tuple[Run, float, Cost]]) -> None:
+def _explain_discs(axes: Any, own: Sequence[tuple[FinishedRun, float, Cost]]) -> None:
     handles = [
         Line2D([], [], marker="o", ls="", color=colour, label=f"{kind}, published")
         for kind, colour in SUPERVISION.items()
@@ -96,7 +86,7 @@ def _millions(parameters: float) -> str:
     return f"{parameters:.1f} M" if parameters >= 0.1 else f"{parameters:.2g} M"
 
 
-def _label_apart(axes: Any, labels: list[tuple[float, float, str]]) -> None:
+def _place_labels(axes: Any, labels: list[tuple[float, float, str]]) -> None:
     """Write each label beside its point, moved up or down until it covers no other."""
     axes.figure.canvas.draw()
     renderer = axes.figure.canvas.get_renderer()
@@ -114,7 +104,7 @@ def _label_apart(axes: Any, labels: list[tuple[float, float, str]]) -> None:
         taken.append(box)
 
 
-def draw_training(run: Run) -> Any:
+def draw_training(run: FinishedRun) -> Any:
     """Loss and its parts, and the figures by which the epoch was chosen, over epochs."""
     epochs = [line["epoch"] for line in run.epochs]
     parts = [key for key in run.epochs[0] if "/" in key or key == "loss"]
@@ -135,10 +125,10 @@ def draw_training(run: Run) -> Any:
     return figure
 
 
-def _draw_figures(axes: Any, run: Run, epochs: list[int], chosen: str) -> None:
-    known = {key for line in run.epochs for key in line.get(chosen, {})}
+def _draw_figures(axes: Any, run: FinishedRun, epochs: list[int], chosen: str) -> None:
+    measured = {key for line in run.epochs for key in line.get(chosen, {})}
     wanted = ["R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7", "R@1,mIoU", "R@1,glance"]
-    for key in (key for key in wanted if key in known):
+    for key in (key for key in wanted if key in measured):
         values = [line.get(chosen, {}).get(key, np.nan) for line in run.epochs]
         axes.plot(epochs, values, label=key, marker=".", ms=4)
     if isinstance(best := run.figures.get("epoch"), int):
@@ -148,68 +138,55 @@ def _draw_figures(axes: Any, run: Run, epochs: list[int], chosen: str) -> None:
     axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def draw_queries(run: Run, queries: Sequence[Query], videos: Path | None) -> Any:
+def draw_examples(run: FinishedRun, examples: Sequence[Example], videos: Path | None) -> Any:
     """For each query a strip of frames (where the videos are at hand), the true moment and those found."""
-    strips = [_strip(videos, query) for query in queries]
+    strips = [_strip(videos, example) for example in examples]
     tall = [0.0 if strip is None else WIDTH * strip.shape[0] / strip.shape[1] for strip in strips]  # inches
     heights = [BARS + height for height in tall]
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(
-            len(queries),
+            len(examples),
             1,
-            figsize=(WIDTH + 0.8, sum(heights) + 0.55 * len(queries) + 0.6),
+            figsize=(WIDTH + 0.8, sum(heights) + 0.55 * len(examples) + 0.6),
             squeeze=False,
             height_ratios=heights,
             layout="constrained",
         )
-        for axes, query, strip, height in zip(panels[:, 0], queries, strips, tall, strict=True):
-            _draw_query(axes, query, strip, 2 * height / BARS)
+        for axes, example, strip, height in zip(panels[:, 0], examples, strips, tall, strict=True):
+            _draw_example(axes, example, strip, 2 * height / BARS)
         panels[-1, 0].set_xlabel("seconds")
         title = f"{run.name} on {run.features}. Filled: the best answer; outlined: the next ones"
         figure.suptitle(title, x=0.02, ha="left", fontsize=9)
     return figure
 
 
-def _draw_query(axes: Any, query: Query, strip: Any, height: float) -> None:
+def _draw_example(axes: Any, example: Example, strip: Any, height: float) -> None:
     """The bars take 2 units of the y axis, the strip above them `height`."""
-    row = query.annotation
+    row = example.annotation
     if strip is not None:
         axes.imshow(strip, extent=(0, row.duration, 2, 2 + height), aspect="auto", interpolation="bilinear")
     if row.span is not None:
         start, end = row.span
-        axes.add_patch(Rectangle((start, 1.1), end - start, 0.6, color=GREEN))
-    for rank, (start, end) in reversed(list(enumerate(query.spans))):
-        style = {"color": BLUE} if rank == 0 else {"edgecolor": BLUE, "facecolor": "none", "alpha": 0.8 / rank}
+        axes.add_patch(Rectangle((start, 1.1), end - start, 0.6, color=TRUE))
+    for rank, (start, end) in reversed(list(enumerate(example.spans))):
+        style = {"color": FOUND} if rank == 0 else {"edgecolor": FOUND, "facecolor": "none", "alpha": 0.8 / rank}
         axes.add_patch(Rectangle((start, 0.2), end - start, 0.6, **style))
-    overlap = "" if row.span is None else f", IoU {float(iou(query.spans[0], np.array(row.span))):.2f}"
+    overlap = "" if row.span is None else f", IoU {float(iou(example.spans[0], np.array(row.span))):.2f}"
     axes.set(xlim=(0, row.duration), ylim=(0, 2 + height), yticks=[0.5, 1.4], yticklabels=["found", "true"])
     sentence = row.sentence.strip()
     sentence = sentence if len(sentence) <= 90 else sentence[:87] + "..."
     axes.set_title(
-        f"\u201c{sentence}\u201d  ({row.video}{overlap}, {query.milliseconds:.1f} ms)", loc="left", fontsize=8
+        f"\u201c{sentence}\u201d  ({row.video}{overlap}, {example.milliseconds:.1f} ms)", loc="left", fontsize=8
     )
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
 
 
-def _strip(videos: Path | None, query: Query) -> Any:
+def _strip(videos: Path | None, example: Example) -> Any:
     """Frames side by side, (height, width, 3); None if the video is not there or cannot be read."""
-    if videos is None:
+    if videos is None or (path := video_file(videos, example.annotation.video)) is None:
         return None
-    from PIL import Image
-
-    from cfmr.video.clip import thumbnail
-
-    names = [query.annotation.video, *(query.annotation.video + suffix for suffix in VIDEO_SUFFIXES)]
-    path = next((videos / name for name in names if (videos / name).is_file()), None)
-    if path is None:
-        return None
-    times = (np.arange(FRAMES) + 0.5) / FRAMES * query.annotation.duration
     try:
-        frames = [Image.open(io.BytesIO(thumbnail(path, float(at), 160))).convert("RGB") for at in times]
+        return frame_strip(path, example.annotation.duration, FRAME_WIDTH)
     except InputError:
         return None
-    height = min(frame.height for frame in frames)
-    gap = np.full((height, 3, 3), 255, np.uint8)
-    parts = [part for frame in frames for part in (np.asarray(frame)[:height], gap)]
-    return np.concatenate(parts[:-1], axis=1)

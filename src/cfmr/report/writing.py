@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cfmr.data.annotations import load_annotations
 from cfmr.data.features import FeatureStore
@@ -14,10 +15,11 @@ from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 from cfmr.report import pictures
 from cfmr.report.accuracy import benchmark_table, own_table, remarks
 from cfmr.report.comparison import Comparison, compare
-from cfmr.report.efficiency import Measured, efficiency_table, measure
+from cfmr.report.efficiency import QueryCost, efficiency_table, measure
+from cfmr.report.examples import Example, run_examples
+from cfmr.report.finished_run import FinishedRun, read_runs
+from cfmr.report.plots import save_figure
 from cfmr.report.published import Benchmark, Cost, benchmarks
-from cfmr.report.queries import Query, ask
-from cfmr.report.runs import Run, read_runs
 
 PUBLISHED = (
     "Published figures are those of the papers; D3G* is from its own release, whose Charades-STA features differ. The "
@@ -75,10 +77,10 @@ def write_report(
 
 
 # What a run's model says: its cost and example queries, or why they could not be had.
-Opened = tuple[Measured, list[Query]] | str
+Opened = tuple[QueryCost, list[Example]] | str
 
 
-def _open(run: Run) -> Opened:
+def _open(run: FinishedRun) -> Opened:
     """Load a run's model, features and test split. Where they have been moved since, the rest is reported still."""
     try:
         checkpoint = Checkpoint.load(find_checkpoint(run.path))
@@ -92,11 +94,11 @@ def _open(run: Run) -> Opened:
         return str(error)
     max_words = checkpoint.config.dataset.max_num_words
     cost = measure(model, rows, features, vocabulary, max_words)
-    return cost, ask(model, rows, features, vocabulary, max_words)
+    return cost, run_examples(model, rows, features, vocabulary, max_words)
 
 
 def _section(
-    title: str, runs: list[Run], benchmark: Benchmark | None, opened: dict[str, Opened], out: Path, picture: str
+    title: str, runs: list[FinishedRun], benchmark: Benchmark | None, opened: dict[str, Opened], out: Path, picture: str
 ) -> list[str]:
     """Accuracy and efficiency on one data set."""
     accuracy = own_table(runs) if benchmark is None else benchmark_table(benchmark, runs)
@@ -108,19 +110,21 @@ def _section(
     parts += [f"- {name}: {_lengths(cost)}" for name, cost in costs.items()]
     parts += [f"- {run.name}: not measured: {why}" for run in runs if isinstance(why := opened[run.name], str)]
     if benchmark is not None:
-        pictures.save(pictures.draw_efficiency(benchmark, _points(runs, benchmark, costs)), out / picture)
+        _save(pictures.draw_efficiency(benchmark, _points(runs, benchmark, costs)), out / picture)
         parts += ["", f"![Accuracy over online cost]({picture})"]
     return [*parts, ""]
 
 
-def _lengths(cost: Measured) -> str:
+def _lengths(cost: QueryCost) -> str:
     return (
         f"{cost.words:.1f} known words a sentence, {cost.flops / 1e8:.3g}e8 multiply-adds on average, "
         f"{cost.longest / 1e8:.3g}e8 for the longest"
     )
 
 
-def _points(runs: list[Run], benchmark: Benchmark, costs: dict[str, Measured]) -> list[tuple[Run, float, Cost]]:
+def _points(
+    runs: list[FinishedRun], benchmark: Benchmark, costs: dict[str, QueryCost]
+) -> list[tuple[FinishedRun, float, Cost]]:
     points = []
     for run in runs:
         values = [run.test(measure) for measure in benchmark.measures[:2]]
@@ -130,21 +134,25 @@ def _points(runs: list[Run], benchmark: Benchmark, costs: dict[str, Measured]) -
     return points
 
 
-def _training(run: Run, out: Path) -> list[str]:
+def _training(run: FinishedRun, out: Path) -> list[str]:
     if not run.epochs:
         return [f"{run.name}: no metrics.jsonl, so no curves.", ""]
     name = f"training-{_file_name(run)}.png"
-    pictures.save(pictures.draw_training(run), out / name)
+    _save(pictures.draw_training(run), out / name)
     return [f"![Training of {run.name}]({name})", ""]
 
 
-def _queries(run: Run, opened: Opened, videos: Path | None, out: Path) -> list[str]:
+def _queries(run: FinishedRun, opened: Opened, videos: Path | None, out: Path) -> list[str]:
     if isinstance(opened, str):
         return []
     name = f"queries-{_file_name(run)}.png"
-    pictures.save(pictures.draw_queries(run, opened[1], videos), out / name)
+    _save(pictures.draw_examples(run, opened[1], videos), out / name)
     return [f"![Queries answered by {run.name}]({name})", ""]
 
 
-def _file_name(run: Run) -> str:
+def _save(figure: Any, path: Path) -> None:
+    save_figure(figure, path, bbox_inches="tight")
+
+
+def _file_name(run: FinishedRun) -> str:
     return re.sub(r"[^\w.-]+", "-", run.name)

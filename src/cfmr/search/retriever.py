@@ -20,7 +20,7 @@ from cfmr.index.base import Hit, Index, StaleIndexError, Value, Video
 from cfmr.index.location import GivenLocation, IndexLocation
 from cfmr.index.open import open_index, parse_location
 from cfmr.index.text_encoder import Query, TextEncoder, UnknownWord, open_text_encoder
-from cfmr.moments.nms import anchor_relevance
+from cfmr.moments.anchors import anchor_relevance
 from cfmr.moments.span_reader import Readout, readout_from_json
 from cfmr.search.ranking import rank
 

@@ -2,10 +2,12 @@
 
 import contextlib
 import functools
+import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from multiprocessing import resource_tracker
 from typing import Annotated, Any
 
 import uvicorn
@@ -56,6 +58,7 @@ def create_app(state: AppState) -> FastAPI:
         state.jobs.begin()
         yield
         state.jobs.close()
+        state.media.close()
         state.labels.close()
 
     app = FastAPI(
@@ -133,7 +136,33 @@ def serve(settings: Settings) -> None:
     else:
         state.labels.close()
         del state
-        Multiprocess(_config(_Application(settings), settings.workers), [listening]).run()
+        _Supervisor(_config(_Application(settings), settings.workers), [listening]).run()
+
+
+class _Supervisor(Multiprocess):
+    """Ends its workers when it is interrupted; they start with Ctrl-C blocked.
+
+    A terminal sends it to all processes, and a worker that is still importing would answer with a traceback.
+    """
+
+    def init_processes(self) -> None:
+        with _interrupt_blocked():
+            super().init_processes()
+
+    def keep_subprocess_alive(self) -> None:
+        with _interrupt_blocked():
+            super().keep_subprocess_alive()
+
+
+@contextlib.contextmanager
+def _interrupt_blocked() -> Iterator[None]:
+    """Holds SIGINT back while the block runs; processes started in it never get one."""
+    resource_tracker.ensure_running()  # it would let SIGINT through again when a first process is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True, slots=True)

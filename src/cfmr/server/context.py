@@ -1,6 +1,5 @@
 """What all requests share: the state of the application, and how a route gets it."""
 
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,7 @@ from cfmr.server.stores.labels import LabelStore
 from cfmr.server.stores.media import Media
 from cfmr.server.stores.models import ModelRegistry
 from cfmr.server.stores.videos import Library
-from cfmr.video import decode as videos
+from cfmr.video.files import restored_path
 
 # a search is about a millisecond of arithmetic: more at once than there are cores only hold each other up
 SEARCHES = 2  # at once
@@ -59,8 +58,6 @@ class AppState:
     ground_truth: GroundTruth
     searching: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(SEARCHES))
     checking: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(CHECKS))
-    _durations: dict[tuple[Path, int], float] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def features(self) -> Path:
@@ -69,7 +66,9 @@ class AppState:
 
     def names(self) -> list[str]:
         """Every video that is indexed or in the folder, in order."""
-        return sorted({*self.models.videos, *self.library.files()})
+        indexed = self.models.videos
+        places = {restored_path(video.path) for video in indexed.values() if video.path is not None}
+        return sorted({*indexed, *(name for name, path in self.library.files().items() if path not in places)})
 
     def names_with(self, part: str) -> list[str]:
         """Videos whose names contain this, in any case."""
@@ -94,20 +93,13 @@ class AppState:
         return found
 
     def facts(self, name: str) -> VideoFacts:
-        """Raises Problem if nothing is known of such a video, InputError if its file cannot be read."""
+        """Raises Problem if nothing is known of such a video, or its file cannot be read."""
         path, indexed = self.path(name), self.models.videos.get(name)
         if indexed is not None:
             return VideoFacts(name, indexed.duration, path)
         if path is None:
             raise Problem(404, f"{name[:200]}: there is no such video")
-        return VideoFacts(name, self._probed(path), path)
-
-    def _probed(self, path: Path) -> float:
-        key = path, path.stat().st_mtime_ns
-        with self._lock:  # decoding the same file twice at once would help nobody
-            if key not in self._durations:
-                self._durations[key] = videos.probe(path).duration
-            return self._durations[key]
+        return VideoFacts(name, self.media.duration(path), path)
 
 
 async def app_state(request: Request) -> AppState:

@@ -25,8 +25,8 @@ from cfmr.errors import InputError
 from cfmr.models.base import Model, load_model
 from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 from cfmr.models.encode import Array, Encoded, encode, rank_moments
+from cfmr.moments.anchors import anchor_relevance
 from cfmr.moments.highlights import CLIP_SECONDS
-from cfmr.moments.nms import anchor_relevance
 from cfmr.moments.rejection import Existence
 from cfmr.moments.scoring import score
 from cfmr.moments.span_reader import Readout

@@ -14,7 +14,7 @@ from cfmr.data.word_vectors import load_word_vectors
 from cfmr.errors import InputError
 from cfmr.training.run import Select
 
-HELD_OUT = 0.1  # share of the training videos that validate where no file is given for it
+HELD_OUT_SHARE = 0.1  # share of the training videos that validate where no file is given for it
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,6 @@ def hold_out(rows: list[Annotation], seed: int) -> tuple[list[Annotation], list[
     videos = sorted({row.video for row in rows})
     if len(videos) < 2:
         raise InputError("one video alone leaves none to validate on; add videos, or train with --select last")
-    count = max(1, round(HELD_OUT * len(videos)))
+    count = max(1, round(HELD_OUT_SHARE * len(videos)))
     chosen = {videos[i] for i in np.random.default_rng([seed, 1]).permutation(len(videos))[:count]}
     return [row for row in rows if row.video not in chosen], [row for row in rows if row.video in chosen]

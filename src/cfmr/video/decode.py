@@ -26,6 +26,7 @@ Image = npt.NDArray[np.uint8]
 LONGEST = 7 * 24 * 3600.0  # seconds of a video that are read
 _TELLS_LENGTH = {"mov", "matroska", "avi", "flv"}  # containers whose header knows how long the file should be
 _INDEXED = {"mov", "matroska", "avi", "asf", "mxf"}  # those in which a time is found again as it was counted
+_THREADS, _THREAD_MEMORY = 16, 128 << 20  # at most, in one decoder
 _EARLIER = (0.0, 2.0, 10.0)  # seconds before the time sought at which one tries to begin
 _LEARNED = 8  # pictures by which one knows a file's stamps
 _SKIPPED = 128 << 20  # bytes of packets that are kept while one looks for a time
@@ -154,6 +155,10 @@ class Video:
 
     Of several streams of pictures the one marked as default is read, then the largest; cover pictures are none.
 
+    Args:
+        path: the file.
+        threads: cores to decode with; what is read of a whole file is the same with any number.
+
     Attributes:
         end: after reading, the time in seconds at which the last frame read goes off the screen.
         step: seconds that a frame is shown on average, as far as the file tells.
@@ -213,7 +218,10 @@ class Video:
         except InputError as error:
             container.close()
             raise InputError(f"{self.path}: {error}") from None
-        stream.codec_context.thread_count = self._threads
+        context = stream.codec_context
+        size = max(context.width * context.height * 3, 1)  # bytes of a picture, about; each thread holds one more
+        context.thread_count = max(1, min(self._threads, _THREADS, _THREAD_MEMORY // size))
+        context.thread_type = "AUTO" if context.thread_count > 1 else "NONE"
         return container, stream
 
     @property
@@ -342,7 +350,7 @@ class Video:
         size = 0
         packets = self.packets()
         for packet in packets if start > 0 else ():
-            if packet.stream_index != self._index:
+            if packet.stream.index != self._index:
                 yield packet
                 continue
             time = self._seconds(packet)
@@ -367,12 +375,14 @@ class Video:
             if stamp is not None:
                 reached = max(reached, stamp + (packet.duration or 0) * self._bases[packet.stream_index] - self._zero)
             position = max(position, (packet.pos or 0) + packet.size)
-            if packet.stream_index != self._index:
+            if packet.stream.index != self._index:
                 continue
             if packet.size == 0 and stamp is not None:  # the last picture again
                 self.end = max(self.end, time + length, stamp - self._zero + self.step)
                 repeats.again()
                 continue
+            if packet.size:
+                repeats.new()
             try:
                 pictures = packet.decode()
             except (av.error.FFmpegError, MemoryError) as error:
@@ -386,7 +396,6 @@ class Video:
                 length = length if 0 < length < LONGEST_GAP else self.step
                 self.end = max(self.end, time + length)
                 self._count += 1
-                repeats.new()
                 yield time, picture
                 del picture  # or it would outlive the next one's decoding
         if self._drops_repeats:
@@ -425,7 +434,7 @@ class Video:
         stream = self.sounds[0]
         for packet in self.packets():
             time = self._seconds(packet)
-            if packet.stream_index != stream.index or (time is not None and time - self._zero < start - 1):
+            if packet.stream.index != stream.index or (time is not None and time - self._zero < start - 1):
                 continue
             try:
                 pieces = packet.decode()
@@ -476,7 +485,7 @@ class Video:
         end, repeats = 0.0, _Repeats()
         for packet in self.packets():
             stamps = [stamp for stamp in (packet.pts, packet.dts) if stamp is not None]
-            if packet.stream_index == self._index and stamps:
+            if packet.stream.index == self._index and stamps:
                 length = (packet.duration or 0) * self._bases[packet.stream_index]
                 length = length if 0 < length < LONGEST_GAP else self.step
                 end = max(end, max(stamps) * self._bases[self._index] - self._zero + length)

@@ -13,7 +13,7 @@ from cfmr.models.cfmr.layout import (
     window_slots,
     windows,
 )
-from cfmr.moments.anchors import FLOOR, NO_WEIGHT, anchor_weights
+from cfmr.moments.anchors import NO_WEIGHT, WEIGHT_FLOOR, anchor_weights
 
 anchors = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20)
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=8).map(lambda values: np.array(values, np.int64))
@@ -46,7 +46,7 @@ def test_results_of_groups_go_back_to_their_bells(bells: list[tuple[float, float
 def test_a_bias_multiplies_the_softmax_by_the_weight_of_a_slot() -> None:
     weights = np.array([[0.5, 1.0, 0.25, 0.0]], np.float32)
     bias = weight_bias(weights, np.array([[1, 2, 3]]))
-    np.testing.assert_allclose(np.exp(bias[0, 0, 0]), [1.0, 0.25, FLOOR], rtol=1e-5)
+    np.testing.assert_allclose(np.exp(bias[0, 0, 0]), [1.0, 0.25, WEIGHT_FLOOR], rtol=1e-5)
 
 
 @given(lengths)

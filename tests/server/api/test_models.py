@@ -3,6 +3,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,15 @@ import pytest
 from starlette.testclient import TestClient
 
 from cfmr.config import preset
-from cfmr.data.annotations import Annotation, load_annotations
+from cfmr.data.annotations import Annotation, load_annotations, save_annotations
 from cfmr.data.features import FeatureWriter
-from cfmr.errors import InputError
 from cfmr.server.app import create_app, open_state
 from cfmr.server.context import AppState
 from cfmr.server.settings import Settings, resolve_settings
 from cfmr.server.stores import jobs as jobs_module
-from cfmr.server.work import learn as learning
+from cfmr.server.stores.models import Model
 from cfmr.server.work.compare import compare
+from cfmr.server.work.learn import TrainingJob, choose_threshold
 from tests.server.sites import CLIPS, SECONDS, WordRetriever, make_settings
 
 CONFIG = {
@@ -118,23 +119,6 @@ def test_before_and_after_are_told_of_held_out_labels(client: TestClient) -> Non
     assert comparison["before"]["of"] == comparison["after"]["of"] == 2
     assert comparison["before"]["first"] <= comparison["after"]["first"] == 2
     assert {one["sentence"] for one in comparison["labels"]} == set(held)
-
-
-@pytest.mark.parametrize(("enough", "asked"), [(2, 1), (3, 0)])
-def test_enough_held_out_labels_choose_when_nothing_matches(
-    client: TestClient, site: AppState, monkeypatch: pytest.MonkeyPatch, enough: int, asked: int
-) -> None:
-    seen = []
-
-    def calibrate(index: Path, rows: list[Annotation]) -> None:
-        seen.append((index, {row.sentence for row in rows}))
-        raise InputError("their words are not known")
-
-    monkeypatch.setattr(learning, "calibrate_index", calibrate)
-    monkeypatch.setattr(learning, "ENOUGH_HELD_OUT", enough)
-    _, held = label(client, 8)
-    assert learn(client)["state"] == "done"
-    assert seen == [(site.models.folder / "0001" / "index", set(held))] * asked
 
 
 def test_held_out_labels_are_never_trained_on_even_if_others_said_the_same(
@@ -279,3 +263,26 @@ def test_comparing_counts_what_cannot_be_searched_as_missed() -> None:
     assert answer["before"] is None
     assert (answer["after"]["of"], answer["after"]["first"], answer["after"]["length"]) == (2, 1, 2.0)
     assert compare(None, WordRetriever(), []) == {}
+
+
+def test_a_threshold_is_chosen_only_on_enough_sentences_that_were_not_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[Annotation]] = []
+    monkeypatch.setattr("cfmr.server.work.learn.calibrate_index", lambda _, rows: asked.append(list(rows)))
+    model = Model("0001", tmp_path / "index", None)
+    run = TrainingJob(tmp_path / "config.json", "last", 1, None)
+    rows = [Annotation(f"video {n % 3}", 6.0, f"sentence {n}", 1.0, None) for n in range(30)]
+    choose_threshold(model, run, rows[:19])
+    choose_threshold(model, run, [row for row in rows * 3 if row.video == "video 0"])
+    assert asked == []
+    choose_threshold(model, run, rows)
+    assert asked == [rows]
+    save_annotations(tmp_path / "val.json", rows[:5])
+    choose_threshold(model, replace(run, validation=tmp_path / "val.json"), rows[5:])
+    assert len(asked[1]) == 30
+
+
+def test_a_model_without_a_threshold_is_no_failure(tmp_path: Path) -> None:
+    rows = [Annotation(f"video {n % 3}", 6.0, f"sentence {n}", 1.0, None) for n in range(30)]
+    choose_threshold(Model("0001", tmp_path, None), TrainingJob(tmp_path, "last", 1, None), rows)  # nothing is there

@@ -11,7 +11,7 @@ from cfmr.data.annotations import Annotation, save_annotations
 from cfmr.search.retriever import SearchResult
 from cfmr.server.context import AppState
 from cfmr.server.settings import Settings
-from cfmr.video import clip, decode
+from cfmr.video import decode
 from tests.server.sites import SECONDS, WordRetriever, opened
 
 
@@ -133,7 +133,7 @@ def test_a_thumbnail_is_made_once(client: TestClient, site: AppState, monkeypatc
     first = client.get("/api/thumbnail", params=params)
     assert first.headers["content-type"] == "image/jpeg"
     assert first.content[:2] == b"\xff\xd8"
-    monkeypatch.setattr(clip, "thumbnail", None)
+    monkeypatch.setattr(site.media._decoders, "ask", None)
     assert client.get("/api/thumbnail", params=params | {"t": "2.0"}).content == first.content
 
 

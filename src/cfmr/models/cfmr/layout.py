@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.config import CFMRSizes
-from cfmr.moments.anchors import FLOOR, NO_WEIGHT, Array, negative_weights
+from cfmr.moments.anchors import NO_WEIGHT, WEIGHT_FLOOR, Array, negative_weights
 
 Ints = NDArray[np.int64]
 
@@ -62,7 +62,7 @@ def window_slots(group: WindowGroup, slots: int) -> Ints:
 
 def weight_bias(weights: Array, slots: Ints) -> Array:
     """Bells (n, S) at slots (n, P) as what is added to attention scores, (n, 1, 1, P)."""
-    return np.log(np.take_along_axis(weights, slots, 1) + FLOOR, dtype=np.float32)[:, None, None, :]
+    return np.log(np.take_along_axis(weights, slots, 1) + WEIGHT_FLOOR, dtype=np.float32)[:, None, None, :]
 
 
 def other_weights(

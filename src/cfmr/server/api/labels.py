@@ -30,7 +30,7 @@ def _printable(text: str) -> str:
 
 def _said(sentence: str) -> str:
     if not tokenize(sentence):
-        raise ValueError("has no words; say what happens, for example: a person opens a door")
+        raise ValueError("has no words; describe what happens, for example: a person opens a door")
     return sentence
 
 
@@ -42,7 +42,7 @@ Revision = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class NewLabel(BaseModel):
-    """What happens at which second of which video. Nothing asks for start and end."""
+    """A sentence and one second of a video; no start or end is needed."""
 
     video: Annotated[str, Field(min_length=1, max_length=500)]
     glance: Glance = Field(description="any second inside the moment")
@@ -52,7 +52,7 @@ class NewLabel(BaseModel):
 
 
 class ChangedLabel(BaseModel):
-    """What is to be different. `revision` is the one that is changed."""
+    """The fields to change. `revision` is the one that is changed."""
 
     revision: Revision
     sentence: Said | None = None
@@ -129,7 +129,7 @@ def labels(
 
 @router.post("/labels", status_code=201)
 def add(label: NewLabel, state: State) -> LabelAnswer:
-    """Say that something happens."""
+    """Add a label."""
     facts = state.facts(label.video)
     annotation = Annotation(label.video, facts.duration, label.sentence, label.glance, None)
     _check_time(annotation)
@@ -138,7 +138,7 @@ def add(label: NewLabel, state: State) -> LabelAnswer:
 
 @router.patch("/labels/{label}")
 def change(label: LabelId, to: ChangedLabel, state: State) -> LabelAnswer:
-    """Say it differently, or of another second."""
+    """Change the sentence, the time or both."""
     if to.glance is not None:
         now = state.labels.get(label).annotation
         _check_time(Annotation(now.video, now.duration, now.sentence, to.glance, now.span))
@@ -153,13 +153,13 @@ def delete(
     revision: Annotated[int, Query(ge=1, le=1_000_000)],
     author: Annotated[str, Query(max_length=LONGEST_AUTHOR)] = "",
 ) -> LabelAnswer:
-    """Take a label back."""
+    """Delete a label; undo restores it."""
     return _answer(state.labels.delete(label, revision, _printable_author(author)))
 
 
 @router.post("/labels/{label}/undo")
 def undo(label: LabelId, back: UndoRequest, state: State) -> LabelAnswer:
-    """Make a label what it was before a revision; a deleted one is there again, a new one is gone."""
+    """Restore the state before a revision: a deleted label is back, a new one is gone."""
     return _answer(state.labels.undo(label, back.revision, back.author or ANONYMOUS, current=back.current))
 
 

@@ -33,7 +33,7 @@ class SwitchAnswer(BaseModel):
 
 @router.post("/learn", status_code=202)
 def learn(how: LearnRequest, state: State) -> JobAnswer:
-    """Train a model on the labels, in the background. It is served when someone says so."""
+    """Train a model on the labels, in the background. The first one is used at once, later ones when chosen."""
     check_ready(state)
     count = len(split_held_out(state.labels.all())[0])
     title = f"Training on {count} label{'s' if count != 1 else ''}"
@@ -58,7 +58,7 @@ def models(state: State) -> list[ModelAnswer]:
 
 @router.post("/models/{model}/serve")
 def serve(model: str, state: State) -> SwitchAnswer:
-    """Search with this model from now on. If videos came in since it was indexed, they are indexed first."""
+    """Use this model. Videos that were added since it was indexed are indexed first."""
     chosen = state.models.model(model)
     if not is_behind(state, chosen):
         return SwitchAnswer(served=state.models.switch(chosen.id).id)

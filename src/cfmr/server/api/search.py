@@ -29,7 +29,7 @@ class FoundMoment(BaseModel):
 
 
 class UnknownWordAnswer(BaseModel):
-    """A word that the model does not know, and the one that was taken for it."""
+    """A word that is not in the model, and the one that was searched for instead."""
 
     word: str
     used: str | None
@@ -50,7 +50,7 @@ class SearchAnswer(BaseModel):
 
 
 class GlanceAnswer(BaseModel):
-    """Someone said that this happens here."""
+    """A label of this video."""
 
     id: str
     sentence: str
@@ -79,7 +79,7 @@ class StatusAnswer(BaseModel):
     seconds: float = Field(description="of all indexed videos")
     labels: int
     examples: list[str] = Field(description="sentences worth a try")
-    folders: list[str] = Field(description="from where videos may be taken in")
+    folders: list[str] = Field(description="from which folders may be imported")
     max_upload: int
 
 

@@ -44,7 +44,7 @@ class FolderRequest(BaseModel):
 
 
 class FolderAnswer(BaseModel):
-    """What was taken in, and what was refused and why."""
+    """What was imported, and what was refused and why."""
 
     added: list[str]
     already: list[str] = Field([], description="videos with the same content that were there before")
@@ -139,7 +139,7 @@ async def upload(
     state: State,
     name: Annotated[str, Query(min_length=1, max_length=500, description="file name, like holiday.mp4")],
 ) -> AddedAnswer:
-    """Take in a video, sent as the body; it is refused by name if it is none."""
+    """Upload a video as the body. Anything else is refused."""
     clean_name(name)
     arrived = await _receive(request, make_directory(state.settings.workspace / ARRIVING), state)
     try:
@@ -152,7 +152,7 @@ async def upload(
 
 @router.post("/videos/folder", status_code=202)
 def folder(what: FolderRequest, state: State) -> FolderAnswer:
-    """Take in every video of a folder of this machine, by link where the disk is the same and else by copy."""
+    """Import every video of a folder on the server, by hard link on the same disk, else by copy."""
     added: list[str] = []
     already: list[str] = []
     refused: dict[str, str] = {}
@@ -209,7 +209,7 @@ def _keep(state: AppState, arrived: Path, name: str) -> tuple[str, bool]:
         if (twin := state.library.twin(arrived)) is not None:
             return twin, True
         os.chmod(arrived, 0o644)
-        return state.library.keep(arrived, name).stem, False
+        return state.library.name_of(state.library.keep(arrived, name)), False
     except OSError as error:
         raise Problem(507, f"{name[:200]}: cannot be kept ({error.strerror or error})") from error
 
@@ -219,7 +219,7 @@ def _link(state: AppState, path: Path) -> tuple[str, bool]:
         if (twin := state.library.twin(path)) is not None:
             return twin, True
         check_video(path, path.name)
-        return state.library.keep(path.resolve(), path.name).stem, False
+        return state.library.name_of(state.library.keep(path.resolve(), path.name)), False
     except OSError as error:
         raise InputError(f"{path.name}: cannot be copied ({error.strerror or error})") from error
 

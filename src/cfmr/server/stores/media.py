@@ -2,7 +2,10 @@
 
 import hashlib
 import re
+import shutil
+import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -11,13 +14,16 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from cfmr.files.atomic import make_directory, replacing
+from cfmr.files.atomic import make_directory, written_at
 from cfmr.server.problems import Problem
-from cfmr.video import clip
+from cfmr.server.stores.decoding import Decoders
 
 KINDS = {".webm": "video/webm", ".mkv": "video/webm", ".ogv": "video/ogg"}  # of all others browsers know "video/mp4"
 LONGEST_CUT = 600.0  # seconds
 WIDTHS = (160, 320, 640)
+DECODERS = 3  # files decoded at once
+SECONDS, CUT_SECONDS = 60.0, 6.0  # for a still, and more for each second of a cut
+_UNFINISHED, _LEFT = ".making-", 3600.0  # beginning of a name; seconds after which nobody makes it any more
 MOST_STILLS, MOST_CUTS = 20_000, 200
 
 
@@ -56,6 +62,9 @@ class Kept:
 
     def __init__(self, folder: Path, most: int, workers: int) -> None:
         self.folder = make_directory(folder)
+        for left in self.folder.glob(f"{_UNFINISHED}*"):  # by a server that was killed
+            if time.time() - written_at(left) / 1e9 > _LEFT:
+                shutil.rmtree(left, ignore_errors=True)
         self.most = most
         self._workers = workers
         self._limiter: anyio.CapacityLimiter | None = None
@@ -95,36 +104,73 @@ class Kept:
 
 
 class Media:
-    """Stills and cuts of videos.
+    """Stills, cuts and lengths of videos; files are decoded in processes of their own.
 
     Args:
-        folder: where they are kept.
+        folder: where stills and cuts are kept.
     """
 
     def __init__(self, folder: Path) -> None:
         self._stills = Kept(folder / "stills", MOST_STILLS, workers=2)
         self._cuts = Kept(folder / "cuts", MOST_CUTS, workers=1)
+        self._decoders = Decoders(DECODERS)
+        self._durations: dict[tuple[Path, int], float] = {}
+        self._turns: WeakValueDictionary[Path, _Turn] = WeakValueDictionary()
+        self._lock = threading.Lock()
 
-    async def still(self, path: Path, time: float, width: int) -> Path:
-        """A JPEG of what is on the screen; times are taken to a tenth of a second, widths to one of `WIDTHS`."""
-        time = round(time, 1)
+    def close(self) -> None:
+        """End the processes."""
+        self._decoders.close()
+
+    async def still(self, path: Path, at: float, width: int) -> Path:
+        """A JPEG of what is on the screen; times are taken to a tenth of a second, widths to one of `WIDTHS`.
+
+        Raises:
+            Problem: the file cannot be decoded, or not within the limits.
+        """
+        at = round(at, 1)
         width = next((w for w in WIDTHS if w >= width), WIDTHS[-1])
 
         def make(place: Path) -> None:
-            picture = clip.thumbnail(path, time, width)
-            with replacing(place) as temporary:
-                temporary.write_bytes(picture)
+            self._make("still", path, SECONDS, place, time=at, width=width)
 
-        return await self._stills.get(path, f"{time} {width}", ".jpg", make)
+        return await self._stills.get(path, f"{at} {width}", ".jpg", make)
 
     async def cut(self, path: Path, start: float, end: float) -> Path:
         """An MP4 of a stretch, exact to the frame.
 
         Raises:
-            Problem: the stretch is empty or too long.
+            Problem: the stretch is empty or too long, or the file cannot be decoded within the limits.
         """
         if not 0 <= start < end or end - start > LONGEST_CUT:
             raise Problem(422, f"a clip starts before it ends and lasts at most {LONGEST_CUT:.0f} s")
-        return await self._cuts.get(
-            path, f"{start:.3f} {end:.3f}", ".mp4", lambda place: clip.cut(path, start, end, place)
-        )
+
+        def make(place: Path) -> None:
+            seconds = SECONDS + CUT_SECONDS * (end - start)
+            self._make("clip", path, seconds, place, start=start, end=end)
+
+        return await self._cuts.get(path, f"{start:.3f} {end:.3f}", ".mp4", make)
+
+    def duration(self, path: Path) -> float:
+        """Length of a video in seconds; worked out once as long as the file stays as it is.
+
+        Raises:
+            Problem: the file cannot be decoded, or not within the limits.
+        """
+        key = path, path.stat().st_mtime_ns
+        with self._lock:
+            turn = self._turns.setdefault(path, _Turn())
+        with turn.lock:  # decoding the same file twice at once would help nobody
+            if key not in self._durations:
+                self._durations[key] = float(self._decoders.ask("duration", path, SECONDS))
+            return self._durations[key]
+
+    def _make(self, do: str, path: Path, seconds: float, place: Path, **arguments: float) -> None:
+        # whatever a process that was ended leaves behind goes with the folder
+        try:
+            with tempfile.TemporaryDirectory(dir=place.parent, prefix=_UNFINISHED) as folder:
+                made = Path(folder) / place.name
+                self._decoders.ask(do, path, seconds, out=str(made), **arguments)
+                made.replace(place)
+        except OSError as error:
+            raise Problem(507, f"there is no room for what was made of it ({error.strerror or error})") from error

@@ -7,10 +7,13 @@ hosts, are not.
 import resource
 import sys
 from itertools import islice
+from pathlib import Path
 
 import av
 
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg"
+from cfmr.errors import InputError
+from cfmr.video.container import film_of, open_file
+
 MOST_PIXELS = 8192 * 8192
 LONGEST = 24 * 3600  # seconds
 MEMORY = 3 << 30
@@ -21,18 +24,18 @@ FRAMES = 3
 def rejection_reason(path: str) -> str | None:
     """The reason why a file is not taken as a video; None if it is."""
     try:
-        with av.open(path, options={"format_whitelist": FORMATS, "protocol_whitelist": "file"}) as container:
-            streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-            if not streams or streams[0].codec_context is None:
+        with open_file(Path(path)) as container:
+            try:
+                stream = film_of(container)
+            except InputError:
                 return "there is no video in it"
-            stream = streams[0]
             if stream.codec_context.width * stream.codec_context.height > MOST_PIXELS:
                 return "its pictures are larger than 8192 x 8192"
             if container.duration is not None and container.duration / av.time_base > LONGEST:
                 return "it is longer than a day"
             if not list(islice(container.decode(stream), FRAMES)):
                 return "there is no picture in it"
-    except (av.error.FFmpegError, ValueError, OverflowError, MemoryError):
+    except (InputError, av.error.FFmpegError, ValueError, OverflowError, MemoryError):
         return "it is not a video"
     return None
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from cfmr.errors import InputError
 from cfmr.files.atomic import written_at
 from cfmr.server.problems import Problem
-from cfmr.video.files import SUFFIXES, find_videos
+from cfmr.video.files import SUFFIXES, find_videos, restored_path, shown
 
 FRESH = 10.0  # seconds for which a listing of the folder is believed
 LONGEST_NAME = 120  # bytes, which leaves room for a number and a suffix everywhere
@@ -35,7 +35,7 @@ class Library:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self._files: dict[str, Path] = {}
-        self._paths: set[str] = set()
+        self._names: dict[Path, str] = {}
         self._read, self._changed = -FRESH, 0
         self._lock = threading.Lock()
 
@@ -48,7 +48,7 @@ class Library:
                     self._files = {n: path for n, path in find_videos([self.folder]).items() if self._inside(path)}
                 except InputError:  # there is none
                     self._files = {}
-                self._paths = set(map(str, self._files.values()))
+                self._names = {path: name for name, path in self._files.items()}
                 self._read, self._changed = time.monotonic(), changed
             return self._files
 
@@ -58,14 +58,22 @@ class Library:
 
     def has(self, name: str, indexed: str | None = None) -> bool:
         """Whether `find` found a file when the folder was read last; costs nothing."""
-        return name in self.files() or indexed in self._paths
+        return name in self.files() or (indexed is not None and restored_path(indexed) in self._names)
 
     def find(self, name: str, indexed: str | None = None) -> Path | None:
-        """The file of a video; `indexed` is where the index saw it last. None if there is none in the folder."""
-        found = self.files().get(name)
-        if found is None and indexed is not None:
-            found = Path(indexed)
-        return found if found is not None and self._inside(found) else None
+        """The file of a video; `indexed` is where the index saw it last. None if there is none in the folder.
+
+        Where the index saw it comes first: another file may have its name by now.
+        """
+        places = [] if indexed is None else [restored_path(indexed)]
+        if name in self.files():
+            places.append(self._files[name])
+        return next(filter(self._inside, places), None)
+
+    def name_of(self, path: Path) -> str:
+        """What a file in the folder is called."""
+        self.files()
+        return self._names.get(path, shown(path.name))
 
     def _inside(self, path: Path) -> bool:
         try:

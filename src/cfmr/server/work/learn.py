@@ -22,8 +22,9 @@ from cfmr.server.stores.models import Model
 from cfmr.server.work.compare import compare
 from cfmr.server.work.index import extract_videos, index_videos
 
-ENOUGH_HELD_OUT = 20  # labels; of fewer, no threshold can be judged
 ENOUGH_VIDEOS = 10  # with fewer, holding videos out for validation costs more than it tells
+ENOUGH_SENTENCES = 20  # with fewer, a threshold is chance
+CALIBRATED = 200  # sentences at most: the server searches them itself
 
 
 class LearnRequest(BaseModel):
@@ -58,10 +59,8 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
         shutil.rmtree(folder / "run" / "last", ignore_errors=True)  # only a broken-off run needs it
         model = Model(folder.name, folder / "index", folder / "run" / "checkpoint")
         index_videos(state, model, job)
-        if len(held_out) >= ENOUGH_HELD_OUT:
-            job.say("Finding out which scores mean a match")
-            with contextlib.suppress(InputError):  # the model can read too few of their sentences
-                calibrate_index(model.index, held_out)
+        job.say("Choosing the score threshold")
+        choose_threshold(model, run, held_out)
         job.say("Comparing on held-out labels")
         before = state.models.retriever if state.models.ready else None
         comparison = compare(before, state.models.open(model), held_out)
@@ -88,12 +87,22 @@ class TrainingJob:
     config: Path
     select: str
     epochs: int
+    validation: Path | None
+
+
+def choose_threshold(model: Model, run: TrainingJob, held_out: Sequence[Annotation]) -> None:
+    """Choose the score below which nothing matches, on sentences that were not trained on, where there are enough."""
+    rows = [*held_out, *(load_annotations(run.validation) if run.validation else ())]
+    if len(rows) < ENOUGH_SENTENCES or len({row.video for row in rows}) < 2:
+        return
+    with contextlib.suppress(InputError):  # too few of them can be searched: then there is no threshold
+        calibrate_index(model.index, rows[:CALIBRATED])
 
 
 def write_training_job(
     state: AppState, how: LearnRequest, folder: Path, labels: Sequence[Annotation], held_out: Sequence[Annotation]
 ) -> TrainingJob:
-    """Write what `cfmr train` reads: the present model's configuration with other data.
+    """Write what `cfmr train` reads: the current model's configuration with other data.
 
     Held-out labels are in none of it, nor are rows of the original training file that say the same.
     """
@@ -119,7 +128,7 @@ def write_training_job(
     if how.fits is not None:
         value["train"]["num_fits"] = how.fits
     write_json(folder / "config.json", value)
-    return TrainingJob(folder / "config.json", select, int(value["train"]["num_fits"]))
+    return TrainingJob(folder / "config.json", select, int(value["train"]["num_fits"]), base.get("val_data"))
 
 
 def base_config(state: AppState) -> tuple[dict[str, Any], dict[str, Path]]:

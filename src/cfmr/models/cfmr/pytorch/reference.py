@@ -13,7 +13,7 @@ from torch import Tensor
 from cfmr.models.cfmr.batches import Batch
 from cfmr.models.cfmr.layout import sinusoids
 from cfmr.models.cfmr.pytorch.model import CFMR, Attention, Layer, Outputs, to_concepts
-from cfmr.moments.anchors import FLOOR, anchor_weights, negative_weights, retrieval_anchors, training_widths
+from cfmr.moments.anchors import WEIGHT_FLOOR, anchor_weights, negative_weights, retrieval_anchors, training_widths
 
 MASKED = -1e30
 
@@ -49,7 +49,7 @@ def attend(
         scores = scores.masked_fill(~valid[:, None, None], MASKED)
     shares = scores.softmax(-1)
     if weights is not None:
-        shares = shares * (weights[:, None, None] + FLOOR)
+        shares = shares * (weights[:, None, None] + WEIGHT_FLOOR)
         shares = shares / shares.sum(-1, keepdim=True)
     return attention.out_proj((shares @ v).transpose(1, 2).flatten(-2))
 

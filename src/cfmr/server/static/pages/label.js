@@ -52,6 +52,7 @@ const timeline = new Timeline(stage, {
 player.looping.hidden = true;
 const title = el("h2", { class: "stage-title" });
 stage.prepend(title, timeline.root);
+timeline.root.classList.add("timeline-plain"); // there is no curve: nothing moves when the video comes
 stage.append(player.controls);
 keysGoTo(stage);
 
@@ -113,13 +114,16 @@ async function handOut() {
 async function pick() {
   const part = $("#video").value.trim();
   if (!part) return;
+  $("#video").value = ""; // Enter both changes the field and submits it
+  focusHome(); // the next key is for the video
   try {
     const { videos } = await get("/api/videos", { contains: part, limit: 50 });
     const found = videos.find(({ video }) => video === part) ?? videos.find(({ watchable }) => watchable);
     if (!found) throw new Problem(404, words.noMatch(part));
     await open(found.video);
-    if (marked === null) focusHome();
   } catch (error) {
+    $("#video").value = part;
+    $("#video").focus();
     complain(error);
   }
 }

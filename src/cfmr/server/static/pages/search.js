@@ -575,7 +575,9 @@ addEventListener("popstate", () => {
 });
 
 async function begin() {
+  const early = box.value; // someone quick types before this runs
   const meant = fromAddress();
+  box.value ||= early;
   remembered = location.pathname + location.search;
   entry = JSON.stringify([box.value.trim(), within.value.trim()]);
   const first = box.value.trim() || meant ? ask({ meant }) : null;

@@ -16,7 +16,7 @@ _SIMULATION = {"hidden", "ambient", "confusers", "distractors"}
 
 
 @dataclass(frozen=True)
-class Run:
+class FinishedRun:
     """A run's directory, read.
 
     Attributes:
@@ -67,7 +67,7 @@ class Run:
         return _number(self.figures.get("best_constant", {}).get(measure))
 
 
-def read_runs(paths: list[Path]) -> list[Run]:
+def read_runs(paths: list[Path]) -> list[FinishedRun]:
     """Read finished runs.
 
     Raises:
@@ -77,7 +77,7 @@ def read_runs(paths: list[Path]) -> list[Run]:
     return [_read_run(path, name) for path, name in zip(paths, names, strict=True)]
 
 
-def _read_run(path: Path, name: str) -> Run:
+def _read_run(path: Path, name: str) -> FinishedRun:
     if not (path / "config.json").is_file():
         raise InputError(f"{path}: not a run's directory (it has no config.json); `cfmr train` writes one")
     if not (path / "metrics.json").is_file():
@@ -87,7 +87,7 @@ def _read_run(path: Path, name: str) -> Run:
     figures = read_json(path / "metrics.json")
     if not isinstance(figures, dict) or not isinstance(figures.get("test"), dict):
         raise InputError(f"{path / 'metrics.json'}: has no figures of a test split")
-    return Run(name, path, load_config(path / "config.json"), figures, _read_epochs(path / "metrics.jsonl"))
+    return FinishedRun(name, path, load_config(path / "config.json"), figures, _read_epochs(path / "metrics.jsonl"))
 
 
 def _read_epochs(path: Path) -> list[dict[str, Any]]:

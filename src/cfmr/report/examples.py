@@ -18,7 +18,7 @@ ANSWERS = 5
 
 
 @dataclass(frozen=True)
-class Query:
+class Example:
     """One sentence asked of its video.
 
     Attributes:
@@ -32,14 +32,14 @@ class Query:
     milliseconds: float
 
 
-def ask(
+def run_examples(
     model: Model,
     rows: Sequence[Annotation],
     features: FeatureStore,
     vocabulary: Vocabulary,
     max_words: int,
     count: int = 5,
-) -> list[Query]:
+) -> list[Example]:
     """Ask some test sentences, one a video, drawn once and for all so that runs can be compared."""
     drawn = np.random.default_rng(0).permutation(len(rows))
     videos: dict[str, Annotation] = {}
@@ -49,13 +49,15 @@ def ask(
     with one_thread():
         for row in chosen:  # warms up
             encode_sentences(model, [row.sentence], vocabulary, max_words)
-        return [_ask(model, row, features, vocabulary, max_words) for row in chosen]
+        return [_run_example(model, row, features, vocabulary, max_words) for row in chosen]
 
 
-def _ask(model: Model, row: Annotation, features: FeatureStore, vocabulary: Vocabulary, max_words: int) -> Query:
+def _run_example(
+    model: Model, row: Annotation, features: FeatureStore, vocabulary: Vocabulary, max_words: int
+) -> Example:
     vectors, spans = model.video_vectors(features.read(row.video), row.duration)
     began = time.perf_counter()
     sentence = encode_sentences(model, [row.sentence], vocabulary, max_words)[0]
     found, _ = rank_moments(model.readout, vectors @ sentence, spans, row.duration)
     elapsed = time.perf_counter() - began
-    return Query(row, np.asarray(found[:ANSWERS] * row.duration, np.float64), 1000 * elapsed)
+    return Example(row, np.asarray(found[:ANSWERS] * row.duration, np.float64), 1000 * elapsed)

@@ -1,0 +1,74 @@
+"""Run as `python -m cfmr.server.stores.decode_worker`: decodes for the server, in a process of its own, within limits.
+
+A task is a line of JSON on stdin, {"do": NAME, "seconds": LIMIT, ...arguments}; the answer is a line of JSON on stdout:
+{"value": ...}, {"refused": one line that says why} or {"full": true} where the disk is. An answer may say that it was
+the last one ("leaving"), since memory once taken is seldom given back. A task that takes too long ends the process.
+"""
+
+import errno
+import json
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from cfmr.errors import InputError
+from cfmr.video.clip import cut, thumbnail
+from cfmr.video.decode import probe
+
+MEMORY = 3 << 30  # bytes of address space
+_HELD = 400 << 10  # kilobytes of memory after which a process makes way for a new one
+
+
+def still(path: str, time: float, width: int, out: str) -> None:
+    """Write a JPEG of what is on the screen at a time."""
+    with open(out, "wb") as file:
+        file.write(thumbnail(path, time, width))
+
+
+def clip(path: str, start: float, end: float, out: str) -> None:
+    """Write a stretch as an MP4."""
+    cut(path, start, end, out)
+
+
+def duration(path: str) -> float:
+    """Length of a video in seconds."""
+    return probe(path).duration
+
+
+_TASKS: dict[str, Callable[..., Any]] = {"still": still, "clip": clip, "duration": duration}
+
+
+def answer_to(task: dict[str, Any]) -> dict[str, Any]:
+    """Do a task."""
+    signal.alarm(round(task.pop("seconds")) + 1)
+    try:
+        return {"value": _TASKS[task.pop("do")](**task)}
+    except (InputError, OSError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return {"full": True}
+        return {"refused": str(error).split("\n")[0]}
+    except MemoryError:
+        return {"refused": f"{task['path']}: its pictures need more memory than there is for one request"}
+    finally:
+        signal.alarm(0)
+
+
+def main() -> None:
+    """Answer until stdin ends."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides
+    for line in sys.stdin:
+        answer = answer_to(json.loads(line))
+        leaving = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _HELD
+        sys.stdout.write(json.dumps(answer | {"leaving": leaving}) + "\n")
+        sys.stdout.flush()
+        if leaving:
+            return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,331 @@
+"""Files of every kind that cameras, recorders and programs write: their pictures, in order, at their times."""
+
+import json
+import shutil
+import subprocess
+from itertools import islice, pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from cfmr.errors import InputError
+from cfmr.video.clip import cut, thumbnail
+from cfmr.video.decode import LONGEST, Video, probe
+from tests.support.footage import LEVELS, join, write_film, write_video
+
+X264 = {"bf": "3", "g": "12", "x264-params": "b-adapt=0"}
+OPEN = {"x264-params": "open-gop=1:bframes=3:keyint=12:b-adapt=0"}
+MPEG2 = {"bf": "2", "g": "12", "qmin": "1", "qmax": "1"}
+
+#: name of a file -> encoder, options, sound
+KINDS = {
+    "x264.mp4": ("libx264", X264, "aac"),
+    "open.mp4": ("libx264", OPEN, None),
+    "x264.mov": ("libx264", X264, "aac"),
+    "x264.mkv": ("libx264", X264, "aac"),
+    "x264.ts": ("libx264", X264, "aac"),
+    "open.ts": ("libx264", OPEN, "aac"),
+    "x264.avi": ("libx264", X264, None),
+    "x264.flv": ("libx264", X264, "aac"),
+    "bare.h264": ("libx264", X264, None),
+    "x265.mp4": ("libx265", {"x265-params": "log-level=error:bframes=3:keyint=12"}, None),
+    "mpeg2.mpg": ("mpeg2video", MPEG2, "mp2"),
+    "mpeg2.vob": ("mpeg2video", MPEG2, "mp2"),
+    "mpeg2.ts": ("mpeg2video", MPEG2, "mp2"),
+    "mpeg2.mkv": ("mpeg2video", MPEG2, None),
+    "mpeg4.avi": ("mpeg4", MPEG2, None),
+    "mjpeg.avi": ("mjpeg", {}, None),
+    "vp8.webm": ("libvpx", {"g": "12", "deadline": "realtime"}, None),
+    "vp9.webm": ("libvpx-vp9", {"g": "12", "deadline": "realtime"}, None),
+    "wmv.wmv": ("wmv2", {}, None),
+}
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    for name, (codec, options, sound) in KINDS.items():
+        pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        write_film(folder / name, codec, pixels=pixels, sound=sound, **options)
+    return folder
+
+
+def seen(path: Path, start: float = 0.0, most: int | None = None) -> list[tuple[float, int]]:
+    """Times, and which of the grays is on the screen."""
+    with Video(path) as video:
+        frames = islice(video.frames(start=start), most)
+        return [(frame.time, int(np.abs(np.array(LEVELS) - frame.rgb().mean()).argmin())) for frame in frames]
+
+
+def in_turn(first: int, count: int) -> list[int]:
+    return [number % len(LEVELS) for number in range(first, first + count)]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_pictures_come_as_they_were_filmed(films: Path, name: str) -> None:
+    frames = seen(films / name)
+    assert [which for _, which in frames] == in_turn(0, 50)
+    assert [b - a for (a, _), (b, _) in pairwise(frames)] == pytest.approx([0.04] * 49, abs=0.003)
+    with Video(films / name) as video:
+        assert video.info().duration == pytest.approx(2.0, abs=0.15)
+        assert sum(1 for _ in video.frames()) == 50
+        assert video.damage is None
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_any_number_of_threads_reads_the_same(films: Path, name: str) -> None:
+    def read(threads: int) -> list[tuple[float, bytes]]:
+        with Video(films / name, threads) as video:
+            return [(frame.time, frame.picture.to_ndarray().tobytes()) for frame in video.frames()]
+
+    assert read(1) == read(3)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_sought_is_what_reading_on_shows(films: Path, name: str) -> None:
+    whole = seen(films / name)
+    for start in (0.3, 0.97, 1.13, 1.9):
+        first = max(number for number, (time, _) in enumerate(whole) if time <= start)
+        expected = whole[first : first + 5]
+        assert seen(films / name, start, most=5) == [(pytest.approx(time), which) for time, which in expected]
+
+
+def ffprobe(path: Path, index: int) -> list[float | None]:
+    """Times of a stream's pictures in the order in which ffprobe has them; the last ones may have none."""
+    command = ["ffprobe", "-v", "error", "-select_streams", str(index), "-of", "json"]
+    asked = ["-show_entries", "frame=best_effort_timestamp_time", path]
+    found = json.loads(subprocess.run([*command, *asked], capture_output=True, check=True).stdout)
+    times = [frame.get("best_effort_timestamp_time") for frame in found["frames"]]
+    return [None if time is None else float(time) for time in times]
+
+
+def compare_with_ffprobe(path: Path) -> None:
+    with Video(path) as video:
+        ours = [frame.time for frame in video.frames()]
+        theirs = ffprobe(path, video._index)
+    assert len(ours) == len(theirs)
+    # where a file begins is told differently by versions of FFmpeg
+    told = [(our - ours[0], their - theirs[0]) for our, their in zip(ours, theirs, strict=True) if their is not None]
+    assert len(told) > len(ours) - 5
+    assert [our for our, _ in told] == pytest.approx([their for _, their in told], abs=0.002)
+
+
+needs_ffprobe = pytest.mark.skipif(shutil.which("ffprobe") is None, reason="needs ffprobe")
+
+
+@needs_ffprobe
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "bare.h264"])  # which has no times
+def test_order_and_times_are_those_of_ffprobe(films: Path, name: str) -> None:
+    compare_with_ffprobe(films / name)
+
+
+@needs_ffprobe
+def test_order_and_times_of_real_footage_are_those_of_ffprobe(shared: Path) -> None:
+    files = [path for path in (shared / "video").rglob("*.m??") if path.name != "corrupted.mp4"]
+    assert len(files) >= 8
+    for path in files:
+        compare_with_ffprobe(path)
+
+
+@pytest.mark.parametrize("name", ["mpeg2.ts", "x264.ts", "mpeg2.mpg", "mpeg2.vob"])
+def test_recordings_put_one_after_the_other_are_all_read(films: Path, tmp_path: Path, name: str) -> None:
+    path = join(tmp_path / name, films / name, films / name)
+    assert probe(path).duration == pytest.approx(4.0, abs=0.2)
+    frames = seen(path)
+    assert [which for _, which in frames] == in_turn(0, 50) * 2
+    assert [b - a for (a, _), (b, _) in pairwise(frames)] == pytest.approx([0.04] * 99, abs=0.05)
+    assert frames[50][0] == pytest.approx(2.0, abs=0.15)
+    assert seen(path, 3.0, most=3) == frames[-len([t for t, _ in frames if t > 3.0]) - 1 :][:3]
+    cut(path, 2.5, 3.5, tmp_path / "cut.mp4")
+    assert probe(tmp_path / "cut.mp4").duration == pytest.approx(1.0, abs=0.01)
+    with av.open(str(tmp_path / "cut.mp4")) as clip:
+        sound = sum(frame.samples for frame in clip.decode(audio=0)) / clip.streams.audio[0].rate
+    assert sound == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_clock_that_leaps_ahead_leaves_no_gap(tmp_path: Path) -> None:
+    parts = [write_film(tmp_path / f"{s}.ts", "mpeg2video", shift=s) for s in (0.0, 5000.0)]
+    assert [b - a for (a, _), (b, _) in pairwise(seen(join(tmp_path / "joined.ts", *parts)))] == pytest.approx(
+        [0.04] * 99, abs=0.05
+    )
+
+
+def test_a_part_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    first = write_film(tmp_path / "first.ts", "mpeg2video")
+    with av.open(str(tmp_path / "second.ts"), "w", options={"mpegts_start_pid": "1000"}) as target:
+        stream = target.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(200):
+            noise = np.random.default_rng(number).integers(0, 255, (48, 64, 3), np.uint8)
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(noise)))
+        target.mux(stream.encode(None))
+    with Video(join(tmp_path / "joined.ts", first, tmp_path / "second.ts")) as video:
+        frames = sum(1 for _ in video.frames())
+        assert frames == 250 or "joined.ts: goes on after" in str(video.damage)
+
+
+def test_decoding_times_in_the_place_of_presentation_times_shuffle_nothing(tmp_path: Path) -> None:
+    def without_offsets(packet: av.Packet) -> None:
+        packet.pts = packet.dts = packet.dts + 2
+
+    path = write_film(tmp_path / "v.mp4", stamps=without_offsets, **X264)
+    frames = seen(path)
+    assert [which for _, which in frames] == in_turn(0, 50)
+    assert all(b > a for (a, _), (b, _) in pairwise(frames))
+    assert frames[-1][0] - frames[0][0] == pytest.approx(49 * 0.04, abs=0.15)
+    assert [which for _, which in seen(path, 1.5, most=3)] == [which for t, which in frames if t > 1.46][:3]
+
+
+def test_an_edit_list_that_leaves_out_the_beginning_is_followed(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "v.mp4", shift=-0.4, g="25", bf="0")
+    frames = seen(path)
+    assert frames[0] == (0.0, 10)
+    assert len(frames) == 40
+    assert seen(path, 0.8, most=1)[0][1] == (10 + 20) % len(LEVELS)
+
+
+def test_the_default_stream_is_the_film_then_the_largest(tmp_path: Path) -> None:
+    def write(name: str, sizes: list[tuple[int, int]], default: int | None) -> Path:
+        with av.open(str(tmp_path / name), "w") as target:
+            streams = []
+            for number, size in enumerate(sizes):
+                stream = target.add_stream("libx264", rate=10)
+                stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+                if default is not None:
+                    stream.disposition = av.stream.Disposition.default if number == default else 0
+                streams.append(stream)
+            for number in range(10):
+                for stream in streams:
+                    picture = av.VideoFrame(stream.width, stream.height, "yuv420p")
+                    picture.pts = number
+                    target.mux(stream.encode(picture))
+            for stream in streams:
+                target.mux(stream.encode(None))
+        return tmp_path / name
+
+    sizes = [(32, 24), (64, 48), (48, 32)]
+    for name, default, width in (("default.mkv", 2, 48), ("largest.ts", None, 64)):
+        with Video(write(name, sizes, default)) as video:
+            assert [frame.picture.width for frame in video.frames()] == [width] * 10
+
+
+def test_a_cover_picture_is_no_film(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "v.mp4"), "w") as target:
+        cover, film = target.add_stream("mjpeg", rate=1), target.add_stream("libx264", rate=10)
+        cover.width, cover.height, cover.pix_fmt = 640, 480, "yuvj420p"
+        film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
+        target.mux(cover.encode(av.VideoFrame(640, 480, "yuvj420p")))
+        for number in range(10):
+            picture = av.VideoFrame(64, 48, "yuv420p")
+            picture.pts = number
+            target.mux(film.encode(picture))
+        target.mux([*film.encode(None), *cover.encode(None)])
+    assert probe(tmp_path / "v.mp4").width == 64
+
+
+def test_repeated_pictures_are_empty_packets_and_no_damage(tmp_path: Path) -> None:
+    def ten_times(packet: av.Packet) -> None:
+        packet.pts = packet.dts = packet.dts * 10  # the muxer of AVI fills what is between with empty packets
+
+    path = write_film(tmp_path / "v.avi", "mpeg4", frames=5, bf="0", stamps=ten_times)
+    with Video(path) as video:
+        shown = [int(np.abs(np.array(LEVELS) - frame.rgb().mean()).argmin()) for frame in video.frames(fps=25)]
+        assert shown == [number // 10 for number in range(41)]
+        assert video.damage is None
+    assert probe(path).duration == pytest.approx(41 / 25)
+
+
+def test_a_stamp_of_years_makes_no_video_of_years(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mkv", [0.0, 0.1, 0.2, 1e6, 1e6 + 0.1])
+    with Video(path) as video:
+        assert sum(1 for _ in video.frames(fps=10)) < 20
+        assert video.info().duration < 2
+
+
+def test_a_video_is_read_for_a_week_at_most(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mkv", [number * 3500.0 for number in range(int(LONGEST // 3500) + 10)])
+    with Video(path) as video:
+        frames = list(video.frames())
+        assert frames[-1].time < LONGEST
+        assert video.end == LONGEST
+        assert "longer than 168 hours, of which no more is read" in str(video.damage)
+        assert video.info().duration == LONGEST
+
+
+@pytest.mark.parametrize("text", [
+    "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:2,\nsecret.mp4\n#EXT-X-ENDLIST\n",
+    "ffconcat version 1.0\nfile secret.mp4\n",
+    "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    "<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011'></MPD>",
+])  # fmt: skip
+def test_playlists_are_not_followed(tmp_path: Path, text: str) -> None:
+    write_film(tmp_path / "secret.mp4", frames=5)
+    for name in ("list.mp4", "list.m3u8", "list.ts"):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InputError, match=name.replace(".", r"\.")):
+            probe(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name", ["Trip-10:30.mp4", "http:x.mp4", "concat:a|b.mp4", "caf\udce9.mp4", "100%.mp4", "-i.mp4"]
+)
+def test_no_name_is_taken_for_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    write_film(tmp_path / "v.mp4", frames=5).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert len(seen(Path(name))) == 5
+
+
+FULL, LIMITED, BT709, BT2020 = 2, 1, 1, 9
+PQ, HLG = 16, 18
+MARKS = ("color_range", "colorspace", "color_trc", "color_primaries")
+
+
+@pytest.mark.parametrize(("codec", "pixels", "colours"), [
+    ("libx264", "yuv420p", {"color_range": FULL}),
+    ("libx264", "yuvj420p", {"color_range": FULL, "colorspace": BT709}),
+    ("libx264", "yuv420p", {"color_range": LIMITED, "colorspace": BT709, "color_trc": 1, "color_primaries": 1}),
+    ("libx264", "yuv420p", {"colorspace": BT2020, "color_trc": PQ, "color_primaries": BT2020}),
+    ("libx264", "yuv444p", {"colorspace": 6, "color_trc": HLG, "color_primaries": BT2020}),
+])  # fmt: skip
+def test_a_clip_has_the_numbers_and_the_marks_of_its_source(
+    tmp_path: Path, codec: str, pixels: str, colours: dict[str, int]
+) -> None:
+    path = write_film(tmp_path / "v.mkv", codec, pixels=pixels, level=32, colours=colours, frames=10)
+    cut(path, 0.0, 0.3, tmp_path / "cut.mp4")
+    with av.open(str(path)) as source, av.open(str(tmp_path / "cut.mp4")) as clip:
+        before, after = next(source.decode(video=0)), next(clip.decode(video=0))
+        for mark in MARKS:
+            assert getattr(after, mark) == getattr(before, mark)
+        assert abs(int(before.to_ndarray().flat[0]) - int(after.to_ndarray().flat[0])) <= 1
+
+
+@pytest.mark.parametrize(("codec", "name"), [("png", "v.mov"), ("libx264rgb", "v.mkv")])
+def test_a_clip_of_rgb_looks_the_same(tmp_path: Path, codec: str, name: str) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb24"
+        for _ in range(10):
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), (192, 72, 48), np.uint8))))
+        target.mux(stream.encode(None))
+    cut(path, 0.0, 0.5, tmp_path / "cut.mp4")
+    with av.open(str(tmp_path / "cut.mp4")) as clip:
+        frame = next(clip.decode(video=0))
+        assert (frame.color_range, frame.colorspace) == (LIMITED, BT709)
+        assert frame.to_ndarray(format="rgb24")[5, 5] == pytest.approx((192, 72, 48), abs=3)
+
+
+def test_turning_a_picture_keeps_its_numbers(shared: Path, tmp_path: Path) -> None:
+    for name in ("rotated_90.mov", "rotated_180.mov", "rotated_270.mov"):
+        path = shared / "video" / name
+        cut(path, 0.0, 0.1, tmp_path / "cut.mp4")
+        with Video(path) as video, Video(tmp_path / "cut.mp4") as clip:
+            before, after = (next(one.frames()).rgb().astype(int) for one in (video, clip))
+            assert np.abs(before - after).mean() < 4
+
+
+def test_stills_of_all_kinds_can_be_made(films: Path) -> None:
+    for name in KINDS:
+        assert thumbnail(films / name, 1.0, 32)[:2] == b"\xff\xd8"
