@@ -284,7 +284,7 @@ def report(
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="annotations that --predictions answer")] = None,
 ) -> None:
-    """Write tables of runs, published figures and other systems' answers."""
+    """Write tables and pictures of runs, published and other figures."""
     from cfmr.report import Comparison, write_report
 
     if (truth is None) != (not predictions):

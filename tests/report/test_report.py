@@ -157,7 +157,7 @@ def test_what_is_no_finished_run_is_named(run: Path, tmp_path: Path, missing: st
 def test_half_a_line_of_metrics_is_named(run: Path, tmp_path: Path) -> None:
     broken = copied(run, tmp_path / "a")
     (broken / "metrics.jsonl").write_text('{"epoch": 1}\n{"epo')
-    with pytest.raises(InputError, match=r"metrics\.jsonl: line 2 is not valid JSON"):
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 2: not valid JSON"):
         write_report([broken], tmp_path / "out")
 
 

@@ -55,7 +55,7 @@ def open_graph(path: Path) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised, and said in one line
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     with reading(path, "an ONNX graph that runs", "build the index again"):
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
