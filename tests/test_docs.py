@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tests/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 WRITTEN = ("runs/", "data/", "log/", "checkpoint/", "report/", "/")  # what a user has or makes
 TORCHRUN = {"--nnodes", "--node-rank", "--nproc-per-node", "--master-addr", "--master-port"}
+PIP = {"--require-hashes"}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -70,7 +71,7 @@ def test_an_option_named_alone_belongs_to_some_command(page: Path) -> None:
     for code in pieces_of_code(page):
         if code.startswith("--"):
             for option in options_in(code):
-                assert option in ALL_OPTIONS | TORCHRUN or option in scripts, code
+                assert option in ALL_OPTIONS | TORCHRUN | PIP or option in scripts, code
 
 
 @pages

