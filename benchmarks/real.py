@@ -5,8 +5,8 @@
 FOLDER holds a feature file (*.hdf5), `rows.json`, rows of [video, duration, [start, end], sentence, glance], and
 `folds.json`, {video: fold}. For each fold the model is trained on the glances of the other folds, with the one
 configuration there is for every data set, and measured on the fold. Start and end of a moment are read for measuring
-only: the training files do not contain them. `--clicks N ...` draws a label curve, `--hold-out FILE` measures on rows of
-videos that are in no fold, trained on all folds.
+only: the training files do not contain them. `--clicks N ...` draws a label curve, `--hold-out FILE` measures on rows
+of videos that are in no fold, trained on all folds.
 """
 
 import argparse
