@@ -6,7 +6,7 @@ SHARED holds `data/charades`, `data/tacos` and `tools/simulate_features.py`. Fea
 result is kept in DIR/results and not measured again, so a broken-off run goes on. What is printed is Markdown. None of
 these figures is a benchmark's: the features are simulated.
 
-Three seeds: they draw the sentences on which scores are put on one scale, and which labels a smaller share keeps.
+Three seeds: they draw the first weights, and which labels a smaller share keeps.
 `published` trains the published model for eight epochs, which takes most of the time.
 """
 
@@ -17,22 +17,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cfmr.config import DenseConfig, parse_config
+from cfmr.config import parse_config
 from cfmr.data.annotations import Annotation, load_annotations, save_annotations
 from cfmr.data.features import FeatureStore
-from cfmr.models.dense import fit as dense_fit
-from cfmr.models.dense import model as dense
-from cfmr.models.dense.clips import ClipSet
+from cfmr.models.checkpoint import Checkpoint
+from cfmr.models.dense import fit, objective
+from cfmr.models.dense.model import Dense
 from cfmr.models.encode import encode
+from cfmr.training import dense
 from cfmr.training import pytorch as training
-from cfmr.training.data import build_vocabulary
 from cfmr.training.evaluation import constant_answer, evaluate, evaluate_corpus
 
 SEEDS = (7, 8, 9)
@@ -79,7 +79,6 @@ class Bench:
         self.store = FeatureStore(self.features)
         self.training = load_annotations(self.folder / place.train, glances=True)
         self.test = load_annotations(self.folder / place.test, spans=True)
-        self._clips: ClipSet | None = None
 
     def _simulate(self, tool: Path) -> None:
         beside = self.features.with_suffix(".part")
@@ -101,10 +100,11 @@ class Bench:
             "val_data": str(self.folder / self.place.test),
             "vocab_path": str(self.folder / "glove.pkl"),
         }
-        value["model"]["config"]["frames_input_size"] = 1024
+        if "loss" in value:
+            value["model"]["config"]["frames_input_size"] = 1024
+        value["dataset"]["frame_dim"] = 1024
         for key, new in keys.items():
-            section = next(s for s in (value["model"]["config"], value["loss"], value["train"]) if key in s)
-            section[key] = new
+            value.setdefault("train", {})[key] = new
         return parse_config(value, file)
 
     def kept(self, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -120,32 +120,32 @@ class Bench:
         return found
 
     def dense(
-        self, seed: int, rows: list[Annotation] | None = None, passes: int = 1, spans: bool = False, **keys: Any
+        self, seed: int, rows: list[Annotation] | None = None, spans: bool = False, **keys: Any
     ) -> dict[str, float]:
-        """Fit CFMR-Dense and measure it, in one video and which video is found.
+        """Train CFMR-Dense and measure it, in one video and which video is found.
 
-        `spans`: to start and end of the moments, which nothing but the comparison of costs does.
+        `spans`: glances are the middles of the moments, which nothing but the comparison of costs does.
         """
-        config = self.config(self.place.dense, **keys)
-        assert isinstance(config, DenseConfig)
-        vocabulary = build_vocabulary(config, self.training)
-        clips = ClipSet(
-            self.training if rows is None else rows,
-            self.store,
-            vocabulary,
-            max_num_frames=config.dataset.max_num_frames,
-            max_num_words=config.dataset.max_num_words,
-        )
+        chosen = self.training if rows is None else rows
+        if spans:
+            chosen = [replace(row, glance=sum(row.span or (0.0, 0.0)) / 2) for row in chosen]
+        path = self.work / f"{self.place.name}-rows.json"
+        save_annotations(path, chosen)
+        config = self.config(self.place.dense, path, **keys)
+        run = self.work / f"{self.place.name}-run"
         began = time.monotonic()
-        model = dense.Dense.from_config(config).eval()
-        fit = dense_fit.Fit(model, clips, config.loss, seed)
-        fit.run(whole_moments(clips, rows or self.training) if spans else fit.bells())
-        for _ in range(passes - 1):
-            fit.run(fit.readings())
+        dense.train(
+            config.model_copy(update={"dataset": config.dataset.model_copy(update={"test_data": ""})}),
+            run,
+            select="last",
+            seed=seed,
+        )
         fitted = time.monotonic() - began
-        encoded = encode(model, self.test, self.store, vocabulary, config.dataset.max_num_words)
+        checkpoint = Checkpoint.load(run / "checkpoint")
+        model = Dense.restore(checkpoint)
+        encoded = encode(model, self.test, self.store, checkpoint.vocabulary, config.dataset.max_num_words)
         figures = evaluate(model, self.test, encoded) | {"fit seconds": round(fitted, 1)}
-        if rows is None and not keys and passes == 1 and not _PATCHED:
+        if rows is None and not keys and not _PATCHED:
             return figures | _of_all_videos(evaluate_corpus(model, self.test, encoded))
         return figures | self._videos(encoded)
 
@@ -196,13 +196,8 @@ def patched(module: Any, name: str, value: Any) -> Iterator[None]:
         _PATCHED.pop()
 
 
-def unscaled(self: dense.Dense, clips: Any) -> Any:
-    """Vectors as they are, with a shift of 0."""
-    return dense.F.pad(clips, (0, 1))
-
-
 def ablations(bench: Bench) -> dict[str, Callable[[], dict[str, Any]]]:
-    """What is left out or added, one at a time."""
+    """What is left out, one part at a time."""
 
     def without(module: Any, name: str, value: Any, **keys: Any) -> Callable[[], dict[str, Any]]:
         def measure() -> dict[str, Any]:
@@ -211,57 +206,14 @@ def ablations(bench: Bench) -> dict[str, Callable[[], dict[str, Any]]]:
 
         return measure
 
-    seed = SEEDS[0]
-    mean_share = bench.config(bench.place.dense).loss.mean_share
-    no_words = {"own_words": 1, "seen_words": 0}
-    none_of_it = {**no_words, "mean_share": 0.0, "noise": 1000.0, "smoothing": 0.0}
-
-    def alone(**keys: Any) -> Callable[[], dict[str, Any]]:
-        def measure() -> dict[str, Any]:
-            with patched(dense.Dense, "on_one_scale", unscaled), patched(dense, "VIDEO_SHARE", 0.0):
-                return bench.dense(seed, **(none_of_it | keys))
-
-        return measure
-
-    tried = bench.config(bench.place.dense)
     return {
-        "all but the words that are seen": lambda: bench.dense(seed, seen_words=0),
-        "all but these and the words' own looks": lambda: bench.dense(seed, **no_words),
-        "all but whitening within videos": lambda: bench.dense(seed, noise=1000.0),
-        "all but the video's mean in the target": lambda: bench.dense(seed, mean_share=0.0),
-        "all but the video's part of the score": without(dense, "VIDEO_SHARE", 0.0),
-        "all but one scale for all videos": without(dense.Dense, "on_one_scale", unscaled),
-        "all but the ceiling of what is seen": without(dense, "CEILING", 1e9),
-        "all but smoothing": lambda: bench.dense(seed, smoothing=0.0),
-        "all but 256 numbers a clip: 64": lambda: bench.dense(seed, hidden_size=64),
-        "and a second pass on its own readings": lambda: bench.dense(seed, passes=2),
-        "and the video's mean as much as the clip": lambda: bench.dense(
-            seed, mean_share=1.0 if not mean_share else 2.0
-        ),
-        "a bell half as wide": lambda: bench.dense(seed, bell_seconds=tried.loss.bell_seconds / 2),
-        "a bell twice as wide": lambda: bench.dense(seed, bell_seconds=tried.loss.bell_seconds * 2),
-        "none of it": alone(),
-        "only the words' own looks": alone(own_words=tried.model.config.own_words),
-        "only these and the words that are seen": alone(
-            own_words=tried.model.config.own_words, seen_words=tried.model.config.seen_words
-        ),
-        "only whitening within videos": alone(noise=tried.loss.noise),
-        "only smoothing": alone(smoothing=tried.model.config.smoothing),
+        "all but the loss across videos": without(objective, "ACROSS", 0.0),
+        "all but the loss across sentences": without(objective, "NAMING", 0.0),
+        "all but dropout": without(fit, "DROPOUT", 0.0),
+        "all but three fits: one": lambda: bench.dense(SEEDS[0], num_fits=1),
+        "all but 128 components: 64": without(fit, "NUM_COMPONENTS", 64),
+        "all but 128 numbers of a fit: 256": without(fit, "SIZE", 256),
     }
-
-
-def whole_moments(clips: ClipSet, rows: list[Annotation]) -> list[Any]:
-    """Weights over clips that are equal within the annotated moments."""
-    weights = []
-    for video, row in zip(clips.videos, rows, strict=True):
-        assert row.span is not None
-        count = len(clips.clips[video])
-        middles = (np.arange(count) + 0.5) / count * row.duration
-        inside = (middles >= row.span[0]) & (middles <= row.span[1])
-        if not inside.any():
-            inside[np.abs(middles - sum(row.span) / 2).argmin()] = True
-        weights.append(inside / inside.sum())
-    return weights
 
 
 def some_labels(bench: Bench, share: float, seed: int, spans: bool = False) -> dict[str, Any]:

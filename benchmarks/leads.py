@@ -35,7 +35,6 @@ from cfmr.models.cfmr.pytorch import model as published
 from cfmr.models.cfmr.pytorch.losses import Criterion
 from cfmr.models.cfmr.pytorch.model import CFMR, Outputs, Packing, TextEncoder, VideoEncoder, to_tensor
 from cfmr.models.checkpoint import Checkpoint
-from cfmr.models.dense.model import BANK, SPREAD_POWER, USUAL_SHARE
 from cfmr.models.encode import Encoded, encode, encode_sentences
 from cfmr.moments.anchors import anchor_weights
 from cfmr.training import pytorch as training
@@ -46,6 +45,10 @@ from cfmr.training.run import RunDirectory
 SHOWN = ("R@1,IoU=0.5", "R@1,IoU=0.7", "R@1,mIoU", "R@5,IoU=0.5", "R@5,IoU=0.7")
 VIDEOS = ("video R@1", "video R@10", "one scale: video R@1", "one scale: video R@10")
 LAST = ("R@1,IoU=0.5", "R@1,mIoU")  # shown of the last epoch too, which nobody chose
+
+BANK = 512  # training sentences that say what a video scores by chance
+SPREAD_POWER = 3  # of the mean of powers that the spread of their scores is
+USUAL_SHARE = 0.05  # of the square of the usual spread, in that of a video's own
 
 
 class Lead(training.CFMRTrainer):
