@@ -18,7 +18,7 @@ demo: $(READY)
 	$(BIN)/cfmr demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 # Damaged files for every parser, seeded: FUZZ="--inputs 50000 --seed 3 --only index http" changes what is tried.
 fuzz: $(READY)

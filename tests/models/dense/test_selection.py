@@ -68,7 +68,7 @@ def test_curves_that_say_nothing_cost_no_more_than_anywhere() -> None:
 
 
 def test_curves_fitted_to_few_glances_are_hardly_believed() -> None:
-    assert curve_weight(1) == curve_weight(30) < curve_weight(100) < curve_weight(3000) < 6
+    assert curve_weight(1) == curve_weight(10) < curve_weight(100) < curve_weight(3000) < 6
 
 
 def test_the_density_of_glances_has_a_mean_of_one_and_lies_where_they_do() -> None:

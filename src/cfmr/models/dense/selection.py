@@ -21,7 +21,7 @@ from cfmr.moments.span_reader import NUM_KNOTS, SpanReader, candidate_spans, pos
 Doubles = NDArray[np.float64]
 
 NUM_FOLDS = 3
-MIN_HELD_OUT = 12  # glances; with fewer, a held-out part says nothing
+MIN_HELD_OUT = 60  # glances; of fewer, what likelihood prefers is chance
 MAX_READ = 1500  # held-out curves that readers are compared on: more move no choice
 ROUNDS = 2  # of fits: bell and smoothing follow the width that the first found
 OTHER_WIDTH = 0.7  # change of the logarithm of the usual width that is worth another round: a factor of two
@@ -46,7 +46,7 @@ MIN_GAIN = {"width_exponent": 0.01, "width_spread": 0.05}
 USUAL_WIDTH, WIDTH_DOUBT = 0.25, 0.8
 USUAL_SPREAD = 0.25
 # how much a curve deserves that was fitted to so many glances; fitted to few, it says less than where glances lie
-FULL_WEIGHT, MIN_WEIGHT, FEW_ROWS, HALF_WEIGHT_ROWS = 6.0, 0.5, 30, 60
+FULL_WEIGHT, MIN_WEIGHT, FEW_ROWS, HALF_WEIGHT_ROWS = 6.0, 0.5, 10, 50
 
 KERNEL = 0.08  # standard deviation, in videos, of the kernel of the density of glances
 UNIFORM_ROWS = 10.0  # glances' worth of "anywhere" in it
