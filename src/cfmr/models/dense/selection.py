@@ -43,7 +43,7 @@ CANDIDATES: tuple[tuple[str, tuple[float, ...]], ...] = (
 MIN_GAIN = {"width_exponent": 0.01, "width_spread": 0.05}
 
 # what is believed before any glance is looked at: it decides where glances are few
-USUAL_WIDTH, WIDTH_DOUBT = 0.25, 0.8
+USUAL_WIDTH, WIDTH_DOUBT = 0.25, 0.3
 USUAL_SPREAD = 0.25
 # how much a curve deserves that was fitted to so many glances; fitted to few, it says less than where glances lie
 FULL_WEIGHT, MIN_WEIGHT, FEW_ROWS, HALF_WEIGHT_ROWS = 6.0, 0.5, 10, 50
