@@ -105,7 +105,7 @@ def test_spans_that_make_an_answer_right_are_those_that_overlap_it_by_half(
             assert right[other] == (shared >= 0.5) or math.isclose(shared, 0.5, abs_tol=1e-6)
 
 
-@pytest.mark.parametrize("clips", [1, 2, 7, 64, 200])
+@pytest.mark.parametrize("clips", [1, 7, 64, 200])
 def test_many_curves_are_read_as_each_alone(clips: int) -> None:
     shown = np.random.default_rng(clips).normal(0, 2, (9, clips))
     alone = [read_moments(curve, 20.0, READER)[0][0] for curve in shown]

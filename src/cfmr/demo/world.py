@@ -14,6 +14,7 @@ from cfmr.demo.rendering import render
 from cfmr.demo.script import Script, held_out_pairs, write_script
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory, read_json, replacing, write_json
+from cfmr.files.processes import interrupt_blocked
 from cfmr.progress import Progress, silent
 
 VERSION = 2  # of the world: raised whenever the same seed would render something else
@@ -141,7 +142,8 @@ def _render_all(folder: Path, seed: int, todo: list[tuple[str, int]], total: int
     context = multiprocessing.get_context("spawn")
     ignored = signal.SIGINT, signal.SIG_IGN  # when interrupted, the parent decides
     with ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=ignored) as pool:
-        jobs = [pool.submit(_render_one, folder, seed, split, number) for split, number in todo]
+        with interrupt_blocked():
+            jobs = [pool.submit(_render_one, folder, seed, split, number) for split, number in todo]
         try:
             for job in as_completed(jobs):
                 job.result()

@@ -47,9 +47,10 @@ def ahead(items: Iterator[Item], depth: int = 2) -> Iterator[Iterator[Item]]:
                 raise item  # type: ignore[misc]
 
     thread = threading.Thread(target=make, daemon=True)
-    thread.start()
     try:
+        thread.start()  # an interrupt may come while it starts: then it has to end, too
         yield taken()
     finally:
         stopped.set()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()

@@ -14,6 +14,7 @@ from cfmr.data.features import FeatureWriter, write_part
 from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extractor, get_extractor
 from cfmr.extractors.recognition import Found, recognise
+from cfmr.files.processes import interrupt_blocked
 from cfmr.progress import Progress, silent
 from cfmr.video.files import fingerprint_of, same_content, shown, stored_path
 
@@ -216,7 +217,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=_work, args=(other, *setup), daemon=True)
-        self.process.start()
+        with interrupt_blocked():
+            self.process.start()
         other.close()
         self.task: _Task | None = None
 

@@ -2,12 +2,10 @@
 
 import contextlib
 import functools
-import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from multiprocessing import resource_tracker
 from typing import Annotated, Any
 
 import uvicorn
@@ -17,6 +15,7 @@ from starlette.responses import Response
 from uvicorn.supervisors import Multiprocess
 
 from cfmr.errors import InputError
+from cfmr.files.processes import interrupt_blocked
 from cfmr.server.api import jobs, labels, models, search, videos
 from cfmr.server.context import AppState, ProblemDocument, State
 from cfmr.server.pages import Static, page_routes
@@ -146,23 +145,12 @@ class _Supervisor(Multiprocess):
     """
 
     def init_processes(self) -> None:
-        with _interrupt_blocked():
+        with interrupt_blocked():
             super().init_processes()
 
     def keep_subprocess_alive(self) -> None:
-        with _interrupt_blocked():
+        with interrupt_blocked():
             super().keep_subprocess_alive()
-
-
-@contextlib.contextmanager
-def _interrupt_blocked() -> Iterator[None]:
-    """Holds SIGINT back while the block runs; processes started in it never get one."""
-    resource_tracker.ensure_running()  # it would let SIGINT through again when a first process is started
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True, slots=True)
