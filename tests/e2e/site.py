@@ -134,7 +134,7 @@ class Server:
             time.sleep(0.2)
 
     def children(self) -> list[int]:
-        """Processes that the server started."""
+        """Processes of jobs that the server started; those that decode for requests stay as long as it does."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -142,7 +142,7 @@ class Server:
                     parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
                 except (OSError, ValueError):
                     continue
-                if parent == self.process.pid:
+                if parent == self.process.pid and b"decode_worker" not in (entry / "cmdline").read_bytes():
                     found.append(int(entry.name))
         return found
 
