@@ -11,7 +11,6 @@ from cfmr.moments.nms import iou
 from cfmr.moments.span_reader import (
     NUM_KNOTS,
     SpanReader,
-    best_spans,
     candidate_spans,
     moment_scores,
     posterior,
@@ -108,8 +107,10 @@ def test_spans_that_make_an_answer_right_are_those_that_overlap_it_by_half(
 @pytest.mark.parametrize("clips", [1, 7, 64, 200])
 def test_many_curves_are_read_as_each_alone(clips: int) -> None:
     shown = np.random.default_rng(clips).normal(0, 2, (9, clips))
-    alone = [read_moments(curve, 20.0, READER)[0][0] for curve in shown]
-    np.testing.assert_allclose(best_spans(shown, 20.0, READER), alone, atol=1e-9)
+    spans = candidate_spans(clips, 20.0, READER)
+    together = posterior(shown, spans, READER, 20.0)
+    alone = [posterior(curve[None], spans, READER, 20.0)[0] for curve in shown]
+    np.testing.assert_allclose(together, alone, atol=1e-9)
 
 
 def test_without_a_believed_curve_the_answer_lies_where_glances_do() -> None:

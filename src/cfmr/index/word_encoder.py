@@ -79,7 +79,7 @@ class SentenceEncoder:
         telling = [word for word in known if word not in FUNCTION_WORDS]
         if not known or (unknown and not telling):
             raise self._nothing_known(tokens, unknown)
-        if (language := foreign_language(tokens)) and len(telling) <= len(unknown):
+        if len(telling) <= len(unknown) and (language := foreign_language(tokens)):
             raise InputError(f"the query seems to be in {language}; this model reads English, so nothing was searched")
         if len(known) > self.max_words:
             raise self._too_long(len(known))

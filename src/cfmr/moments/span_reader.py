@@ -8,6 +8,8 @@ before it are wrong.
 Shapes: n clips of a video, R curves of videos of one length, W widths, S spans (every start of every width).
 """
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -197,50 +199,44 @@ def posterior(curves: Floats, spans: Spans, reader: SpanReader, duration: float)
     return np.asarray(belief / belief.sum(axis=1, keepdims=True))
 
 
-def best_spans(curves: Floats, duration: float, reader: SpanReader) -> Doubles:
-    """The first answer to each of the curves (R, n) of videos of one length: (R, 2), as fractions."""
-    spans = candidate_spans(curves.shape[1], duration, reader)
-    belief = posterior(curves, spans, reader, duration)
-    # spans first: their rows are gathered
-    summed = np.zeros((belief.shape[1] + 1, len(belief)), np.float32)
-    np.cumsum(belief.T, axis=0, out=summed[1:])
-    chance = np.zeros((belief.shape[1], len(belief)), np.float32)
-    for low, high in zip(spans.low, spans.high, strict=True):
-        chance += summed[high]
-        chance -= summed[low]
-    best = chance.argmax(axis=0)
-    return np.stack([spans.first[best], spans.end[best]], axis=1) / spans.clips
+def iterate_moments(curve: Floats, duration: float, reader: SpanReader) -> Iterator[tuple[int, int, float]]:
+    """Moments of one video, best first, each worked out when it is asked for.
+
+    Args:
+        curve: (n,) relevance of each clip, evenly spread over the video.
+        duration: seconds.
+
+    Yields:
+        the first clip, the clip behind the last, and the chance to be right where those before it are wrong.
+    """
+    spans = candidate_spans(len(curve), duration, reader)
+    left = posterior(np.asarray(curve, np.float64)[None], spans, reader, duration)[0]
+    summed = np.zeros(len(left) + 1)
+    for number in itertools.count():
+        np.cumsum(left, out=summed[1:])
+        chance = (summed.take(spans.high) - summed.take(spans.low)).sum(axis=0)
+        best = int(chance.argmax())
+        if number and chance[best] < MIN_CHANCE:
+            return
+        first = int(spans.first[best])
+        yield first, first + int(spans.width[best]), max(float(chance[best]), MIN_CHANCE)
+        for low, high in zip(spans.low[:, best].tolist(), spans.high[:, best].tolist(), strict=True):
+            left[low:high] = 0.0
 
 
 def read_moments(
     curve: Floats, duration: float, reader: SpanReader, count: int = MAX_MOMENTS
 ) -> tuple[Doubles, Doubles]:
-    """Moments of one video, best first.
+    """The first of `iterate_moments`.
 
     Args:
-        curve: (n,) relevance of each clip, evenly spread over the video.
-        duration: seconds.
         count: at most so many.
 
     Returns:
-        spans (k, 2) as fractions of the video, and the chance (k,) of each to be right where those before it are wrong.
+        spans (k, 2) as fractions of the video, and their chances (k,).
     """
-    spans = candidate_spans(len(curve), duration, reader)
-    left = posterior(np.asarray(curve, np.float64)[None], spans, reader, duration)[0]
-    found, chances = list[int](), list[float]()
-    summed = np.zeros(len(left) + 1)
-    for _ in range(count):
-        np.cumsum(left, out=summed[1:])
-        chance = (summed.take(spans.high) - summed.take(spans.low)).sum(axis=0)
-        best = int(chance.argmax())
-        if found and chance[best] < MIN_CHANCE:
-            break
-        found.append(best)
-        chances.append(max(float(chance[best]), MIN_CHANCE))
-        for low, high in zip(spans.low[:, best].tolist(), spans.high[:, best].tolist(), strict=True):
-            left[low:high] = 0.0
-    first = spans.first[found]
-    return np.stack([first, first + spans.width[found]], axis=1) / spans.clips, np.array(chances)
+    found = np.array(list(itertools.islice(iterate_moments(curve, duration, reader), count)))
+    return found[:, :2] / len(curve), found[:, 2]
 
 
 def moment_scores(peak: float, chances: Doubles) -> Doubles:

@@ -1,5 +1,8 @@
 """From an index to ranked moments: rows that are moments of their own, or moments read off the curves of videos."""
 
+import itertools
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +10,7 @@ import numpy as np
 from cfmr.index.base import Hit, Index, Selection, Video
 from cfmr.index.codec import Floats
 from cfmr.moments.nms import nms
-from cfmr.moments.span_reader import MAX_MOMENTS, Readout, SpanReader, moment_scores, read_moments
+from cfmr.moments.span_reader import MAX_MOMENTS, Readout, SpanReader, iterate_moments
 
 NMS_IOU = 0.5  # anchors of one video that overlap so much are one moment
 CURVE_NMS_IOU = 0.6  # the same of moments that are read off a curve
@@ -39,7 +42,7 @@ def rank(
         return _best_rows(index, vector, top, selection, NMS_IOU if duplicate is None else duplicate)
     reader = _CurveReader(index, vector, readout, CURVE_NMS_IOU if duplicate is None else duplicate)
     if alone is not None:  # then which video is best is no question
-        return reader.moments(index.video(alone), max(top, MAX_MOMENTS))[:top]
+        return reader.moments(index.video(alone), top, max(top, MAX_MOMENTS))
     return _best_of_curves(reader, top, selection)
 
 
@@ -69,7 +72,8 @@ def _best_of_curves(reader: "_CurveReader", top: int, selection: Selection) -> l
             if row.video.id in read:
                 continue
             read.add(row.video.id)
-            hits += reader.moments(row.video, MAX_MOMENTS)
+            worst = hits[top - 1].score if len(hits) >= top else -math.inf
+            hits += reader.moments(row.video, min(top, MAX_MOMENTS), MAX_MOMENTS, worst)
             hits.sort(key=lambda hit: -hit.score)
         if len(rows) < asked or asked >= selection.rows:
             return hits[:top]
@@ -85,16 +89,19 @@ class _CurveReader:
     reader: SpanReader
     duplicate: float
 
-    def moments(self, video: Video, most: int) -> list[Hit]:
-        """At most `most`, best first."""
+    def moments(self, video: Video, most: int, usual: int, above: float = -math.inf) -> list[Hit]:
+        """At most `most` that score more than `above`, best first; looks at twice the `usual` number."""
+        read = itertools.islice(self._read(video), 2 * usual)
+        return nms(itertools.takewhile(lambda hit: hit.score > above, read), _span, self.duplicate, most)
+
+    def _read(self, video: Video) -> Iterator[Hit]:
+        """Moments of a video, duplicates too, each read when it is asked for."""
         spans, scores = self.index.curve(self.vector, video.id)
-        fractions, chances = read_moments(scores, video.duration, self.reader, 2 * most)
-        # moments start and end where clips do
-        edges = np.append(spans[:, 0], spans[-1, 1])
-        found = edges[np.round(fractions * len(scores)).astype(np.intp)]
-        values = moment_scores(float(scores.max()), chances)
-        hits = [Hit(video, s, e, v) for (s, e), v in zip(found.tolist(), values.tolist(), strict=True)]
-        return nms(hits, _span, self.duplicate, most)
+        edges = np.append(spans[:, 0], spans[-1, 1]).tolist()  # moments start and end where clips do
+        peak, likeliest = float(scores.max()), 0.0
+        for first, end, chance in iterate_moments(scores, video.duration, self.reader):
+            likeliest = likeliest or chance
+            yield Hit(video, edges[first], edges[end], peak + math.log(chance / likeliest))
 
 
 def _span(hit: Hit) -> tuple[str, float, float]:
