@@ -1,5 +1,6 @@
 """Below which score nothing matches: chosen on annotated videos, or so that random words rarely reach it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from cfmr.data.annotations import Annotation
 from cfmr.errors import InputError
 from cfmr.index.location import GivenLocation
 from cfmr.index.open import open_writer, parse_location
-from cfmr.moments.rejection import best_threshold
+from cfmr.moments import rejection
 from cfmr.search.retriever import MomentRetriever
 
 SENTENCES = 500
@@ -29,18 +30,19 @@ def cross_checked(matching: Scores, other: Scores) -> tuple[float, float]:
     halves = [(matching[start::2], other[start::2]) for start in (0, 1)]
     rights = [0.5]
     if all(len(scores) for half in halves for scores in half):
-        chosen = [best_threshold(*half)[0] for half in halves]
+        chosen = [rejection.best_threshold(*half)[0] for half in halves]
         rights = [
             float((yes >= score).mean() + (no < score).mean()) / 2
             for score, (yes, no) in zip(chosen, reversed(halves), strict=True)
         ]
-    return best_threshold(matching, other)[0], float(np.mean(rights))
+    return rejection.best_threshold(matching, other)[0], float(np.mean(rights))
 
 
 def auroc(matching: Scores, other: Scores) -> float:
-    """How often a score of `matching` is above one of `other`; equal ones count half."""
-    above = (matching[:, None] > other).mean() + (matching[:, None] == other).mean() / 2
-    return float(above)
+    """How often a score of `matching` is above one of `other`; equal ones count half. NaN where a kind is missing."""
+    kinds = np.repeat([True, False], [len(matching), len(other)])
+    area = rejection.auroc(kinds, np.concatenate([matching, other]))
+    return math.nan if area is None else area
 
 
 def measured(retriever: MomentRetriever, rows: Sequence[Annotation]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from cfmr.errors import InputError
 from cfmr.models.checkpoint import Checkpoint, Tensors
 from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.fit import DenseFit
-from cfmr.models.dense.model import Dense, Projections
+from cfmr.models.dense.model import Dense, Projections, Whitening
 from cfmr.models.dense.selection import choose_reader, first_reader
 from cfmr.progress import TrainingProgress, silent
 from cfmr.training.data import RunData
@@ -35,11 +35,17 @@ class DenseTrainer(Trainer):
 
     def __init__(self, config: DenseConfig, directory: RunDirectory, data: RunData, seed: int, select: Select) -> None:
         self.rows = ClipSet(data.training, data.features, data.vocabulary, max_num_words=config.dataset.max_num_words)
-        self.fit = DenseFit(self.rows, seed, first_reader(self.rows.glances, self.rows.seconds[self.rows.videos]))
+        self._reader = first_reader(self.rows.glances, self.rows.seconds[self.rows.videos])
+        self._whitening: Whitening | None = None  # of the model that is carried on with
         self.chosen: dict[str, Any] = {}
         self.fits, self.earlier = list[Projections](), list[Projections]()
         self._max_num_frames = config.dataset.max_num_frames
-        super().__init__(self._current(), config, directory, data, seed=seed, select=select)
+        super().__init__(config, directory, data, seed=seed, select=select)
+
+    @cached_property
+    def fit(self) -> DenseFit:
+        """Made when it is first needed: it reads all features, and a resumed run reads them with its own whitening."""
+        return DenseFit(self.rows, self.seed, self._reader, self._whitening)
 
     def _current(self) -> Dense:
         return self.fit.model(self.fits, self._max_num_frames)
@@ -97,7 +103,7 @@ class DenseTrainer(Trainer):
             raise InputError(f"{source}: was trained on features of another width; train anew")
         model = Dense.restore(checkpoint)
         same = checkpoint.state.get("rows") == self._rows_digest() and checkpoint.config == self.config
-        self.fit = DenseFit(self.rows, self.seed, model.readout, model.whitening)
+        self._reader, self._whitening = model.readout, model.whitening
         if same and checkpoint.vocabulary.words == self.data.vocabulary.words and "step" in checkpoint.state:
             super().resume(checkpoint, source)
             self.chosen = checkpoint.state["chosen"]

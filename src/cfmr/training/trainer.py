@@ -64,10 +64,9 @@ def training_set(config: Config, data: RunData, kept: NDArray[np.int64]) -> Trai
 
 
 class Trainer(ABC):
-    """One run. A subclass says what an epoch is, and how to get parameters in and out.
+    """One run. A subclass says what an epoch is, how to get parameters in and out, and which model is measured.
 
     Args:
-        model: new, on its device.
         config: what to train.
         directory: where the run is written.
         data: checked rows.
@@ -76,10 +75,9 @@ class Trainer(ABC):
 
     is_main_process = True  # the one of several that validates and writes
 
-    def __init__(
-        self, model: Model, config: Config, directory: RunDirectory, data: RunData, *, seed: int, select: Select
-    ) -> None:
-        self._model = model
+    _model: Model  # as it is after the last epoch
+
+    def __init__(self, config: Config, directory: RunDirectory, data: RunData, *, seed: int, select: Select) -> None:
         self.config, self.directory, self.data = config, directory, data
         self.seed, self.select = seed, select
         self.epoch, self.step = 0, 0
@@ -246,6 +244,7 @@ class GradientTrainer(Trainer, Generic[BatchType]):
     """A run of many small steps, from the weights of its seed. A backend says how to take one.
 
     Args:
+        model: new, on its device.
         training: what is trained on.
     """
 
@@ -260,7 +259,8 @@ class GradientTrainer(Trainer, Generic[BatchType]):
         seed: int,
         select: Select,
     ) -> None:
-        super().__init__(model, config, directory, data, seed=seed, select=select)
+        super().__init__(config, directory, data, seed=seed, select=select)
+        self._model = model
         self.training, self.steps = training, config.train
         shapes = {name: value.shape for name, value in self.parameters().items()}
         self.load_parameters(initial_parameters(shapes, seed))

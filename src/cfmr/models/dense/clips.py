@@ -37,7 +37,6 @@ class ClipSet:
         vocabulary: Vocabulary,
         *,
         max_num_words: int,
-        max_clips: int = MAX_CLIPS,
     ) -> None:
         durations = {row.video: row.duration for row in annotations}
         self.names = list(durations)
@@ -49,13 +48,13 @@ class ClipSet:
         self.glances = (np.array(glances, np.float64) / self.seconds[self.videos]).clip(0, 1)
         self.word_ids = [np.array(vocabulary.ids(row.sentence, max_num_words), np.intp) for row in annotations]
         self.vectors, self.has_words = vocabulary.vectors, bool(vocabulary.words)
-        self._features, self._max_clips = features, max_clips
+        self._features = features
 
     def __len__(self) -> int:
         return len(self.word_ids)
 
     def clips(self) -> Iterator[NDArray[np.float32]]:
-        """Features (n, D) of one video after the other, n at most `max_clips`."""
+        """Features (n, D) of one video after the other, n at most MAX_CLIPS."""
         for name in self.names:
             found = self._features.read(name)
-            yield pool_clips(found, self._max_clips) if len(found) > self._max_clips else found
+            yield pool_clips(found, MAX_CLIPS) if len(found) > MAX_CLIPS else found

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.models.dense.clips import ClipSet
-from cfmr.models.dense.model import NUM_WAVES, SHARPNESS, Dense, Projections, Whitening, unit, waves, zeros_like
+from cfmr.models.dense.model import NUM_WAVES, SHARPNESS, Dense, Projections, Whitening, unit, waves
 from cfmr.models.dense.objective import Batch, loss_and_gradient
 from cfmr.moments.span_reader import SpanReader, running_mean
 
@@ -54,23 +54,22 @@ def fit_whitening(rows: ClipSet, seed: int) -> Whitening:
 
 
 class AdamW:
-    """Adam with decoupled weight decay, towards 0 or towards a prior (Loshchilov and Hutter 2019)."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
 
-    def __init__(self, maps: Projections, prior: Projections | None = None) -> None:
-        self.maps, self.prior, self.steps = maps, prior or zeros_like(maps), 0
-        self._first, self._second = zeros_like(maps).arrays(), zeros_like(maps).arrays()
+    def __init__(self, maps: Projections) -> None:
+        self.maps, self.steps = maps, 0
+        self._first, self._second = ([np.zeros_like(array) for array in maps.arrays()] for _ in range(2))
 
     def step(self, gradient: Projections, rate: float) -> None:
         """Change the maps in place."""
         self.steps += 1
         scale, second_scale = rate / (1 - 0.9**self.steps), 1 / (1 - 0.999**self.steps)
         states = zip(self._first, self._second, strict=True)
-        changed = zip(self.maps.arrays(), gradient.arrays(), self.prior.arrays(), states, strict=True)
-        for values, slope, prior, (first, second) in changed:
+        for values, slope, (first, second) in zip(self.maps.arrays(), gradient.arrays(), states, strict=True):
             first += np.float32(0.1) * (slope - first)
             second += np.float32(0.001) * (slope * slope - second)
             values -= np.float32(scale) * first / (np.sqrt(second * np.float32(second_scale)) + np.float32(1e-8))
-            values -= np.float32(rate * DECAY) * (values - prior)
+            values -= np.float32(rate * DECAY) * values
 
 
 class DenseFit:

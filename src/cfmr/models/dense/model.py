@@ -7,7 +7,7 @@ vector of one fit, W word vectors of size w, K waves of place.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -160,8 +160,3 @@ class Dense(PlainRows):
         ]
         reader = SpanReader.from_json(checkpoint.state.get("reader"), "state.json: key 'reader'")
         return cls(Whitening(found["mean"], found["axes"]), projections, reader, sizes.max_num_frames)
-
-
-def zeros_like(maps: Projections) -> Projections:
-    """Projections of the same shapes, all 0."""
-    return replace(maps, **{name: np.zeros_like(getattr(maps, name)) for name in Projections.__annotations__})
