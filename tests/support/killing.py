@@ -134,14 +134,14 @@ def killed_everywhere(
         start: fills a folder with what is there before.
         work: changes the folder.
         check: looks at a folder, killed or whole; raises where it is neither as before nor as after.
-        step: 1 kills everywhere; CFMR_KILLS=all does so, whatever is given.
+        step: 1 kills everywhere; so does CFMR_KILL_EVERYWHERE=1 in the environment, whatever is given.
 
     Returns:
         how often it was killed.
     """
     if not _supported():
         pytest.skip("calls of the kernel are known for Linux on x86-64 and arm64")
-    step = 1 if os.environ.get("CFMR_KILLS") == "all" else step
+    step = 1 if os.environ.get("CFMR_KILL_EVERYWHERE") else step
     number, kills = 1, 0
     while True:
         folder = root / str(number)
