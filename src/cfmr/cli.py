@@ -693,16 +693,18 @@ def demo(
 
 @app.command()
 def serve(
+    folder_of_videos: Annotated[
+        Path | None, typer.Argument(metavar="[VIDEOS]", help="folder of videos; nothing else is needed")
+    ] = None,
     index: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--index",
             "-i",
-            envvar="CFMR_INDEX",
-            help="index directory, or milvus://...; if there is none yet, start by labelling",
+            help="serve this index (a directory, or milvus://...) instead of reading the folder; default: CFMR_INDEX",
         ),
-    ],
-    videos: Annotated[Path, typer.Option(help="folder of the video files")],
+    ] = None,
+    videos: Annotated[Path | None, typer.Option(help="with --index: folder of its video files")] = None,
     host: Annotated[
         str, typer.Option(help="address to listen on; beyond this machine only with a token")
     ] = "127.0.0.1",
@@ -712,7 +714,11 @@ def serve(
         str | None, typer.Option(envvar="CFMR_DATABASE", help="SQLAlchemy URL of the labels; default: SQLite")
     ] = None,
     workspace: Annotated[
-        Path | None, typer.Option(help="folder for labels, jobs and learned models; default: page, beside the index")
+        Path | None,
+        typer.Option(
+            help="folder for what is made of the videos, labels and models; "
+            "default: .cfmr among the videos, or page beside the index"
+        ),
     ] = None,
     features: Annotated[
         Path | None, typer.Option(help="feature file of the videos; default: features.hdf5 beside the index")
@@ -728,11 +734,13 @@ def serve(
     ] = None,
     max_upload: Annotated[int, typer.Option(min=1, help="megabytes of one uploaded video")] = 4096,
     workers: Annotated[int, typer.Option(min=1, max=64, help="processes that answer; they share the index")] = 1,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="open the page in the browser")] = True,
 ) -> None:
-    """Serve the web page: search, watch, label, train."""
+    """Serve the web page of a folder of videos: search, watch, label, train."""
     from cfmr.server.app import serve as run
     from cfmr.server.settings import resolve_settings
 
+    index, videos = _what_to_serve(folder_of_videos, index, videos)
     settings = resolve_settings(
         index,
         videos,
@@ -748,9 +756,23 @@ def serve(
         max_upload=max_upload << 20,
         workers=workers,
     )
+    if index is None and workspace is None and not settings.workspace.is_relative_to(settings.videos):
+        typer.echo(f"cfmr: nothing can be written to {videos}; its workspace is {settings.workspace}", err=True)
     with contextlib.suppress(KeyboardInterrupt):  # the usual way to end it
-        run(settings)
+        run(settings, browser=browser and sys.stdout.isatty())
     typer.echo("cfmr: stopped", err=True)
+
+
+def _what_to_serve(folder: Path | None, index: Path | None, videos: Path | None) -> tuple[Path | None, Path]:
+    """The index that was named, if any, and the folder of the videos."""
+    if folder is not None and videos is not None:
+        raise InputError(f"{folder} and --videos {videos}: one server has one folder of videos; name it once")
+    found = folder or videos
+    if found is None:
+        raise InputError("name the folder with your videos: cfmr serve VIDEOS")
+    if index is None and folder is None and (named := os.environ.get("CFMR_INDEX")):
+        index = Path(named)
+    return index, found
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from cfmr.data.features import FeatureStore, FeatureWriter
 from cfmr.errors import InputError
 from cfmr.extractors.batch import Summary, extract_all
 from cfmr.extractors.efficientnet_lite0 import EfficientNetLite0
+from cfmr.files.atomic import write_json
 from cfmr.index import BUILT_IN
 from cfmr.index.build import build_index, edit_index
 from cfmr.index.encode import VideoSources
@@ -21,7 +22,7 @@ from cfmr.index.location import IndexLocation, is_address
 from cfmr.index.model_source import CheckpointModel, IndexModel
 from cfmr.index.open import open_index, parse_location
 from cfmr.index.report import IndexReport
-from cfmr.index.workspace import MANIFEST, ServedModel, Workspace, when_free
+from cfmr.index.workspace import MANIFEST, UNREAD, ServedModel, Workspace, when_free
 from cfmr.progress import Progress, silent
 from cfmr.video.files import find_videos
 
@@ -70,6 +71,7 @@ def read_folder(
     finally:
         steps.batch.unlink(missing_ok=True)
     files.failed |= steps.failed
+    write_json(place.root / UNREAD, files.failed)
     return FolderReport(files, steps.report)
 
 
@@ -150,12 +152,12 @@ class _Steps:
                 "and the rest is read when it is back"
             )
         now = time.monotonic()
-        if last or now >= self._due:
-            self._step(writer)
+        if (last or now >= self._due) and self._step(writer):
             now = time.monotonic()
             self._due = now + max(STEP, SHARE * (now - self._began))
 
-    def _step(self, writer: FeatureWriter) -> None:
+    def _step(self, writer: FeatureWriter) -> bool:
+        """Index what is finished and is not indexed; whether there was anything."""
         served = self.place.served()
         if served != self._served:
             self._served, self._model = served, None
@@ -169,12 +171,13 @@ class _Steps:
         ]
         names = self._of_known_length(writer, names)
         if not names:
-            return
+            return False
         writer.copy(names, self.batch)
         with FeatureStore(self.batch) as features:
             self._index(served, features)
         self._pending |= fresh
         self._done |= {video: _file_of(writer, video) for video in names}
+        return True
 
     def _of_known_length(self, writer: FeatureWriter, names: list[str]) -> list[str]:
         """Those that can be indexed: the container of a damaged file may claim any length."""

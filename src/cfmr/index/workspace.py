@@ -4,6 +4,7 @@
       workspace.json          which folder; where its first index is
       served.json             the model that answers, replaced in one rename; everything follows it
       removed.json            videos that are not to be found any more
+      unread.json             files that could not be read, and why
       features.hdf5
       index/                  of the first model
       models/NNNN/            learned on the page: index/, run/checkpoint/, model.json
@@ -29,7 +30,7 @@ from cfmr.index.location import is_address
 
 FORMAT, VERSION = "cfmr-workspace", 1
 FOLDER = ".cfmr"
-NAME, SERVED, REMOVED = "workspace.json", "served.json", "removed.json"
+NAME, SERVED, REMOVED, UNREAD = "workspace.json", "served.json", "removed.json", "unread.json"
 ORIGINAL = "original"
 BESIDE = "page"  # the workspace of an index that was named, beside it
 MANIFEST = "manifest.json"
@@ -95,6 +96,14 @@ class Workspace:
     def serve(self, model: str) -> None:
         """Let another model answer, here and wherever the workspace is searched."""
         write_json(self.root / SERVED, {"model": model})
+
+    def unread(self) -> dict[str, str]:
+        """Files that could not be read when the folder was read last, with a line each that says why."""
+        try:
+            found = read_json(self.root / UNREAD)
+        except InputError:
+            return {}
+        return {str(name): str(why) for name, why in found.items()} if isinstance(found, dict) else {}
 
     # --- removed videos -----------------------------------------------------------------------------------------------
 
