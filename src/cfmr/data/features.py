@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -327,17 +327,26 @@ class FeatureWriter:
     def close(self) -> None:
         """Assemble the file under its final name and remove the parts."""
         if self._in_parts or self._noted or not self.path.exists():
-            with replacing(self.path) as temporary:
-                self._assemble(temporary)
+            self.copy(self.videos, self.path)
         shutil.rmtree(self.parts, ignore_errors=True)
         self._in_parts = {}
 
-    def _assemble(self, target: Path) -> None:
+    @property
+    def pending(self) -> list[str]:
+        """Finished videos that are not in the file yet, sorted."""
+        return sorted(self._in_parts)
+
+    def copy(self, videos: Sequence[str], target: Path) -> None:
+        """Write a feature file of some finished videos; of all of them, it is the file itself."""
+        with replacing(target) as temporary:
+            self._assemble(videos, temporary)
+
+    def _assemble(self, videos: Sequence[str], target: Path) -> None:
         old = FeatureStore(self.path) if self.path.exists() else contextlib.nullcontext()
         # rdcc_nbytes: pieces go to the disk at once, since HDF5 crashes where the last of them find it full at closing
         with _disk_errors(), old as store, h5py.File(target, "w", libver="latest", rdcc_nbytes=0) as file:
             _write_attributes(file, {"format": FORMAT, **self.attributes})
-            for video in self.videos:
+            for video in videos:
                 if video in self._in_parts:
                     features = _read_part(self._in_parts[video])
                 else:

@@ -242,13 +242,22 @@ def cache_folder() -> Path:
 
     A user without a home, as in many containers, has it in a private folder among the temporary files.
     """
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "")
-    if not base.is_absolute():
-        try:
-            base = Path.home() / ".cache"
-        except RuntimeError:
-            base = _private_folder()
-    return base / "cfmr"
+    return _base("XDG_CACHE_HOME", ".cache") / "cfmr"
+
+
+def data_folder() -> Path:
+    """Where things of this user are kept that cannot be made again (XDG_DATA_HOME is respected); see `cache_folder`."""
+    return _base("XDG_DATA_HOME", ".local/share") / "cfmr"
+
+
+def _base(variable: str, below_home: str) -> Path:
+    base = Path(os.environ.get(variable) or "")
+    if base.is_absolute():
+        return base
+    try:
+        return Path.home() / below_home
+    except RuntimeError:
+        return _private_folder()
 
 
 def _private_folder() -> Path:

@@ -5,7 +5,7 @@ encodes them (here, or on a cluster) and the `IndexWriter` of a store.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -41,12 +41,14 @@ class IndexOptions:
     Args:
         engine: "auto", "exact" or "ivf"; None keeps what the index has.
         remove: videos to take out.
+        leave_out: videos of the feature file that are not to be indexed.
         rebuild: replace whatever is there, in one step at the end.
     """
 
     engine: str | None = None
     remove: Sequence[str] = ()
     rebuild: bool = False
+    leave_out: Collection[str] = ()
 
 
 def local_encode(
@@ -109,7 +111,8 @@ class IndexBuild:
             if options.engine is not None:
                 writer.set_engine(options.engine)
             fresh = self._prepare(writer, out)
-            names = [v for v in self.sources.features.videos if v not in options.remove]
+            unwanted = {*options.remove, *options.leave_out}
+            names = [v for v in self.sources.features.videos if v not in unwanted]
             left = set(writer.videos).difference(names) if fresh else set()  # by a broken-off run with other features
             writer.remove([*options.remove, *sorted(left)])
             counts = _Counts()

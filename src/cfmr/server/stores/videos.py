@@ -20,6 +20,7 @@ from cfmr.server.problems import Problem
 from cfmr.video.files import SUFFIXES, find_videos, restored_path, shown
 
 FRESH = 10.0  # seconds for which a listing of the folder is believed
+SLOW = 0.3  # seconds of a listing from which on requests have the one before instead of waiting for the next
 LONGEST_NAME = 120  # bytes, which leaves room for a number and a suffix everywhere
 ARRIVING = "arriving"  # folder of the workspace for uploads under way
 CHECK_SECONDS = 60
@@ -36,25 +37,47 @@ class Library:
         self.folder = folder.resolve()
         self._files: dict[str, Path] = {}
         self._names: dict[Path, str] = {}
-        self._read, self._changed = -FRESH, 0
+        self._read, self._changed, self._took = -FRESH, 0, 0.0
         self._lock = threading.Lock()
 
     def files(self) -> dict[str, Path]:
-        """Every video file in the folder, by name."""
+        """Every video file in the folder, by name.
+
+        Where listing takes long, as on a network share, the listing before is given while another thread makes a new
+        one.
+        """
         changed = written_at(self.folder)  # by another process, say
-        with self._lock:
-            if time.monotonic() - self._read >= FRESH or changed != self._changed:
-                try:
-                    self._files = {n: path for n, path in find_videos([self.folder]).items() if self._inside(path)}
-                except InputError:  # there is none
-                    self._files = {}
-                self._names = {path: name for name, path in self._files.items()}
-                self._read, self._changed = time.monotonic(), changed
+        if time.monotonic() - self._read < FRESH and changed == self._changed:
             return self._files
+        if self._took <= SLOW:
+            with self._lock:
+                self._list(changed)
+        elif self._lock.acquire(blocking=False):
+            threading.Thread(target=self._list_and_release, args=(changed,), daemon=True).start()
+        return self._files
+
+    def _list_and_release(self, changed: int) -> None:
+        try:
+            self._list(changed)
+        finally:
+            self._lock.release()
+
+    def _list(self, changed: int) -> None:
+        """Read the folder, unless another thread just has."""
+        began = time.monotonic()
+        if began - self._read < FRESH and changed == self._changed:
+            return
+        try:
+            files = {n: path for n, path in find_videos([self.folder]).items() if self._inside(path)}
+        except (InputError, OSError):  # there is none, or the folder went away meanwhile
+            files = {}
+        self._files, self._names = files, {path: name for name, path in files.items()}
+        self._read, self._changed = time.monotonic(), changed
+        self._took = self._read - began
 
     def refresh(self) -> None:
-        """Read the folder again at the next question."""
-        self._read = -FRESH
+        """Read the folder again at the next question, which waits for it."""
+        self._read, self._took = -FRESH, 0.0
 
     def has(self, name: str, indexed: str | None = None) -> bool:
         """Whether `find` found a file when the folder was read last; costs nothing."""

@@ -45,9 +45,10 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
     training, held_out = split_held_out(state.labels.all())
     if not training:
         raise InputError("there are no labels to learn from any more")
-    videos = {row.video for row in [*training, *held_out]}
-    if not state.features.exists() or not _has_all(state.features, videos):
-        extract_videos(state, job)
+    read = read_labelled(state, job, {row.video for row in [*training, *held_out]})
+    training, held_out = ([row for row in rows if row.video in read] for rows in (training, held_out))
+    if not training:
+        raise InputError("the videos of all labels are gone; label some that are there")
     folder = state.models.new_folder()
     try:
         run = write_training_job(state, how, folder, training, held_out)
@@ -75,9 +76,20 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
     return {"model": folder.name}
 
 
-def _has_all(path: Path, videos: set[str]) -> bool:
-    with FeatureStore(path) as features:
-        return videos.issubset(features.videos)
+def read_labelled(state: AppState, job: JobContext, videos: set[str]) -> set[str]:
+    """Those of the labelled videos that have features; what has none and is in the folder is read for it."""
+    missing = videos - _read(state)
+    there = sorted(missing & state.library.files().keys())
+    if there or not state.features.exists():
+        extract_videos(state, job, there)
+    return videos & _read(state)
+
+
+def _read(state: AppState) -> set[str]:
+    if not state.features.exists():
+        return set()
+    with FeatureStore(state.features) as features:
+        return set(features.videos)
 
 
 @dataclass(frozen=True, slots=True)
