@@ -72,7 +72,7 @@ class ClassPrior:
         whitened = np.asarray(weights, np.float64) * self.deviation
         classes = whitened / np.linalg.norm(whitened, axis=1, keepdims=True)
         self.basis = _leading(classes, DIM)  # 1280, DIM
-        self._classes = classes @ self.basis  # 1000, DIM
+        self._classes = (classes @ self.basis).astype(np.float32)  # 1000, DIM
         self.meant = _strengths(knowledge["kinds"])
         self._things = frozenset(knowledge["things"])
         self._named_in: tuple[WordVectors, Floats, Floats] | None = None
@@ -86,21 +86,19 @@ class ClassPrior:
 
     def clips(self, features: NDArray[np.floating[Any]]) -> Floats:
         """Features (n, dim) as the default extractor writes them -> vectors (n, DIM) of length 1."""
-        whitened = (np.asarray(features[:, :CHANNELS], np.float64) - self.mean) / self.deviation
-        inside = whitened @ self.basis
-        return np.asarray(inside / np.maximum(np.linalg.norm(inside, axis=1, keepdims=True), 1e-9), np.float32)
+        return clip_vectors(features, self.mean, self.deviation, self.basis)
 
     # --- words
 
     def looks(self, words: Sequence[str], vectors: WordVectors) -> Floats:
         """Vectors (n, DIM) of words; zeros where a word has no look. A sentence's vector is the sum of its words'."""
-        found = np.zeros((len(words), DIM), np.float32)
+        shares = np.zeros((len(words), CLASSES), np.float32)
         for row, word in enumerate(words):
             meant = self._similarity(word.lower(), vectors)
             if meant is not None and meant.max() >= NEAR:
                 share = np.exp((meant - meant.max()) / TEMPERATURE) * (meant >= NEAR)
-                found[row] = meant.max() * (share / share.sum()) @ self._classes
-        return found
+                shares[row] = meant.max() * share / share.sum()
+        return np.asarray(shares @ self._classes, np.float32)
 
     def directions(self, words: Sequence[str], vectors: WordVectors, dim: int) -> tuple[Floats, Floats]:
         """Looks as linear functions of raw features: weights (n, dim) and biases (n,), zeros where there is no look.
@@ -151,6 +149,17 @@ class ClassPrior:
             rows /= np.linalg.norm(rows, axis=1, keepdims=True)
             self._named_in = vectors, rows, np.stack([self.meant[name] for name in names])
         return self._named_in[1:]
+
+
+def clip_vectors(
+    features: NDArray[np.floating[Any]],
+    mean: NDArray[np.float64],
+    deviation: NDArray[np.float64],
+    basis: NDArray[np.float64],
+) -> Floats:
+    """See `ClassPrior.clips`."""
+    inside = ((np.asarray(features[:, :CHANNELS], np.float64) - mean) / deviation) @ basis
+    return np.asarray(inside / np.maximum(np.linalg.norm(inside, axis=1, keepdims=True), 1e-9), np.float32)
 
 
 @cache

@@ -36,7 +36,7 @@ def made_up(path: Path, videos: int) -> DenseFit:
 
 def prior(looks: np.ndarray) -> WordPrior:
     padded = np.concatenate([np.zeros((1, looks.shape[1]), np.float32), looks])
-    return WordPrior(np.zeros(DIM, np.float32), np.eye(DIM, dtype=np.float32), padded)
+    return WordPrior(np.zeros(DIM, np.float32), np.eye(DIM, dtype=np.float32), padded, np.ones(len(padded), np.float32))
 
 
 def test_looks_that_are_right_count_much(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ def made_up_prior(weight: float = 2.0, words: int = WORDS) -> WordPrior:
     looks = rng.standard_normal((words + 1, LOOK)).astype(np.float16).astype(np.float32)
     looks[0] = 0
     mean, axes = rng.standard_normal(CHANNELS_HERE), rng.standard_normal((CHANNELS_HERE, LOOK))
-    return WordPrior(mean.astype(np.float32), axes.astype(np.float32), looks, weight)
+    telling = np.ones(words + 1, np.float32)
+    telling[[0, 1]] = 0  # padding, and a function word
+    return WordPrior(mean.astype(np.float32), axes.astype(np.float32), looks, telling, weight)
 
 
 def model_with(prior: WordPrior) -> Dense:
@@ -67,6 +69,19 @@ def test_of_a_word_that_was_never_clicked_only_its_look_is_known() -> None:
     assert vector[model.learned_size :].any()
 
 
+def test_what_is_learned_counts_by_the_share_of_telling_words_that_were_clicked() -> None:
+    model = model_with(made_up_prior())
+    fits = len(model.fits)
+
+    def learned(*ids: int) -> float:
+        return float(np.linalg.norm(sentence(model, *ids)[: model.learned_size]) / fits**0.5)
+
+    assert learned(2, 3) == pytest.approx(1)
+    assert learned(1, 2, SEEN + 1) == pytest.approx(1 / 2)  # the function word does not count
+    assert learned(1, SEEN + 1) == pytest.approx(0)
+    assert learned(1) == pytest.approx(1)
+
+
 def test_a_prior_that_is_worth_nothing_is_left_to_words_that_were_never_clicked() -> None:
     model = model_with(made_up_prior(weight=0.0))
     clicked, other = sentence(model, 1, 2), sentence(model, SEEN + 1)
@@ -79,7 +94,7 @@ def test_the_graph_of_the_text_encoder_gives_the_vectors_of_the_model() -> None:
         model = model_with(made_up_prior(weight))
         session = onnxruntime.InferenceSession(dense_text(model.parameters()).SerializeToString())
         words = model.word_inputs(VECTORS)
-        for ids in ([1], [SEEN + 1], [2, SEEN + 2, 4, 1]):
+        for ids in ([1], [SEEN + 1], [2, SEEN + 2, 4, 1], [1, SEEN + 1]):
             expected = sentence(model, *ids)
             np.testing.assert_allclose(session.run(None, {"words": words[[ids]]})[0], expected, rtol=1e-5, atol=1e-5)
 
@@ -106,7 +121,7 @@ def test_a_checkpoint_keeps_it(world: World) -> None:
     np.testing.assert_array_equal(prior.axes, expected.axes)
 
 
-@pytest.mark.parametrize("name", ["prior_mean", "prior_axes", "prior_looks", "prior_weight"])
+@pytest.mark.parametrize("name", ["prior_mean", "prior_axes", "prior_looks", "prior_telling", "prior_weight"])
 def test_a_prior_that_is_not_whole_is_refused_by_name(world: World, name: str) -> None:
     loaded = with_prior(world)
     loaded.parameters[name] = loaded.parameters[name][:-1]

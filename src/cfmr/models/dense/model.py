@@ -138,23 +138,25 @@ class Dense(PlainRows):
         return running_mean(vectors, window), np.stack([edges[:-1], edges[1:]], axis=1)
 
     def word_inputs(self, vectors: Floats) -> Floats:
-        """Vectors (W + 1, w) of the vocabulary's words -> what a sentence sums up of each, (W + 1, M d + p)."""
+        """Vectors (W + 1, w) of the vocabulary's words -> what a sentence sums up of each, (W + 1, M d + s).
+
+        s is p + 2 with a prior, see `WordPrior.words`, and 0 without.
+        """
         seen = len(self.fits[0].own)  # of words that training has not seen, nothing is learned
         learned = np.concatenate([vectors[:seen] @ fit.word + fit.own for fit in self.fits], axis=1)
         if self.prior is None:
             return learned.astype(np.float32)
-        found = np.zeros((len(vectors), self.size), np.float32)
-        found[:seen, : self.learned_size] = learned
-        found[:, self.learned_size :] = self.prior.words(seen - 1)
-        return found
+        behind = np.zeros((len(vectors) - seen, self.learned_size), np.float32)
+        return np.column_stack([np.concatenate([learned, behind]), self.prior.words(seen - 1)]).astype(np.float32)
 
     def text_vectors(self, words: Floats, lengths: NDArray[np.int64]) -> Floats:
-        """`word_inputs` of the words of B sentences (B, n, M d + p), zero behind a sentence's end -> (B, M d + p)."""
+        """`word_inputs` of the words of B sentences (B, n, M d + s), zero behind a sentence's end -> (B, M d + p)."""
         summed = words.sum(axis=1)
         learned = unit(summed[:, : self.learned_size].reshape(len(words), len(self.fits), -1)).reshape(len(words), -1)
         if self.prior is None:
             return learned
-        return np.concatenate([learned, self.prior.sentences(summed[:, self.learned_size :])], axis=1)
+        looks, share = self.prior.sentences(summed[:, self.learned_size :])
+        return np.concatenate([learned * share, looks], axis=1)
 
     # --- in a checkpoint ----------------------------------------------------------------------------------------------
 
@@ -201,4 +203,4 @@ def _prior_shapes(found: Tensors, frame_dim: int, words: int) -> dict[str, tuple
     """Shapes that the parameters of a prior have to have."""
     channels, size = (*found["prior_axes"].shape, 0, 0)[:2] if "prior_axes" in found else (0, 0)
     channels = min(channels, frame_dim)
-    return dict(zip(PRIOR_NAMES, [(channels,), (channels, size), (words + 1, size), (1,)], strict=True))
+    return dict(zip(PRIOR_NAMES, [(channels,), (channels, size), (words + 1, size), (words + 1,), (1,)], strict=True))

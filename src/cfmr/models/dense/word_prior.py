@@ -3,7 +3,7 @@
 A clip's score is the learned cosine plus `weight` times that of the prior look; both stand side by side in one vector,
 so a query stays one vector and a score one inner product. The weight is chosen by glances that were held out
 (`prior_weight.py`): it is large where few glances say what words look like, and can fall to 0. Words that no sentence
-of training has keep their looks.
+of training has keep their looks, and the more of a sentence's words are such, the less the learned part counts.
 
 Shapes: n clips, C numbers of a feature that are looked at, p numbers of a look, W words of the vocabulary.
 """
@@ -12,20 +12,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cfmr.data.features import FeatureStore
-from cfmr.data.vocabulary import Vocabulary
-from cfmr.data.word_vectors import load_word_vectors
+from cfmr.data.vocabulary import FUNCTION_WORDS, Vocabulary
 from cfmr.errors import InputError
 from cfmr.extractors.efficientnet_lite0 import EfficientNetLite0
 from cfmr.models.base import Features, Floats
 from cfmr.models.checkpoint import Tensors
-from cfmr.models.prior import ClassPrior
+from cfmr.models.known_words import known_words
 
 OWN_VIDEOS = 10.0  # videos whose own mean and deviation count as much as those over photographs
 LEAST_DEVIATION = 0.3  # of a channel, in mean deviations: one that is hardly ever on would count for too much
 UNSEEN = 1.0  # least weight of words that training has not seen
-NAMES = ("prior_mean", "prior_axes", "prior_looks", "prior_weight")
+NAMES = ("prior_mean", "prior_axes", "prior_looks", "prior_telling", "prior_weight")
+COUNTS = 2  # numbers behind a word's look: whether it tells something, and whether training has seen it, too
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,14 @@ class WordPrior:
         mean: (C,), and
         axes: (C, p): a clip's vector is (features - mean) axes, scaled to length 1.
         looks: (W + 1, p) of the vocabulary's words, zeros where a word has none.
+        telling: (W + 1,) 1 for words that tell something, 0 for function words.
         weight: of the prior's cosine, relative to the learned one.
     """
 
     mean: Floats
     axes: Floats
     looks: Floats
+    telling: Floats
     weight: float = UNSEEN
 
     @property
@@ -55,18 +58,24 @@ class WordPrior:
         return np.asarray(inside / np.maximum(np.linalg.norm(inside, axis=1, keepdims=True), 1e-9), np.float32)
 
     def words(self, seen: int) -> Floats:
-        """Looks (W + 1, p) of which a sentence is the sum; the first `seen` words are those of training.
+        """Looks and counts (W + 1, p + COUNTS) that a sentence sums up; the first `seen` words are those of training.
 
         Where the weight is less than UNSEEN, the looks of those are shorter instead.
         """
         looks = np.array(self.looks, np.float32)
         looks[: seen + 1] *= np.float32(min(self.weight / UNSEEN, 1.0))
-        return looks
+        was_seen = self.telling * (np.arange(len(looks)) <= seen)
+        return np.column_stack([looks, self.telling, was_seen]).astype(np.float32)
 
-    def sentences(self, summed: Floats) -> Floats:
-        """Sums of looks (B, p) -> (B, p), as long as they are but at most 1, times the weight."""
-        lengths = np.linalg.norm(summed, axis=1, keepdims=True)
-        return np.asarray(summed / np.maximum(lengths, 1.0) * np.float32(self.scale), np.float32)
+    def sentences(self, summed: Floats) -> tuple[Floats, Floats]:
+        """Sums of `words` (B, p + COUNTS) -> looks (B, p), as long as they are but at most 1, times the weight; and
+        the share (B, 1) of the telling words that training has seen, by which what is learned counts."""
+        looks, telling, seen = summed[:, :-COUNTS], summed[:, -2:-1], summed[:, -1:]
+        lengths = np.linalg.norm(looks, axis=1, keepdims=True)
+        share = (seen + 1 - np.minimum(telling, 1)) / np.maximum(telling, 1)  # 1 where no word tells anything
+        return np.asarray(looks / np.maximum(lengths, 1.0) * np.float32(self.scale), np.float32), np.asarray(
+            share, np.float32
+        )
 
     @property
     def scale(self) -> float:
@@ -81,6 +90,7 @@ class WordPrior:
             "prior_mean": self.mean,
             "prior_axes": self.axes,
             "prior_looks": self.looks.astype(np.float16),
+            "prior_telling": self.telling,
             "prior_weight": np.array([self.weight], np.float32),
         }
 
@@ -89,8 +99,8 @@ class WordPrior:
         """Undo `parameters`; None for a model without a prior. Shapes are checked by `Dense.restore`."""
         if "prior_axes" not in found:
             return None
-        mean, axes, looks = (np.asarray(found[name], np.float32) for name in NAMES[:3])
-        return cls(mean, axes, looks, float(found["prior_weight"][0]))
+        mean, axes, looks, telling = (np.asarray(found[name], np.float32) for name in NAMES[:4])
+        return cls(mean, axes, looks, telling, float(found["prior_weight"][0]))
 
 
 def find_prior(features: FeatureStore, vocabulary: Vocabulary) -> tuple[WordPrior, Vocabulary] | None:
@@ -104,19 +114,19 @@ def find_prior(features: FeatureStore, vocabulary: Vocabulary) -> tuple[WordPrio
     if not usual or features.dim != EfficientNetLite0.dim or not vocabulary.words:
         return None
     try:
-        vectors, classes = load_word_vectors(), ClassPrior.load()
+        known = known_words()
     except InputError:  # weights or word vectors are not installed: then there is no prior
         return None
-    table, looks = classes.table(vectors)
-    look_of = dict(zip(table, looks, strict=True))
-    missing = [word for word in vocabulary.words if word not in look_of]
-    look_of |= dict(zip(missing, classes.looks(missing, vectors), strict=True))
-    whole = _extended(vocabulary, [word for word in table if word not in vocabulary])
-    rows = np.stack([np.zeros(classes.dim, np.float32), *(look_of[word] for word in whole.words)])
-    rows = rows.astype(np.float16).astype(np.float32)  # as a checkpoint keeps them
-    mean, deviation = classes.mean, classes.deviation
-    axes = classes.basis / deviation[:, None]
-    return WordPrior(mean.astype(np.float32), axes.astype(np.float32), rows), whole
+    whole = _extended(vocabulary, [word for word in known.words if word not in vocabulary])
+    row_of = {word: row for row, word in enumerate(known.words)}
+    rows = np.array([row_of.get(word, -1) for word in ["", *whole.words]])
+    looks = np.where(rows[:, None] >= 0, known.looks[rows], 0).astype(np.float32)
+    telling = np.array([0, *(word not in FUNCTION_WORDS for word in whole.words)], np.float32)
+    return WordPrior(known.mean.astype(np.float32), _axes(known.basis, known.deviation), looks, telling), whole
+
+
+def _axes(basis: NDArray[np.float64], deviation: NDArray[np.float64]) -> Floats:
+    return np.asarray(basis / deviation[:, None], np.float32)
 
 
 def _extended(vocabulary: Vocabulary, words: Sequence[str]) -> Vocabulary:
@@ -141,10 +151,9 @@ def adapted(prior: WordPrior, videos: Iterable[Features]) -> WordPrior:
         return prior
     own_mean = sums / clips
     own_deviation = np.sqrt(np.maximum(squares / clips - own_mean**2, 0))
-    classes = ClassPrior.load()
+    known = known_words()
     share = count / (count + OWN_VIDEOS)
-    mean = share * own_mean + (1 - share) * classes.mean
-    deviation = share * own_deviation + (1 - share) * classes.deviation
+    mean = share * own_mean + (1 - share) * known.mean
+    deviation = share * own_deviation + (1 - share) * known.deviation
     deviation = np.maximum(deviation, LEAST_DEVIATION * deviation.mean())
-    axes = classes.basis / deviation[:, None]
-    return replace(prior, mean=mean.astype(np.float32), axes=axes.astype(np.float32))
+    return replace(prior, mean=mean.astype(np.float32), axes=_axes(known.basis, deviation))
