@@ -13,6 +13,7 @@ from cfmr.server.context import AppState, Sentence, State, VideoName
 from cfmr.server.problems import Problem
 
 EXAMPLES = 6
+UNREAD = 20  # files that could not be read, of which the status tells
 
 router = APIRouter(tags=["search"])
 
@@ -69,6 +70,13 @@ class CurveAnswer(BaseModel):
     labels: list[GlanceAnswer] = Field(description="what people said of this video")
 
 
+class UnreadAnswer(BaseModel):
+    """A file that could not be read, and why."""
+
+    video: str
+    reason: str
+
+
 class StatusAnswer(BaseModel):
     """What this server has."""
 
@@ -80,6 +88,11 @@ class StatusAnswer(BaseModel):
     labels: int
     examples: list[str] = Field(description="sentences worth a try")
     folders: list[str] = Field(description="from which folders may be imported")
+    folder: str = Field(description="the folder of the videos")
+    reads: bool = Field(description="whether the server reads what is in the folder by itself")
+    reachable: bool = Field(description="whether the folder is there")
+    unread: list[UnreadAnswer] = Field(description="some of the files that could not be read")
+    unread_total: int
     max_upload: int
 
 
@@ -87,6 +100,7 @@ class StatusAnswer(BaseModel):
 def status(state: State) -> StatusAnswer:
     """What this server has."""
     indexed = state.models.videos
+    unread = state.settings.place.unread()
     return StatusAnswer(
         ready=state.models.ready,
         model=state.models.current.id,
@@ -96,6 +110,11 @@ def status(state: State) -> StatusAnswer:
         labels=sum(state.labels.counts().values()),
         examples=state.ground_truth.examples(indexed, EXAMPLES),
         folders=[str(folder) for folder in state.settings.folders],
+        folder=str(state.library.folder),
+        reads=state.settings.place.own,
+        reachable=state.library.folder.is_dir(),
+        unread=[UnreadAnswer(video=video, reason=reason) for video, reason in list(unread.items())[:UNREAD]],
+        unread_total=len(unread),
         max_upload=state.settings.max_upload,
     )
 
