@@ -42,7 +42,7 @@ def main() -> int:
             if place == "." or held_out:
                 (folder / place / "run" / "checkpoint").mkdir(parents=True)
                 (folder / place / "index").mkdir()
-                (folder / place / "run" / "checkpoint" / "rows.json").write_text((folder / rows).read_text())
+                (folder / place / "index" / "rows.json").write_text((folder / rows).read_text())
     elif command == "index":
         Path(options["--out"]).mkdir(exist_ok=True)
         say("indexed")

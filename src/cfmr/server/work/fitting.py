@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from cfmr.config import DenseConfig, load_config
 from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.errors import InputError
@@ -64,6 +66,11 @@ def fit_and_index(folder: Path, videos: Path, told: TrainingProgress) -> None:
     """
     config = load_config(folder / "config.json")
     assert isinstance(config, DenseConfig)
+    with threadpool_limits(1, "blas"):  # fits share the cores among them, and what else there is is too small to share
+        _fit_and_index(folder, config, videos, told)
+
+
+def _fit_and_index(folder: Path, config: DenseConfig, videos: Path, told: TrainingProgress) -> None:
     tried = folder / "trial" / "run"
     trial = (folder / "all.json").read_bytes() != (folder / "train.json").read_bytes()
     begin = TRIAL if trial else 0.0

@@ -15,11 +15,14 @@ from cfmr.files.atomic import read_json, write_json
 from cfmr.server.context import AppState
 from cfmr.server.stores.jobs import JobContext
 from cfmr.server.stores.labels import Label, normalized_sentence, split_held_out
-from cfmr.server.stores.models import Model
+from cfmr.server.stores.models import Model, Retriever
 from cfmr.server.work.compare import compare
 from cfmr.server.work.index import extract_videos
 
 WORTH_WHILE = 10  # labels from which on a model finds clearly more than what is known before the first one
+
+
+TRIAL = "trial/index"  # in a model's folder: the index of the model that has not seen the held-out labels
 
 
 class LearnRequest(BaseModel):
@@ -64,10 +67,10 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
         job.say("Preparing to train")
         job.run("learn", folder, "--videos", state.library.folder, stage="Learning")
         job.say("Comparing on held-out labels", 1.0)
-        before = state.models.retriever if state.models.ready else None
-        trial = Model(folder.name, folder / "trial" / "index", folder / "trial" / "run" / "checkpoint")
-        comparison = compare(before, state.models.open(trial), held_out) if trial.index.exists() else {}
-        for left in (folder / "trial", folder / "run" / "last"):  # only comparing, or a broken-off run, needs them
+        comparison: dict[str, Any] = {}
+        if (folder / TRIAL).exists():
+            comparison = compare(_current(state), state.models.open(Model(folder.name, folder / TRIAL, None)), held_out)
+        for left in (folder / "trial" / "run", folder / "run" / "last"):  # only a broken-off run needs them
             shutil.rmtree(left, ignore_errors=True)
         state.models.keep(folder, len(labels), comparison)
         result, message = decide(state, how, folder.name, comparison)
@@ -76,6 +79,15 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
         raise
     job.say(message, 1.0)
     return result.model_dump()
+
+
+def _current(state: AppState) -> Retriever | None:
+    """What the new model is compared with: the served one, as it was before it learned from held-out labels."""
+    if not state.models.ready:
+        return None
+    current = state.models.current
+    trial = state.models.folder / current.id / TRIAL
+    return state.models.open(Model(current.id, trial, None)) if trial.exists() else state.models.retriever
 
 
 def decide(state: AppState, how: LearnRequest, name: str, comparison: dict[str, Any]) -> tuple[Learned, str]:
