@@ -461,6 +461,20 @@ def _edited(location: "IndexLocation", remove: list[str], engine: str | None) ->
     return edit_index(location, engine=engine) if engine is not None else reports.popitem()[1]
 
 
+@app.command(hidden=True)
+def learn(
+    folder: Annotated[Path, typer.Argument(help="what the page has written down to learn from")],
+    videos: Annotated[Path, typer.Option(help="folder of the video files")],
+    progress: ProgressOption = ProgressMode.BAR,
+) -> None:
+    """Train on labels and index with that model: what the page does when it learns."""
+    from cfmr.console.progress import showing_progress
+    from cfmr.server.work.fitting import fit_and_index
+
+    with showing_progress(progress) as told:
+        fit_and_index(folder, videos, told)
+
+
 def _refuse_unused(**given: object) -> None:
     """Raise InputError for an option that only means something where videos are encoded."""
     for name, value in given.items():

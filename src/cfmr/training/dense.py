@@ -11,6 +11,7 @@ import numpy as np
 
 from cfmr.config import Config, DenseConfig
 from cfmr.errors import InputError
+from cfmr.extractors.batch import available_cores
 from cfmr.models.checkpoint import Checkpoint, Tensors
 from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.fit import DenseFit
@@ -46,6 +47,7 @@ class DenseTrainer(Trainer):
         self._whitening: Whitening | None = None  # of the model that is carried on with
         self.chosen: dict[str, Any] = {}
         self.fits, self.earlier = list[Projections](), list[Projections]()
+        self._ahead: dict[int, tuple[Projections, float]] = {}  # fits of coming epochs
         self._max_num_frames = config.dataset.max_num_frames
         super().__init__(config, directory, data, seed=seed, select=select)
 
@@ -64,13 +66,25 @@ class DenseTrainer(Trainer):
             self.chosen = {**choose_reader(self.fit, given, choosing), "rows": len(self.rows)}
         if epoch == 1 and self.prior is not None:
             self._weigh_prior(partial(progress, "choosing how much is known before"))
-        start = self.fit.imported(self.earlier[epoch - 1]) if epoch <= len(self.earlier) else None
-        label = f"fit {epoch}/{self.config.train.num_fits}"
-        maps, loss = self.fit.run(np.arange(len(self.rows)), epoch, start, partial(progress, label))
+        maps, loss = self._fitted(epoch, progress)
         self.fits.append(self.fit.exported(maps))
         self._model = self._current()
         self.step += 1
         return {"loss": round(loss, 6)}
+
+    def _fitted(self, epoch: int, progress: TrainingProgress) -> tuple[Projections, float]:
+        """The fit of an epoch, and its loss; those of the next epochs are made with it, one on each core."""
+        if epoch not in self._ahead:
+            last = min(epoch + available_cores() - 1, self.config.train.num_fits)
+            numbers, every = range(epoch, last + 1), np.arange(len(self.rows))
+            label = f"fit {epoch}" + (f" to {last}" if last > epoch else "") + f" of {self.config.train.num_fits}"
+            tasks = [(every, number, self._start(number)) for number in numbers]
+            self._ahead |= zip(numbers, self.fit.run_all(tasks, partial(progress, label)), strict=True)
+        return self._ahead.pop(epoch)
+
+    def _start(self, number: int) -> Projections | None:
+        """The earlier fit that one is carried on from."""
+        return self.fit.imported(self.earlier[number - 1]) if number <= len(self.earlier) else None
 
     def _weigh_prior(self, progress: Callable[[int, int], None]) -> None:
         """Fit the prior to the collection, and choose how much it counts unless an earlier model has."""
@@ -115,11 +129,7 @@ class DenseTrainer(Trainer):
 
     def resume(self, checkpoint: Checkpoint, source: str) -> None:
         """Go on with a broken-off run, or carry on from one with other rows. Raises InputError for another model."""
-        if not isinstance(checkpoint.config, DenseConfig):
-            raise InputError(f"{source}: not a CFMR-Dense; it can only carry on from one")
-        if checkpoint.config.dataset.frame_dim != self.config.dataset.frame_dim:
-            raise InputError(f"{source}: was trained on features of another width; train anew")
-        model = Dense.restore(checkpoint)
+        model = self._earlier_model(checkpoint, source)
         same = checkpoint.state.get("rows") == self._rows_digest() and checkpoint.config == self.config
         self._reader, self._whitening = model.readout, model.whitening
         if same and checkpoint.vocabulary.words == self.data.vocabulary.words and "step" in checkpoint.state:
@@ -130,6 +140,23 @@ class DenseTrainer(Trainer):
         chosen = checkpoint.state.get("chosen", {})
         if len(self.rows) < RECHOSEN * chosen.get("rows", 0):
             self.chosen = chosen
+
+    def _earlier_model(self, checkpoint: Checkpoint, source: str) -> Dense:
+        if not isinstance(checkpoint.config, DenseConfig):
+            raise InputError(f"{source}: not a CFMR-Dense; it can only carry on from one")
+        if checkpoint.config.dataset.frame_dim != self.config.dataset.frame_dim:
+            raise InputError(f"{source}: was trained on features of another width; train anew")
+        return Dense.restore(checkpoint)
+
+    def adopt(self, checkpoint: Checkpoint, source: str) -> None:
+        """Take what a finished run on some of these rows has chosen: components, reading, the prior and its weight.
+
+        Raises:
+            InputError: it is no CFMR-Dense, or of other features.
+        """
+        model = self._earlier_model(checkpoint, source)
+        self._reader, self._whitening = model.readout, model.whitening
+        self.chosen = checkpoint.state.get("chosen", {})
 
     def _translated(self, fit: Projections, checkpoint: Checkpoint) -> Projections:
         """An earlier fit for this run's vocabulary; words that it did not know have no look of their own yet."""
@@ -159,3 +186,23 @@ def train(
         return DenseTrainer(config, run, data, seed, select)
 
     return run_training(start, config, directory, resume=resume, seed=seed, select=select, progress=progress)
+
+
+def train_finally(
+    config: DenseConfig, directory: Path, tried: Path, *, seed: int = 8, progress: TrainingProgress = silent
+) -> dict[str, Any]:
+    """Train on all rows in the way that a run without some of them has chosen.
+
+    Args:
+        tried: the checkpoint of that run.
+
+    Raises:
+        InputError: as `train`, and as `Checkpoint.load`.
+    """
+
+    def start(run: RunDirectory, data: RunData) -> DenseTrainer:
+        trainer = DenseTrainer(config, run, data, seed, "last")
+        trainer.adopt(Checkpoint.load(tried), str(tried))
+        return trainer
+
+    return run_training(start, config, directory, resume=None, seed=seed, select="last", progress=progress)

@@ -45,9 +45,9 @@ def choose_weight(
     folds = NUM_FOLDS if len(fit.rows) < ENOUGH else 1
     known = [prior.clips(clips) for clips in fit.rows.clips()]
     likelihood = np.zeros((len(BELIEFS), len(WEIGHTS)))
-    for number in range(folds):
-        seen, unseen = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        maps, _ = fit.run(seen, FIRST_FIT + number, progress=progress)
+    tasks = [(np.flatnonzero(fold != number), FIRST_FIT + number, None) for number in range(folds)]
+    for number, (maps, _) in enumerate(fit.run_all(tasks, progress)):
+        unseen = np.flatnonzero(fold == number)
         likelihood += _likelihood(fit, prior, known, maps, draw.permutation(unseen)[: MAX_ROWS // folds])
     return _mean_weight(likelihood.max(axis=0))
 
