@@ -442,7 +442,7 @@ def _models(root: Path, world: Any) -> list[Target]:
                 state = json.loads(path.read_bytes())
                 state.pop("crc32", None)
                 path.write_text(json.dumps(state))
-            except (ValueError, AttributeError, TypeError):
+            except (ValueError, AttributeError, TypeError, RecursionError):
                 return
 
     line = {"epoch": 1, "loss": 1.5, "step": 4, "validation": {"R@1,IoU=0.5": 12.5, "R@1,mIoU": 20.1}}
@@ -505,7 +505,7 @@ def _right_sums(place: Path, rng: random.Random) -> None:
                 part["files"][name] = [len(content), zlib.crc32(content)]
         text = json.dumps(manifest, sort_keys=True, ensure_ascii=False)
         path.write_text(json.dumps(manifest | {"checksum": zlib.crc32(text.encode())}))
-    except (ValueError, TypeError, KeyError, AttributeError, OSError):
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError):
         return
 
 
