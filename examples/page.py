@@ -24,7 +24,7 @@ def words_page(state: AppState) -> APIRouter:
 
     @router.get("/words", response_class=HTMLResponse)
     def words() -> str:
-        counts = Counter(word for label in state.labels.all() for word in tokenize(label.sentence))
+        counts = Counter(word for label in state.labels.all() for word in tokenize(label.annotation.sentence))
         rows = "".join(f"<tr><td>{escape(word)}<td>{count}" for word, count in counts.most_common(100))
         return f"<!doctype html><html lang=en><title>Words</title><table>{rows}</table>"
 

@@ -232,6 +232,13 @@ class Video:
         """Length in seconds as the header tells it, where it does."""
         return self._header_duration()
 
+    @property
+    def timecode(self) -> str | None:
+        """Timecode of the first frame as the camera wrote it, `01:00:00;00`; None where the file has none."""
+        streams = [self._stream, *self._container.streams.data]
+        found = (owner.metadata.get("timecode") for owner in (*streams, self._container))
+        return next(filter(None, found), None)
+
     def info(self) -> VideoInfo:
         """Decode one frame and tell what the file is. Raises InputError if it holds no frame."""
         first = next(self.frames(), None)
