@@ -6,6 +6,7 @@ says so in `Video.damage`; a file that is no video raises InputError.
 
 import math
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from typing import Any, Self
 import av
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
 
 from cfmr.errors import InputError
 from cfmr.video.container import film_of, holds_another_film, open_file, reason_of
@@ -90,6 +92,18 @@ class Orientation:
         return np.ascontiguousarray(image[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1])
 
 
+_scalers = threading.local()
+
+
+def _scaler(kind: str) -> VideoReformatter:
+    """This thread's own for pictures of a kind: it keeps its tables from one frame to the next of the same sizes."""
+    found: VideoReformatter | None = getattr(_scalers, kind, None)
+    if found is None:
+        found = VideoReformatter()
+        setattr(_scalers, kind, found)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """What is on the screen at `time` (seconds from the start of the file). Converted only when asked."""
@@ -121,8 +135,8 @@ class Frame:
         stored_width, stored_height = self.orientation.size(width, height)
         shrinks = stored_width <= self.picture.width and stored_height <= self.picture.height
         how = "AREA" if shrinks else "BICUBIC"
-        scaled = self.picture.reformat(
-            width=stored_width, height=stored_height, format=kind, interpolation=how, threads=1
+        scaled = _scaler(kind).reformat(
+            self.picture, width=stored_width, height=stored_height, format=kind, interpolation=how, threads=1
         )
         return self.orientation.turn(np.asarray(scaled.to_ndarray(), dtype=np.uint8))
 
