@@ -83,6 +83,8 @@ def command_reference() -> str:
     group: Any = typer.main.get_command(app)
     parts = ["# Command line", "Every command has `--help`; `cfmr --install-completion` completes names in the shell."]
     for name, command in group.commands.items():
+        if command.hidden:
+            continue
         context = command.context_class(command, info_name=f"cfmr {name}")
         parts += [f"## cfmr {name}", command.help or "", f"    {command.get_usage(context).partition(': ')[2]}"]
         parts.append(_parameters(command, context))
