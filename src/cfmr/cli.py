@@ -32,18 +32,28 @@ BackendOption = Annotated[str, typer.Option("--backend", help="pytorch or mindsp
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda; with mindspore CPU, GPU, Ascend")]
 
 FEATURE_SUFFIXES = ("", ".hdf5", ".h5", ".hdf")
-COMMANDS = (
-    *("demo", "extract", "index", "search", "serve"),  # for using it
-    *("prepare", "pack", "convert", "train", "evaluate", "report"),  # for research
-)
+#: Commands as help lists them, in the order in which they are used. Those that no group has are for the page.
+GROUPS = {
+    "Search my videos": ("serve", "search", "extract", "index", "demo"),
+    "Research": ("prepare", "pack", "train", "evaluate", "report", "convert"),
+}
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
 
 class Commands(TyperGroup):
-    """The commands in the order in which they are used; an interrupted one ends in a line."""
+    """The commands in groups; an interrupted one ends in a line."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        """The names."""
-        return sorted(self.commands, key=COMMANDS.index)
+        """The names, without those for the page."""
+        return [name for name in COMMANDS if name in self.commands]
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """A section of help for each group."""
+        for title, names in GROUPS.items():
+            found = [(name, self.commands[name]) for name in names if name in self.commands]
+            room = formatter.width - 6 - max(map(len, COMMANDS))
+            with formatter.section(title):
+                formatter.write_dl([(name, command.get_short_help_str(room)) for name, command in found])
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run a command."""
@@ -797,7 +807,7 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="processes that answer; they share the index")] = 1,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="open the page in the browser")] = True,
 ) -> None:
-    """Serve the web page of a folder of videos: search, watch, label, train."""
+    """Serve the page of a folder of videos: search, watch, label, train."""
     from cfmr.server.app import serve as run
     from cfmr.server.settings import resolve_settings
 
