@@ -736,7 +736,7 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="processes that answer; they share the index")] = 1,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="open the page in the browser")] = True,
 ) -> None:
-    """Serve the web page of a folder of videos: search, watch, label, train."""
+    """Serve the page of a folder of videos: search, watch, label, train."""
     from cfmr.server.app import serve as run
     from cfmr.server.settings import resolve_settings
 

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,9 +49,8 @@ def videos(read: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cfmr.index.build.CHECKED_SENTENCES", 40)
-    yield
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:

@@ -79,6 +79,7 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
 def read_labelled(state: AppState, job: JobContext, videos: set[str]) -> set[str]:
     """Those of the labelled videos that have features; what has none and is in the folder is read for it."""
     missing = videos - _read(state)
+    state.library.refresh()
     there = sorted(missing & state.library.files().keys())
     if there or not state.features.exists():
         extract_videos(state, job, there)
