@@ -461,6 +461,20 @@ def _edited(location: "IndexLocation", remove: list[str], engine: str | None) ->
     return edit_index(location, engine=engine) if engine is not None else reports.popitem()[1]
 
 
+@app.command(hidden=True)
+def learn(
+    folder: Annotated[Path, typer.Argument(help="what the page has written down to learn from")],
+    videos: Annotated[Path, typer.Option(help="folder of the video files")],
+    progress: ProgressOption = ProgressMode.BAR,
+) -> None:
+    """Train on labels and index with that model: what the page does when it learns."""
+    from cfmr.console.progress import showing_progress
+    from cfmr.server.work.fitting import fit_and_index
+
+    with showing_progress(progress) as told:
+        fit_and_index(folder, videos, told)
+
+
 def _refuse_unused(**given: object) -> None:
     """Raise InputError for an option that only means something where videos are encoded."""
     for name, value in given.items():
@@ -549,7 +563,10 @@ def _where_to_search(within: Path | None, index: str | None) -> "str | IndexLoca
 
 @app.command()
 def search(
-    sentence: Annotated[list[str], typer.Argument(metavar="SENTENCE", help="what happens in the moment")],
+    sentence: Annotated[list[str] | None, typer.Argument(metavar="SENTENCE", help="what happens in the moment")] = None,
+    queries: Annotated[
+        str | None, typer.Option(metavar="FILE", help="sentences to search for at once, one a line or CSV; - is stdin")
+    ] = None,
     within: Annotated[
         Path | None, typer.Option("--in", metavar="VIDEOS", help="folder of videos that serve, or index --in, has read")
     ] = None,
@@ -570,24 +587,68 @@ def search(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     save_clips: Annotated[Path | None, typer.Option(help="folder to write each moment to as a playable file")] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="write the moments for another program, by the file's ending: .csv .json .srt .vtt .m3u8 .ffmeta "
+            ".chapters.txt .edl .markers.edl .fcpxml .otio, or .zip of clips; - is stdout",
+        ),
+    ] = None,
+    form: Annotated[str | None, typer.Option("--format", help="of --export, whatever the file is called")] = None,
+    fps: Annotated[str | None, typer.Option(help="frame rate of an edit list; default: that of most videos")] = None,
+    drop: Annotated[
+        bool | None,
+        typer.Option("--drop/--non-drop", help="timecode at 29.97 and 59.94; default: as the files', else drop frame"),
+    ] = None,
     videos: Annotated[Path | None, typer.Option(help="folder of the video files, if they have moved")] = None,
 ) -> None:
     """Find the moments that a sentence describes."""
-    from cfmr.console import answers
+    from cfmr.console import answers, handover
     from cfmr.search.retriever import MomentRetriever
 
+    if (queries is None) == (not sentence):
+        raise InputError("name what to search for: a sentence, or --queries FILE with one a line (not both)")
+    if export is None and (form or fps or drop is not None):
+        raise InputError("--format, --fps and --drop go with --export FILE")
+    exporting = None if export is None else handover.Export.parse(export, form, fps, drop)
+    to_stdout = export == handover.STANDARD
+    if to_stdout and as_json:
+        raise InputError("--json and --export - both write to standard output; leave one out")
+    asked = [handover.Query(" ".join(sentence), "")] if sentence else handover.read_queries(str(queries))
     filters = answers.parse_where(where or [])
     retriever = MomentRetriever.load(_where_to_search(within, index))
     least = answers.parse_min_score(min_score, retriever, video)
-    result = retriever.search(" ".join(sentence), top, video, filters, least)
+    results, failed = [], 0
+    for query in asked:
+        try:
+            result = retriever.search(query.sentence, top, video, filters, least)
+        except InputError as error:
+            if not query.where:
+                raise
+            typer.echo(f"cfmr: {query.where}: {error}", err=True)
+            failed += 1
+            continue
+        results.append(result)
+        if not to_stdout and not as_json:
+            if query.where:
+                typer.echo(f"{query.sentence}:")
+            for line in answers.lines(retriever, result):
+                typer.echo(line)
     if as_json:
-        typer.echo(answers.as_json(result))
-    else:
-        for line in answers.lines(retriever, result):
-            typer.echo(line)
+        typer.echo(answers.as_json(results[0]) if queries is None else answers.list_as_json(results))
     if save_clips is not None:
-        for path in answers.save_clips(result, save_clips, videos):
+        moments = [moment for result in results for moment in result]
+        for path in answers.save_clips(moments, save_clips, videos):
+            typer.echo(path, err=as_json or to_stdout)
+    if exporting is not None:
+        written, notes = exporting.write(results, videos)
+        for path in written:
             typer.echo(path, err=as_json)
+        for note in notes:
+            typer.echo(f"note: {note}", err=True)
+    if failed:
+        raise SystemExit(2)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from cfmr.files.reading import limit_unpacked, reading
 
 FORMAT = "cfmr-features-1"
 MAX_DEPTH = 8  # of groups in each other
+LINK = "a link, and links are not followed"
 PIECE = 1 << 20  # bytes of a dataset that are stored together
 Features = npt.NDArray[np.float32]
 
@@ -106,15 +107,16 @@ class FeatureStore:
         if self._names is None:
             file = self._file()
             with reading(self.path, "an HDF5 file", "extract or download it again"):
-                if self._ours:
-                    self._names = sorted(map(_video, file))
+                if self._ours or self._member is not None:
+                    names = _linked_names(file, self._member, self._skipped)
+                    self._names = sorted(map(_video, names) if self._ours else names)
                 else:
-                    self._names = sorted(file if self._member is not None else _dataset_names(file, self._skipped))
+                    self._names = sorted(_dataset_names(file, self._skipped))
         return self._names
 
     @property
     def skipped(self) -> dict[str, str]:
-        """What else lies in a file that is not ours, by its path, and why it is no video."""
+        """What else lies in the file, by its path, and why it is no video."""
         return self._skipped if self.videos or self._skipped else {}
 
     @property
@@ -443,12 +445,23 @@ def _stored(dataset: h5py.Dataset) -> int:
     return stored
 
 
+def _linked_names(file: h5py.File, member: str | None, skipped: dict[str, str]) -> Iterator[str]:
+    """Names of a file's videos, whose features are the datasets of these names, or all of one name in their groups."""
+    for name in file:
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            skipped[name] = LINK
+        elif member is not None and _inside(file, f"{name}/{member}") is None:
+            skipped[name] = f"has no '{member}', as the other videos have"
+        else:
+            yield name
+
+
 def _dataset_names(group: h5py.Group, skipped: dict[str, str], prefix: str = "") -> Iterator[str]:
     """Paths of the datasets that may be features; what is none is entered into `skipped`."""
     for name in group:
         path = prefix + name
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            skipped[path] = "a link, and links are not followed"
+            skipped[path] = LINK
             continue
         found = group[name]
         if isinstance(found, h5py.Group) and path.count("/") < MAX_DEPTH:

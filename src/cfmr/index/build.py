@@ -142,6 +142,7 @@ class IndexBuild:
                 writer.engine,
                 dict(writer.metrics),
                 counts.failed,
+                self.sources.features.skipped,
             )
 
     def _write_videos(self, writer: IndexWriter, names: Sequence[str], counts: _Counts) -> None:

@@ -129,6 +129,18 @@ def calibrate_index(path: GivenLocation, annotations: Sequence[Annotation]) -> M
     return metrics
 
 
+def thresholds_of(path: GivenLocation) -> Mapping[str, Any]:
+    """What was measured when the thresholds of an index were chosen; empty where none were."""
+    metrics = MomentRetriever.load(path).index.metrics
+    return {name: value for name, value in metrics.items() if name.startswith("threshold")}
+
+
+def keep_thresholds(path: GivenLocation, metrics: Mapping[str, Any]) -> None:
+    """Write thresholds into an index that were measured on another, whose scores are comparable."""
+    if metrics:
+        _write_metrics(path, metrics)
+
+
 def _write_metrics(path: GivenLocation, metrics: Mapping[str, Any]) -> None:
     with open_writer(parse_location(path), create=False) as writer:
         for name, value in metrics.items():

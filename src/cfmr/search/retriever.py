@@ -54,7 +54,8 @@ class SearchResult(Sequence[Moment]):
         unknown: words the model does not know, and the known form or spelling each was read as, if any.
         threshold: the score below which nothing here matches; None if none was chosen.
         best: the best score before `min_score` was applied; None if there is nothing to search.
-        encode_seconds, search_seconds: how long the sentence and the search took.
+        encode_seconds: how long the sentence took.
+        search_seconds: how long the search took.
     """
 
     sentence: str

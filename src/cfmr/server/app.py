@@ -19,6 +19,7 @@ from starlette.responses import Response
 from uvicorn.supervisors import Multiprocess
 
 from cfmr.errors import InputError
+from cfmr.files.atomic import sweep
 from cfmr.files.processes import interrupt_blocked
 from cfmr.server.api import jobs, labels, models, search, videos
 from cfmr.server.context import AppState, ProblemDocument, State
@@ -43,6 +44,7 @@ def open_state(settings: Settings, load: Load = load_retriever) -> AppState:
         InputError: the index is damaged, the database cannot be reached, or the workspace cannot be written.
     """
     sweep_uploads(settings.workspace / ARRIVING)
+    sweep(settings.videos)
     return AppState(
         settings=settings,
         library=Library(settings.videos),

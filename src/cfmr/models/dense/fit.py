@@ -5,16 +5,22 @@ Constants are the same for every data set and every kind of feature; what the da
 Shapes: N rows, V videos, n clips of a video, k components, W words of the vocabulary, J of them in the rows.
 """
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
+from cfmr.extractors.batch import available_cores
 from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.model import NUM_WAVES, SHARPNESS, Dense, Projections, Whitening, unit, waves
 from cfmr.models.dense.objective import Batch, loss_and_gradient
+from cfmr.models.dense.word_prior import WordPrior
 from cfmr.moments.span_reader import SpanReader, running_mean
 
 Floats = NDArray[np.float32]
@@ -33,6 +39,8 @@ BELL_SHARE = 1 / 3  # standard deviation of the target in usual widths: a glance
 MIN_BELL = 0.7  # clips
 SAMPLED_CLIPS = 20_000  # whose principal components are taken
 MIN_VARIANCE = 1e-6  # of a component, relative to the first: below, nothing varies
+OVERSAMPLED, SUBSPACE_ROUNDS = 32, 6  # of the subspace in which the components are found
+LOOK = 0.1  # seconds between two looks at fits that run at once
 CARRY_ON = 0.4  # share of epochs and rate of a fit that starts from an earlier one
 
 
@@ -45,12 +53,27 @@ def fit_whitening(rows: ClipSet, seed: int) -> Whitening:
     )
     mean = sample.mean(axis=0)
     sample -= mean
-    variances, axes = np.linalg.eigh((sample.T @ sample / len(sample)).astype(np.float64))
-    variances, axes = variances[::-1][:NUM_COMPONENTS], axes[:, ::-1][:, :NUM_COMPONENTS]
+    variances, axes = _principal(sample, draw)
     alive = variances > MIN_VARIANCE * max(variances[0], MIN_VARIANCE)
     if not alive.any():  # constant features: every clip looks the same
         return Whitening(mean, np.zeros((len(mean), 1), np.float32))
     return Whitening(mean, (axes[:, alive] / np.sqrt(variances[alive])).astype(np.float32))
+
+
+def _principal(sample: Floats, draw: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The largest variances (k,), falling, and their directions (D, k), of centred rows (n, D), k <= NUM_COMPONENTS.
+
+    By randomised subspace iteration (Halko, Martinsson and Tropp 2011) where D is large: all directions take seconds.
+    """
+    dim = sample.shape[1]
+    basis: NDArray[Any] = np.eye(dim)
+    if dim > 4 * NUM_COMPONENTS:
+        basis = draw.standard_normal((dim, NUM_COMPONENTS + OVERSAMPLED)).astype(np.float32)
+        for _ in range(SUBSPACE_ROUNDS):
+            basis, _ = np.linalg.qr(sample.T @ (sample @ basis))
+    inside = sample @ basis.astype(np.float32)
+    variances, turned = np.linalg.eigh((inside.T @ inside / len(sample)).astype(np.float64))
+    return variances[::-1][:NUM_COMPONENTS], (basis @ turned)[:, ::-1][:, :NUM_COMPONENTS]
 
 
 class AdamW:
@@ -210,11 +233,51 @@ class DenseFit:
                 progress(adam.steps, total)
         return maps, float(np.mean(losses))
 
+    def run_all(
+        self,
+        tasks: Sequence[tuple[Indices, int, Projections | None]],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[tuple[Projections, float]]:
+        """`run` several fits at once, as many as there are cores: their matrices are too small to share one.
+
+        Args:
+            tasks: rows, number and start of each.
+            progress: told the steps done and in all.
+        """
+        steps, stopped = [(0, 1)] * len(tasks), threading.Event()
+
+        def follow(number: int, done: int, total: int) -> None:
+            if stopped.is_set():
+                raise InterruptedError
+            steps[number] = done, total
+
+        def tell() -> None:
+            progress(sum(done for done, _ in steps), len(tasks) * max(total for _, total in steps))
+
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(available_cores(), len(tasks))) as pool:
+            running = [pool.submit(self.run, *task, partial(follow, i)) for i, task in enumerate(tasks)]
+            try:
+                while wait(running, LOOK).not_done:
+                    tell()
+            except BaseException:  # an interrupt, here or in whoever is told
+                stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            return [one.result() for one in running]
+
+    def sentences(self, maps: Projections, rows: Indices) -> Floats:
+        """Vectors (R, d) of the sentences of rows, of any length."""
+        return np.asarray(self.words[rows] * self.word_scale @ maps.word + self._shares(rows) @ maps.own)
+
+    def target(self, row: int) -> Floats:
+        """Where the glance of a row says that its moment is: shares (n,) of the clips of its video."""
+        return self._targets[row]
+
     def curves(self, maps: Projections, rows: Indices) -> list[NDArray[Any]]:
         """Relevance curves (n,) of rows in their own videos."""
         shown: dict[int, Floats] = {}
         found = []
-        sentences = unit(self.words[rows] * self.word_scale @ maps.word + self._shares(rows) @ maps.own)
+        sentences = unit(self.sentences(maps, rows))
         for row, sentence in zip(rows, sentences, strict=True):
             video = int(self.rows.videos[row])
             if video not in shown:
@@ -234,9 +297,9 @@ class DenseFit:
         """Undo `exported`, for a fit that is carried on with."""
         return replace(maps, word=maps.word / self.word_scale, own=maps.own[self.known])
 
-    def model(self, fits: list[Projections], max_num_frames: int) -> Dense:
-        """The model of these fits, which are `exported`."""
-        return Dense(self.whitening, fits, self.reader, max_num_frames)
+    def model(self, fits: list[Projections], max_num_frames: int, prior: WordPrior | None = None) -> Dense:
+        """The model of these fits, which are `exported`, and of what was known before."""
+        return Dense(self.whitening, fits, self.reader, max_num_frames, prior)
 
 
 def _dropped(inputs: Floats, draw: np.random.Generator) -> Floats:

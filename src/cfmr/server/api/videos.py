@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +19,7 @@ from cfmr.server.api.jobs import JobAnswer, job_answer
 from cfmr.server.context import AppState, Seconds, State, VideoName
 from cfmr.server.problems import Problem
 from cfmr.server.stores.media import stream_response
-from cfmr.server.stores.videos import ARRIVING, check_video, clean_name, videos_below
+from cfmr.server.stores.videos import ARRIVING, arriving, check_video, clean_name, videos_below
 from cfmr.server.work.watch import TITLE
 
 MOST_FILES = 10_000  # of one folder
@@ -208,10 +207,9 @@ def start_adding(state: AppState) -> JobAnswer:
 
 async def _receive(request: Request, folder: Path, state: AppState) -> Path:
     """Write a body to a file. Raises Problem if the disk has no room, or the client goes away."""
-    handle, name = tempfile.mkstemp(dir=folder, prefix="upload-")
-    path = Path(name)
+    path = arriving(folder)
     try:
-        async with await anyio.open_file(handle, "wb") as file:
+        async with await anyio.open_file(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             left = 0  # bytes that may come before looking at the disk again, which other uploads fill too
             async for piece in request.stream():
                 left -= len(piece)

@@ -28,7 +28,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from cfmr.errors import InputError
-from cfmr.files.atomic import make_directory, read_json, write_json
+from cfmr.files.atomic import make_directory, read_json, sweep, write_json
 from cfmr.server.problems import Problem
 from cfmr.server.stores.orphans import end_processes, marked
 
@@ -289,6 +289,7 @@ class Jobs:
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work_off, name="jobs", daemon=True)
+        self._sweep()
 
     def begin(self) -> None:
         """Do what is waiting, and what comes. Jobs that were running when a server died are marked so."""
@@ -450,6 +451,15 @@ class Jobs:
         job.left = None
         self._record(replace(job, state=state))  # who sees that it is over finds it recorded
         job.state = state
+
+    def _sweep(self) -> None:
+        """Remove what a server left that was killed as it began to record a job."""
+        with self._records_lock():
+            for folder in self.folder.iterdir():
+                if folder.is_dir():
+                    sweep(folder)
+                    with contextlib.suppress(OSError):  # it holds something
+                        folder.rmdir()
 
     # --- records ------------------------------------------------------------------------------------------------------
 

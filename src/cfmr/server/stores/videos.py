@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cfmr.errors import InputError
-from cfmr.files.atomic import written_at
+from cfmr.files.atomic import beside, sweep, written_at
 from cfmr.server.problems import Problem
 from cfmr.video.files import SUFFIXES, find_videos, restored_path, shown
 
@@ -123,22 +123,19 @@ class Library:
             Problem: the name is no name of a video file.
             OSError: the disk is full, or not writable.
         """
-        beside = self.folder / f".{uuid.uuid4().hex}.partial"
+        sweep(self.folder)
+        copy = beside(self.folder / uuid.uuid4().hex)
         try:
             try:
-                os.link(file, beside)
+                os.link(file, copy)
             except OSError:
-                shutil.copyfile(file, beside)
+                shutil.copyfile(file, copy)
             for place in self._free_places(name):
-                try:
-                    open(place, "xb").close()  # from here on the name is ours
-                except FileExistsError:
-                    continue
-                os.replace(beside, place)
-                self.refresh()
-                return place
+                if _take(copy, place):
+                    self.refresh()
+                    return place
         finally:
-            beside.unlink(missing_ok=True)
+            copy.unlink(missing_ok=True)
         raise Problem(409, f"{name[:80]}: there are too many videos of this name; rename it")
 
     def _free_places(self, name: str) -> Iterator[Path]:
@@ -148,6 +145,21 @@ class Library:
             candidate = stem if number == 1 else f"{stem}-{number}"
             if candidate.casefold() not in taken:
                 yield self.folder / f"{candidate}{suffix}"
+
+
+def _take(file: Path, place: Path) -> bool:
+    """Give a file another name in its folder, unless that is taken."""
+    try:
+        os.link(file, place)
+    except FileExistsError:
+        return False
+    except OSError:  # a disk without links; killed in between, an empty file is left
+        try:
+            open(place, "xb").close()
+        except FileExistsError:
+            return False
+        os.replace(file, place)
+    return True
 
 
 def clean_name(name: str) -> tuple[str, str]:
@@ -166,9 +178,15 @@ def clean_name(name: str) -> tuple[str, str]:
     return stem, suffix.lower()
 
 
+def arriving(folder: Path) -> Path:
+    """A file for an upload, which `sweep_uploads` knows when its server is dead."""
+    return beside(folder / f"upload-{uuid.uuid4().hex}")
+
+
 def sweep_uploads(folder: Path) -> None:
-    """Remove what uploads left behind that a power cut or a kill broke off; none takes longer than a day."""
-    for path in folder.glob("upload-*"):
+    """Remove what uploads left behind whose server is dead, or that take longer than a day."""
+    sweep(folder)
+    for path in (*folder.glob("upload-*"), *folder.glob(".upload-*")):
         if 0 < written_at(path) < (time.time() - 24 * 3600) * 1e9:
             path.unlink(missing_ok=True)
 
