@@ -7,6 +7,7 @@ encodes them (here, or on a cluster) and the `IndexWriter` of a store.
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -98,7 +99,12 @@ class IndexBuild:
     ) -> None:
         self.model, self.sources, self.options = model, sources, options
         self.encode, self.progress = encode, progress
-        self.sentences = model.readable(sources.sentences)[:CHECKED_SENTENCES] or model.made_up(CHECKED_SENTENCES)
+
+    @cached_property
+    def sentences(self) -> list[str]:
+        """On which the exported text encoder and approximate search are judged."""
+        said = self.model.readable(self.sources.sentences)[:CHECKED_SENTENCES]
+        return said or self.model.made_up(CHECKED_SENTENCES)
 
     def run(self, out: IndexLocation) -> IndexReport:
         """Add the videos that the index at `out` lacks, replace those whose features have changed.

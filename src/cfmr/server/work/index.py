@@ -95,7 +95,7 @@ def _read_folder(state: AppState, job: JobContext) -> dict[str, Any]:
     if not files:
         job.say(f"No videos in {folder} yet")
         return {"videos": 0}
-    seen = snapshot(files.values())
+    seen = snapshot(files)
     job.say("Reading videos")
     job.run("index", "--in", folder, "--workspace", state.settings.workspace, stage="Reading videos")
     note_read(state.settings.workspace, seen)

@@ -119,6 +119,7 @@ def found_labels(hits: Mapping[str, Any] | None) -> int:
 def read_labelled(state: AppState, job: JobContext, videos: set[str]) -> set[str]:
     """Those of the labelled videos that have features; what has none and is in the folder is read for it."""
     missing = videos - _read(state)
+    state.library.refresh()
     there = sorted(missing & state.library.files().keys())
     if there or not state.features.exists():
         extract_videos(state, job, there)

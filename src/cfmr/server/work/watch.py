@@ -3,9 +3,8 @@
 import contextlib
 import hashlib
 import logging
-import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 from cfmr.errors import InputError
@@ -19,13 +18,13 @@ SEEN = "seen.txt"  # in the workspace: the folder as it was when it was last rea
 TITLE = "Reading videos"
 
 
-def snapshot(files: Iterable[Path]) -> str:
-    """Equal for files of the same names, sizes and times."""
+def snapshot(files: Mapping[str, Path]) -> str:
+    """Equal for videos of the same names, sizes and times, wherever the folder lies."""
     digest = hashlib.sha256()
-    for path in sorted(files):
+    for name, path in sorted(files.items()):
         with contextlib.suppress(OSError):
             status = path.stat()
-            digest.update(os.fsencode(path) + b"\0%d %d\n" % (status.st_size, status.st_mtime_ns))
+            digest.update(f"{name}\0{status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
@@ -66,7 +65,7 @@ class FolderWatch:
 
     def look(self) -> None:
         """Start reading if there is something to read."""
-        files = self._state.library.files().values()
+        files = self._state.library.files()
         if not files:
             self._last = None
             return
