@@ -126,6 +126,7 @@ class LabelStore:
     """
 
     def __init__(self, url: str | URL) -> None:
+        self._kept: tuple[int, tuple[Label, ...]] | None = None
         try:
             self._engine = _engine(url)
             self._writing = self._engine.execution_options(**{_WRITES: True})
@@ -155,6 +156,15 @@ class LabelStore:
             query = query.limit(limit)
         with self._engine.connect() as connection:
             return [_label(row) for row in connection.execute(query)]
+
+    def present(self) -> tuple[Label, ...]:
+        """All present labels, the newest first, kept in memory until anyone writes one: a search looks at all."""
+        with self._engine.connect() as connection:
+            states = connection.scalar(select(func.count()).select_from(_states)) or 0
+        kept = self._kept  # states are only ever added, so their number says whether any was
+        if kept is None or kept[0] != states:
+            kept = self._kept = (states, tuple(self.all()))
+        return kept[1]
 
     def counts(self) -> dict[str, int]:
         """How many labels each video has."""
