@@ -44,7 +44,7 @@ def go_through(cfmr: Path, home: Path) -> None:
 
     assert run("--version").startswith("cfmr ")
     assert "serve" in run("-h")
-    run("demo", "--videos", 6, "--out", "demo")
+    run("demo", "--videos", 10, "--out", "demo")
     assert json.loads(run("search", "a red ball", "--index", "demo/index", "--json"))["moments"]
     run("extract", "demo/videos", "--out", "features.hdf5")
     run(

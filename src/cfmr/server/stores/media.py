@@ -18,7 +18,7 @@ from cfmr.files.atomic import is_alive, make_directory
 from cfmr.server.problems import Problem
 from cfmr.server.stores.decoding import Decoders
 
-KINDS = {".webm": "video/webm", ".mkv": "video/webm", ".ogv": "video/ogg"}  # of all others browsers know "video/mp4"
+KINDS = {".gif": "image/gif", ".webm": "video/webm", ".mkv": "video/webm", ".ogv": "video/ogg"}  # of all others browsers know "video/mp4"
 LONGEST_CUT = 600.0  # seconds
 WIDTHS = (160, 320, 640)
 DECODERS = 3  # files decoded at once
