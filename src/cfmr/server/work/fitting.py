@@ -4,12 +4,13 @@ The server writes a folder and reads what is left in it:
 
 - `config.json`, `train.json`, `all.json`, `unseen.json`: what to train, without and with the held-out labels, and
   sentences that the first of the two has not seen, for its threshold;
+- `removed.json`: videos that are not to be indexed;
 - `trial/run`, `trial/index`: the model without the held-out labels, to be compared; none where no label is held out;
 - `run`, `index`: the model that is served. It reads moments, weighs the prior and has the threshold as the trial has.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from cfmr.errors import InputError
 from cfmr.index.build import IndexOptions, build_index
 from cfmr.index.encode import VideoSources
 from cfmr.index.model_source import CheckpointModel
+from cfmr.index.workspace import REMOVED, read_names
 from cfmr.progress import TrainingProgress
 from cfmr.search.calibrate import calibrate_index, keep_thresholds, thresholds_of
 from cfmr.training import dense
@@ -72,12 +74,14 @@ def fit_and_index(folder: Path, videos: Path, told: TrainingProgress) -> None:
 
 def _fit_and_index(folder: Path, config: DenseConfig, videos: Path, told: TrainingProgress) -> None:
     tried = folder / "trial" / "run"
+    removed = read_names(folder / REMOVED)
     trial = (folder / "all.json").read_bytes() != (folder / "train.json").read_bytes()
     begin = TRIAL if trial else 0.0
     if trial:
         middle = TRIAL * FITTING
         dense.train(config, tried, select="last", progress=_Part(told, "Training", 0.0, middle))
-        _index(tried, folder / "trial" / "index", config, videos, _Part(told, "Indexing", middle, TRIAL))
+        out = folder / "trial" / "index"
+        _index(tried, out, config, videos, removed, _Part(told, "Indexing", middle, TRIAL))
         _choose_threshold(folder / "trial" / "index", load_annotations(folder / "unseen.json"))
     whole = config.model_copy(
         update={"dataset": config.dataset.model_copy(update={"train_data": str(folder / "all.json")})}
@@ -88,17 +92,20 @@ def _fit_and_index(folder: Path, config: DenseConfig, videos: Path, told: Traini
         dense.train_finally(whole, folder / "run", tried / "checkpoint", progress=final)
     else:
         dense.train(whole, folder / "run", select="last", progress=final)
-    _index(folder / "run", folder / "index", whole, videos, _Part(told, "Indexing", middle, 1.0))
+    _index(folder / "run", folder / "index", whole, videos, removed, _Part(told, "Indexing", middle, 1.0))
     if trial:
         keep_thresholds(folder / "index", thresholds_of(folder / "trial" / "index"))
 
 
-def _index(run: Path, out: Path, config: DenseConfig, videos: Path, told: TrainingProgress) -> None:
+def _index(
+    run: Path, out: Path, config: DenseConfig, videos: Path, removed: Collection[str], told: TrainingProgress
+) -> None:
     rows = load_annotations(config.dataset.train_data)
     sources = replace(
         VideoSources.load(Path(config.dataset.feature_path), folder=videos), sentences=[row.sentence for row in rows]
     )
-    build_index(CheckpointModel.load(run), sources, out, IndexOptions(rebuild=True), progress=told)
+    options = IndexOptions(rebuild=True, leave_out=removed)
+    build_index(CheckpointModel.load(run), sources, out, options, progress=told)
 
 
 def _choose_threshold(index: Path, rows: list[Annotation]) -> None:

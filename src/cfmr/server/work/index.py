@@ -21,7 +21,7 @@ def is_behind(state: AppState, model: Model) -> bool:
         return False
     indexed = {video.id for video in state.models.open(model).videos()}
     with FeatureStore(state.features) as features:
-        return not indexed.issuperset(features.videos)
+        return not indexed.issuperset(set(features.videos) - state.removed())
 
 
 def index_videos(state: AppState, model: Model, job: JobContext) -> None:

@@ -12,6 +12,7 @@ from cfmr.data.annotations import load_annotations, save_annotations
 from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json, write_json
+from cfmr.index.workspace import REMOVED
 from cfmr.server.context import AppState
 from cfmr.server.stores.jobs import JobContext
 from cfmr.server.stores.labels import Label, normalized_sentence, split_held_out
@@ -59,7 +60,8 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
     if not training:
         raise InputError("there are no labels to learn from any more")
     read = read_labelled(state, job, {row.video for row in [*training, *held_out]})
-    training, held_out = ([row for row in rows if row.video in read] for rows in (training, held_out))
+    labels = [label for label in labels if label.annotation.video in read]
+    training, held_out = split_held_out(labels)
     if not training:
         raise InputError("the videos of all labels are gone; label some that are there")
     folder = state.models.new_folder()
@@ -150,6 +152,7 @@ def write_training_job(state: AppState, how: LearnRequest, folder: Path, labels:
     save_annotations(folder / "all.json", everything)
     save_annotations(folder / "held-out.json", held_out)
     save_annotations(folder / "unseen.json", [*held_out, *validation])
+    write_json(folder / REMOVED, sorted(state.removed()))
     data |= {
         "train_data": str(folder / "train.json"),
         "feature_path": str(state.features),
