@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from cfmr.cli import COMMANDS, app
+from cfmr.cli import COMMANDS, GROUPS, app
 from cfmr.errors import InputError
 
 
@@ -28,10 +28,11 @@ def test_it_is_a_module_with_a_version() -> None:
     assert done.stdout == f"cfmr {version('cfmr')}\n"
 
 
-def test_commands_are_listed_in_the_order_of_use_and_each_in_a_whole_line() -> None:
+def test_commands_are_listed_in_groups_in_the_order_of_use_and_each_in_a_whole_line() -> None:
     lines = run("-h", COLUMNS="80").output.splitlines()
-    listed = lines[lines.index("Commands:") + 1 :]
-    assert [line.split()[0] for line in listed if line] == list(COMMANDS)
+    listed = [line for line in lines[lines.index("Search my videos:") :] if line.startswith("  ")]
+    assert [line.split()[0] for line in listed] == [name for names in GROUPS.values() for name in names]
+    assert "Research:" in lines
     assert not [line for line in listed if line.endswith("...")], "cut off"
 
 

@@ -32,18 +32,28 @@ BackendOption = Annotated[str, typer.Option("--backend", help="pytorch or mindsp
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda; with mindspore CPU, GPU, Ascend")]
 
 FEATURE_SUFFIXES = ("", ".hdf5", ".h5", ".hdf")
-COMMANDS = (
-    *("demo", "extract", "index", "search", "serve"),  # for using it
-    *("prepare", "pack", "convert", "train", "evaluate", "report"),  # for research
-)
+#: Commands as help lists them, in the order in which they are used. Those that no group has are for the page.
+GROUPS = {
+    "Search my videos": ("serve", "search", "extract", "index", "demo"),
+    "Research": ("prepare", "pack", "train", "evaluate", "report", "convert"),
+}
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
 
 class Commands(TyperGroup):
-    """The commands in the order in which they are used; an interrupted one ends in a line."""
+    """The commands in groups; an interrupted one ends in a line."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        """The names, those of hidden commands left out."""
+        """The names, without those for the page."""
         return [name for name in COMMANDS if name in self.commands]
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """A section of help for each group."""
+        for title, names in GROUPS.items():
+            found = [(name, self.commands[name]) for name in names if name in self.commands]
+            room = formatter.width - 6 - max(map(len, COMMANDS))
+            with formatter.section(title):
+                formatter.write_dl([(name, command.get_short_help_str(room)) for name, command in found])
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run a command."""
@@ -296,14 +306,18 @@ def report(
 @app.command("index")
 def index_videos(
     out: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--out",
             "-o",
             envvar="CFMR_INDEX",
             help="index directory, or milvus://host:port/collection; if it exists, videos are added",
         ),
-    ],
+    ] = None,
+    within: Annotated[
+        Path | None,
+        typer.Option("--in", metavar="VIDEOS", help="instead of all else: read what is new in this folder of videos"),
+    ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="the model: a checkpoint, or a run's directory")] = None,
     zero_shot: Annotated[
         Path | None, typer.Option(help=f"instead of a model: '{BUILT_IN}', or the CLIP checkpoint of the features")
@@ -328,6 +342,15 @@ def index_videos(
     remove: Annotated[
         list[str] | None, typer.Option(metavar="VIDEO", help="a video to take out; may be repeated")
     ] = None,
+    restore: Annotated[
+        list[str] | None, typer.Option(metavar="VIDEO", help="with --in: take a removed video in again")
+    ] = None,
+    leave_out: Annotated[
+        Path | None, typer.Option(help="JSON list of videos of the feature file that are not to be indexed")
+    ] = None,
+    workspace: Annotated[
+        Path | None, typer.Option(help="with --in: where features and index go; default: .cfmr in the folder")
+    ] = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="replace what is there, also an index of another model")
     ] = False,
@@ -339,9 +362,17 @@ def index_videos(
     """Index videos for search; run it again to add new ones."""
     from cfmr.console.index_report import report_lines
     from cfmr.console.progress import showing_progress
-    from cfmr.index.build import IndexOptions, build_index, edit_index
+    from cfmr.index.build import IndexOptions, build_index
     from cfmr.index.open import parse_location
+    from cfmr.index.workspace import read_names
 
+    if within is not None:
+        given: dict[str, object] = {"checkpoint": checkpoint, "zero-shot": zero_shot, "features": features}
+        given |= {"videos": videos, "annotations": annotations, "calibrate": calibrate, "metadata": metadata}
+        given |= {"engine": engine, "window": window, "rebuild": rebuild, "ray": ray, "leave-out": leave_out}
+        return _index_folder(within, workspace, remove or [], restore or [], given, progress)
+    if out is None or restore or workspace is not None:
+        raise InputError("name what to index: --in VIDEOS, or --out INDEX (or CFMR_INDEX) and where its videos are")
     location = parse_location(out)
     if checkpoint is not None and zero_shot is not None:
         raise InputError("--checkpoint and --zero-shot: an index has one model; choose one of them")
@@ -355,7 +386,7 @@ def index_videos(
             rebuild=rebuild,
             ray=ray,
         )
-        report = edit_index(location, remove=remove or (), engine=engine)
+        report = _edited(location, remove or [], engine)
     elif features is None:
         raise InputError("--checkpoint and --zero-shot need --features, the feature file of the videos")
     elif checkpoint is None and zero_shot is None:
@@ -380,7 +411,8 @@ def index_videos(
                 device,
                 ray,
             )
-            options = IndexOptions(engine, remove or (), rebuild)
+            unwanted = read_names(leave_out) if leave_out is not None else ()
+            options = IndexOptions(engine, remove or (), rebuild, unwanted)
             report = build_index(model, sources, location, options, encode, told)
             if calibrate is not None:
                 report = _calibrated(report, location, model, calibrate)
@@ -388,6 +420,55 @@ def index_videos(
                 report = _calibrated_on_names(report, location, model)
     for line in report_lines(report, location):
         typer.echo(line)
+    return None
+
+
+def _index_folder(
+    folder: Path,
+    workspace: Path | None,
+    remove: list[str],
+    restore: list[str],
+    given: dict[str, object],
+    progress: ProgressMode,
+) -> None:
+    """Read what is new in a folder of videos; or take videos out of what was read of it, or in again."""
+    from cfmr.console.extraction import print_summary
+    from cfmr.console.index_report import report_lines
+    from cfmr.console.progress import showing_progress
+    from cfmr.index.folder import read_folder, remove_videos
+    from cfmr.index.workspace import find_workspace, make_workspace, need_workspace
+
+    for name, value in given.items():
+        if value:
+            raise InputError(f"--{name}: with --in the folder's own features and model are used; leave it out")
+    if remove:
+        place = need_workspace(workspace or folder)
+        remove_videos(place, remove)
+        return typer.echo(f"{folder}: {len(remove)} removed; --restore takes a video in again")
+    place = (None if workspace else find_workspace(folder)) or make_workspace(folder, workspace)
+    if restore:
+        place.restore(restore)
+    kept = "the videos read so far can be searched; the same command goes on from there"
+    with saying_what_is_kept(kept), showing_progress(progress) as told:
+        report = read_folder(place, _calibrated_on_names, told)
+    print_summary(report.files, place.features)
+    if report.indexed is not None:
+        for line in report_lines(report.indexed, place.served().index):
+            typer.echo(line)
+    return None
+
+
+def _edited(location: "IndexLocation", remove: list[str], engine: str | None) -> "IndexReport":
+    """Take videos out of an index, and out of what the page has learned beside it; or change how it is searched."""
+    from cfmr.index.build import edit_index
+    from cfmr.index.folder import remove_videos
+    from cfmr.index.workspace import workspace_of_index
+
+    place = workspace_of_index(location) if remove and isinstance(location, Path) else None
+    if place is None:
+        return edit_index(location, remove=remove, engine=engine)
+    reports = remove_videos(place, remove)
+    return edit_index(location, engine=engine) if engine is not None else reports.popitem()[1]
 
 
 @app.command(hidden=True)
@@ -473,21 +554,40 @@ def _calibrated_on_names(report: "IndexReport", location: "IndexLocation", model
     from cfmr.index.prior_source import PriorModel
     from cfmr.search.calibrate import RANDOM_SENTENCES, calibrate_on_random_words
 
+    if not isinstance(model, PriorModel):
+        return report
     same = "thresholds" in report.metrics and not (report.added or report.replaced or report.removed)
     if same or report.metrics.get("threshold_accuracy") or not report.rows:
         return report
-    assert isinstance(model, PriorModel)
     metrics = calibrate_on_random_words(location, model.random_names(RANDOM_SENTENCES))
     return replace(report, metrics={**report.metrics, **metrics})
 
 
+def _where_to_search(within: Path | None, index: str | None) -> "str | IndexLocation":
+    """The index of a folder of videos, or the one that was named."""
+    if within is not None:
+        from cfmr.index.workspace import need_workspace, served_index
+
+        need_workspace(within)
+        return served_index(within)
+    if index is None:
+        raise InputError("name where to search: --in VIDEOS, or --index INDEX (or CFMR_INDEX)")
+    return index
+
+
 @app.command()
 def search(
-    sentence: Annotated[list[str], typer.Argument(metavar="SENTENCE", help="what happens in the moment")],
+    sentence: Annotated[list[str] | None, typer.Argument(metavar="SENTENCE", help="what happens in the moment")] = None,
+    queries: Annotated[
+        str | None, typer.Option(metavar="FILE", help="sentences to search for at once, one a line or CSV; - is stdin")
+    ] = None,
+    within: Annotated[
+        Path | None, typer.Option("--in", metavar="VIDEOS", help="folder of videos that serve, or index --in, has read")
+    ] = None,
     index: Annotated[
-        str,
+        str | None,
         typer.Option("--index", "-i", envvar="CFMR_INDEX", help="index directory, or milvus://host:port/collection"),
-    ],
+    ] = None,
     video: Annotated[
         list[str] | None, typer.Option(metavar="VIDEO", help="search in this video only; may be repeated")
     ] = None,
@@ -501,24 +601,68 @@ def search(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     save_clips: Annotated[Path | None, typer.Option(help="folder to write each moment to as a playable file")] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="write the moments for another program, by the file's ending: .csv .json .srt .vtt .m3u8 .ffmeta "
+            ".chapters.txt .edl .markers.edl .fcpxml .otio, or .zip of clips; - is stdout",
+        ),
+    ] = None,
+    form: Annotated[str | None, typer.Option("--format", help="of --export, whatever the file is called")] = None,
+    fps: Annotated[str | None, typer.Option(help="frame rate of an edit list; default: that of most videos")] = None,
+    drop: Annotated[
+        bool | None,
+        typer.Option("--drop/--non-drop", help="timecode at 29.97 and 59.94; default: as the files', else drop frame"),
+    ] = None,
     videos: Annotated[Path | None, typer.Option(help="folder of the video files, if they have moved")] = None,
 ) -> None:
     """Find the moments that a sentence describes."""
-    from cfmr.console import answers
+    from cfmr.console import answers, handover
     from cfmr.search.retriever import MomentRetriever
 
+    if (queries is None) == (not sentence):
+        raise InputError("name what to search for: a sentence, or --queries FILE with one a line (not both)")
+    if export is None and (form or fps or drop is not None):
+        raise InputError("--format, --fps and --drop go with --export FILE")
+    exporting = None if export is None else handover.Export.parse(export, form, fps, drop)
+    to_stdout = export == handover.STANDARD
+    if to_stdout and as_json:
+        raise InputError("--json and --export - both write to standard output; leave one out")
+    asked = [handover.Query(" ".join(sentence), "")] if sentence else handover.read_queries(str(queries))
     filters = answers.parse_where(where or [])
-    retriever = MomentRetriever.load(index)
+    retriever = MomentRetriever.load(_where_to_search(within, index))
     least = answers.parse_min_score(min_score, retriever, video)
-    result = retriever.search(" ".join(sentence), top, video, filters, least)
+    results, failed = [], 0
+    for query in asked:
+        try:
+            result = retriever.search(query.sentence, top, video, filters, least)
+        except InputError as error:
+            if not query.where:
+                raise
+            typer.echo(f"cfmr: {query.where}: {error}", err=True)
+            failed += 1
+            continue
+        results.append(result)
+        if not to_stdout and not as_json:
+            if query.where:
+                typer.echo(f"{query.sentence}:")
+            for line in answers.lines(retriever, result):
+                typer.echo(line)
     if as_json:
-        typer.echo(answers.as_json(result))
-    else:
-        for line in answers.lines(retriever, result):
-            typer.echo(line)
+        typer.echo(answers.as_json(results[0]) if queries is None else answers.list_as_json(results))
     if save_clips is not None:
-        for path in answers.save_clips(result, save_clips, videos):
+        moments = [moment for result in results for moment in result]
+        for path in answers.save_clips(moments, save_clips, videos):
+            typer.echo(path, err=as_json or to_stdout)
+    if exporting is not None:
+        written, notes = exporting.write(results, videos)
+        for path in written:
             typer.echo(path, err=as_json)
+        for note in notes:
+            typer.echo(f"note: {note}", err=True)
+    if failed:
+        raise SystemExit(2)
 
 
 @app.command()
@@ -528,6 +672,9 @@ def extract(
         typer.Argument(metavar="VIDEO|DIR ...", help="video files, folders of them; with --ray also s3://..."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="the HDF5 file to write, or to add to")],
+    video: Annotated[
+        list[str] | None, typer.Option(metavar="VIDEO", help="only this one of a folder; may be repeated")
+    ] = None,
     extractor: Annotated[
         str, typer.Option(help="what makes the features; see docs/features.md")
     ] = "efficientnet-lite0",
@@ -554,7 +701,7 @@ def extract(
     options = {"weights": weights, "layer": layer}
     kept = "the features of finished videos are kept; the same command goes on from there"
     with saying_what_is_kept(kept), showing_progress(progress) as told:
-        summary, named = _extract(videos, extractor, raw, workers, ray, told, **options)
+        summary, named = _extract(videos, video or [], extractor, raw, workers, ray, told, **options)
     print_summary(summary, out)
     if pca is not None:
         components = reduce_features(raw, out, pca)
@@ -566,6 +713,7 @@ def extract(
 
 def _extract(
     videos: list[str],
+    only: list[str],
     extractor: str,
     out: Path,
     workers: int | None,
@@ -583,6 +731,8 @@ def _extract(
 
         if workers is not None:
             raise InputError("--workers counts processes of this machine; with --ray the cluster's size decides")
+        if only:
+            raise InputError("--video chooses among the files of a folder here; with --ray name the files themselves")
         summary, sources = extract_on_ray(videos, extractor, out, ray, progress, **options)
         return summary, {video for video, source in sources.items() if named(videos, source)}
     for video in videos:
@@ -590,6 +740,9 @@ def _extract(
             raise InputError(f"{video}: only a cluster reads from there; give --ray (local, for this machine alone)")
     paths = [Path(video) for video in videos]
     found = find_videos(paths)
+    if missing := [name for name in only if name not in found]:
+        raise InputError(f"--video {missing[0]}: there is no such video in {', '.join(videos)}")
+    found = {name: found[name] for name in only} or found
     summary = extract_all(found, extractor, out, workers=workers, progress=progress, **options)
     return summary, {summary.called.get(video, video) for video, path in found.items() if path in paths}
 
@@ -615,16 +768,18 @@ def demo(
 
 @app.command()
 def serve(
+    folder_of_videos: Annotated[
+        Path | None, typer.Argument(metavar="[VIDEOS]", help="folder of videos; nothing else is needed")
+    ] = None,
     index: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--index",
             "-i",
-            envvar="CFMR_INDEX",
-            help="index directory, or milvus://...; if there is none yet, start by labelling",
+            help="serve this index (a directory, or milvus://...) instead of reading the folder; default: CFMR_INDEX",
         ),
-    ],
-    videos: Annotated[Path, typer.Option(help="folder of the video files")],
+    ] = None,
+    videos: Annotated[Path | None, typer.Option(help="with --index: folder of its video files")] = None,
     host: Annotated[
         str, typer.Option(help="address to listen on; beyond this machine only with a token")
     ] = "127.0.0.1",
@@ -634,7 +789,11 @@ def serve(
         str | None, typer.Option(envvar="CFMR_DATABASE", help="SQLAlchemy URL of the labels; default: SQLite")
     ] = None,
     workspace: Annotated[
-        Path | None, typer.Option(help="folder for labels, jobs and learned models; default: page, beside the index")
+        Path | None,
+        typer.Option(
+            help="folder for what is made of the videos, labels and models; "
+            "default: .cfmr among the videos, or page beside the index"
+        ),
     ] = None,
     features: Annotated[
         Path | None, typer.Option(help="feature file of the videos; default: features.hdf5 beside the index")
@@ -650,11 +809,13 @@ def serve(
     ] = None,
     max_upload: Annotated[int, typer.Option(min=1, help="megabytes of one uploaded video")] = 4096,
     workers: Annotated[int, typer.Option(min=1, max=64, help="processes that answer; they share the index")] = 1,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="open the page in the browser")] = True,
 ) -> None:
-    """Serve the web page: search, watch, label, train."""
+    """Serve the page of a folder of videos: search, watch, label, train."""
     from cfmr.server.app import serve as run
     from cfmr.server.settings import resolve_settings
 
+    index, videos = _what_to_serve(folder_of_videos, index, videos)
     settings = resolve_settings(
         index,
         videos,
@@ -670,9 +831,23 @@ def serve(
         max_upload=max_upload << 20,
         workers=workers,
     )
+    if index is None and workspace is None and not settings.workspace.is_relative_to(settings.videos):
+        typer.echo(f"cfmr: nothing can be written to {videos}; its workspace is {settings.workspace}", err=True)
     with contextlib.suppress(KeyboardInterrupt):  # the usual way to end it
-        run(settings)
+        run(settings, browser=browser and sys.stdout.isatty())
     typer.echo("cfmr: stopped", err=True)
+
+
+def _what_to_serve(folder: Path | None, index: Path | None, videos: Path | None) -> tuple[Path | None, Path]:
+    """The index that was named, if any, and the folder of the videos."""
+    if folder is not None and videos is not None:
+        raise InputError(f"{folder} and --videos {videos}: one server has one folder of videos; name it once")
+    found = folder or videos
+    if found is None:
+        raise InputError("name the folder with your videos: cfmr serve VIDEOS")
+    if index is None and folder is None and (named := os.environ.get("CFMR_INDEX")):
+        index = Path(named)
+    return index, found
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from cfmr.console.format import bar, clock
 from cfmr.errors import InputError
@@ -45,6 +46,15 @@ def remarks(result: SearchResult) -> Iterator[str]:
 
 def as_json(result: SearchResult) -> str:
     """One JSON object."""
+    return json.dumps(_as_object(result), indent=1, ensure_ascii=False)
+
+
+def list_as_json(results: Sequence[SearchResult]) -> str:
+    """A JSON list of such objects."""
+    return json.dumps([_as_object(result) for result in results], indent=1, ensure_ascii=False)
+
+
+def _as_object(result: SearchResult) -> dict[str, Any]:
     moments = [
         {
             "rank": rank,
@@ -58,7 +68,7 @@ def as_json(result: SearchResult) -> str:
         }
         for rank, m in enumerate(result, 1)
     ]
-    value = {
+    return {
         "sentence": result.sentence,
         "moments": moments,
         "unknown": [{"word": u.word, "used": u.used} for u in result.unknown],
@@ -69,7 +79,6 @@ def as_json(result: SearchResult) -> str:
             "search": round(result.search_seconds * 1000, 3),
         },
     }
-    return json.dumps(value, indent=1, ensure_ascii=False)
 
 
 def save_clips(moments: Sequence[Moment], out: Path, videos: Path | None = None) -> list[Path]:

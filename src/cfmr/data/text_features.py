@@ -89,7 +89,9 @@ def load_text_features(source: str, rows: Iterable[Sentence], dim: int) -> TextF
         wanted.setdefault(row.sentence, row.qid)
     store = FeatureStore(path) if path.is_file() else None
     files = {} if store is not None else {qid: _file(path, qid) for qid in wanted.values()}
-    missing = [str(qid) for qid in wanted.values() if (str(qid) not in store if store else files[qid] is None)]
+    missing = [
+        str(qid) for qid in wanted.values() if (str(qid) not in store if store is not None else files[qid] is None)
+    ]
     if missing:
         listed = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
         raise InputError(f"{path}: no features for {len(missing)} of {len(wanted)} sentences by qid: {listed}")

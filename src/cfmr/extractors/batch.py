@@ -18,6 +18,12 @@ from cfmr.files.processes import interrupt_blocked
 from cfmr.progress import Progress, silent
 from cfmr.video.files import fingerprint_of, same_content, shown, stored_path
 
+Taken = Callable[[FeatureWriter, bool], None]
+
+
+def nothing(_: FeatureWriter, __: bool) -> None:
+    """What is done with finished videos by default."""
+
 
 @dataclass(slots=True)
 class Summary:
@@ -61,6 +67,7 @@ def extract_all(
     out: str | os.PathLike[str],
     workers: int | None = None,
     progress: Progress = silent,
+    taken: Taken = nothing,
     **options: Any,
 ) -> Summary:
     """Extract the features of many videos into one HDF5 file.
@@ -76,6 +83,7 @@ def extract_all(
         out: the HDF5 file.
         workers: processes; by default one a core.
         progress: told how many bytes are done.
+        taken: called before the first video and after each, with what is finished, and whether that is all.
         options: of the extractor.
 
     Raises:
@@ -86,6 +94,8 @@ def extract_all(
     summary = Summary()
     with FeatureWriter(out, maker.attributes()) as writer:
         videos, tasks = _tasks(videos, writer, summary)
+        if taken is not nothing:
+            tasks[:0] = [tasks.pop()] if tasks else []  # the smallest: there is something to work with soon
         workers = max(1, min(workers or cores, len(tasks)))
         sizes = {video: path.stat().st_size for video, path in videos.items() if video not in summary.failed}
         meter = Meter(sizes, summary.kept, progress)
@@ -94,9 +104,11 @@ def extract_all(
         else:
             setup = (extractor, max(1, cores // workers), options, writer.parts)
             results = _in_processes(tasks, workers, setup, meter)
-        for result in results:
+        taken(writer, not tasks)
+        for number, result in enumerate(results, 1):
             _count(result, writer, summary)
             meter.finish(result.task.video, result.duration)
+            taken(writer, number == len(tasks))
         if not writer.videos:
             raise InputError(nothing_read(summary))
     return summary

@@ -18,6 +18,7 @@ from cfmr.server.problems import Problem
 from cfmr.server.stores.labels import Label
 
 EXAMPLES = 6
+UNREAD = 20  # files that could not be read, of which the status tells
 AROUND = 2.5  # seconds before and after a label that are shown where the model has no moment there
 LOOKED_AT = 5  # moments of a label's video of which one may be around it
 
@@ -89,6 +90,13 @@ class CurveAnswer(BaseModel):
     labels: list[GlanceAnswer] = Field(description="what people said of this video")
 
 
+class UnreadAnswer(BaseModel):
+    """A file that could not be read, and why."""
+
+    video: str
+    reason: str
+
+
 class StatusAnswer(BaseModel):
     """What this server has."""
 
@@ -100,6 +108,11 @@ class StatusAnswer(BaseModel):
     labels: int
     examples: list[str] = Field(description="sentences worth a try")
     folders: list[str] = Field(description="from which folders may be imported")
+    folder: str = Field(description="the folder of the videos")
+    reads: bool = Field(description="whether the server reads what is in the folder by itself")
+    reachable: bool = Field(description="whether the folder is there")
+    unread: list[UnreadAnswer] = Field(description="some of the files that could not be read")
+    unread_total: int
     max_upload: int
 
 
@@ -107,6 +120,7 @@ class StatusAnswer(BaseModel):
 def status(state: State) -> StatusAnswer:
     """What this server has."""
     indexed = state.models.videos
+    unread = state.settings.place.unread()
     return StatusAnswer(
         ready=state.models.ready,
         model=state.models.current.id,
@@ -116,6 +130,11 @@ def status(state: State) -> StatusAnswer:
         labels=sum(state.labels.counts().values()),
         examples=state.ground_truth.examples(indexed, EXAMPLES),
         folders=[str(folder) for folder in state.settings.folders],
+        folder=str(state.library.folder),
+        reads=state.settings.place.own,
+        reachable=state.library.folder.is_dir(),
+        unread=[UnreadAnswer(video=video, reason=reason) for video, reason in list(unread.items())[:UNREAD]],
+        unread_total=len(unread),
         max_upload=state.settings.max_upload,
     )
 

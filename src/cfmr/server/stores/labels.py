@@ -25,6 +25,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Row,
+    Select,
     String,
     Table,
     Text,
@@ -34,6 +35,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    tuple_,
 )
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -52,6 +54,7 @@ from cfmr.server.problems import Problem
 
 HELD_OUT = 5  # one label in so many is never trained on, the third to begin with
 LONGEST_SENTENCE, LONGEST_AUTHOR = 500, 80
+PIECE = 2000  # labels of an import that are written in one transaction
 _WRITES = "cfmr_writes"
 _WORD = re.compile(r"\w+")
 
@@ -247,21 +250,32 @@ class LabelStore:
         return self._next(label, current or revision, author, undone, deleted_too=True)
 
     def take_in(self, annotations: Sequence[Annotation], author: str) -> tuple[int, int]:
-        """Add all of them or none: (added, already there)."""
-        given = {_key(a): a for a in annotations}  # worked out before the database is locked for others
-        videos = {a.video for a in annotations}
+        """Add those that are not there yet: (added, already there).
+
+        A thousand rows hold the database's lock only as long as a few do: they come in pieces, between which others
+        write. If one fails, those before it stay, and taking in the same again adds the rest.
+        """
+        given = list({_key(a): a for a in annotations}.values())
+        pieces = [given[first : first + PIECE] for first in range(0, len(given), PIECE)]
+        added = sum(self._take_in_piece(piece, author) for piece in pieces)
+        return added, len(annotations) - added
+
+    def _take_in_piece(self, annotations: Sequence[Annotation], author: str) -> int:
         now = _now()
+        # worked out before the database is locked for others
+        new = {_key(a): Label(uuid.uuid4().hex, 1, a, author, now) for a in annotations}
         with self._writing.begin() as connection:
-            query = select(_states).where(_newest, ~_states.c.deleted)
-            there = {_key(_label(row).annotation) for row in connection.execute(query) if row.video in videos}
-            new = {key: a for key, a in given.items() if key not in there}
-            sides = _sides(connection, videos)
+            sides: dict[tuple[str, str], bool] = {}
+            for row in connection.execute(_saying({key[:2] for key in new})):
+                sides[row.video, row.said] = bool(row.held_out)
+                if row.present:
+                    new.pop((row.video, row.said, row.glance), None)
             labels = []
-            for number, (key, a) in enumerate(new.items(), _count(connection)):
+            for number, (key, label) in enumerate(new.items(), _count(connection)):
                 side = sides.setdefault(key[:2], number % HELD_OUT == HELD_OUT // 2)
-                labels.append(Label(uuid.uuid4().hex, 1, a, author, now, held_out=side))
+                labels.append(replace(label, held_out=side))
             _write(connection, labels)
-        return len(new), len(annotations) - len(new)
+        return len(new)
 
     def _next(
         self, label: str, revision: int, author: str, change: Callable[[Label], Label], *, deleted_too: bool = False
@@ -302,10 +316,11 @@ def _is_held_out(connection: Connection, annotation: Annotation, number: int) ->
     return number % HELD_OUT == HELD_OUT // 2 if found is None else bool(found)
 
 
-def _sides(connection: Connection, videos: set[str]) -> dict[tuple[str, str], bool]:
-    """Which sentences of some videos are held out, by video and normalized sentence."""
-    query = select(_states.c.video, _states.c.said, _states.c.held_out).distinct()
-    return {(row.video, row.said): bool(row.held_out) for row in connection.execute(query) if row.video in videos}
+def _saying(said: Iterable[tuple[str, str]]) -> Select[Any]:
+    """All states that say one of some normalized sentences of their videos, and which of them hold."""
+    c = _states.c
+    columns = c.video, c.said, c.glance, c.held_out, and_(_newest, ~c.deleted).label("present")
+    return select(*columns).where(tuple_(c.video, c.said).in_(list(said)))
 
 
 def _overtaken(now: Label) -> Problem:

@@ -58,9 +58,11 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
     training, held_out = split_held_out(labels)
     if not training:
         raise InputError("there are no labels to learn from any more")
-    videos = {row.video for row in [*training, *held_out]}
-    if not state.features.exists() or not _has_all(state.features, videos):
-        extract_videos(state, job)
+    read = read_labelled(state, job, {row.video for row in [*training, *held_out]})
+    labels = [label for label in labels if label.annotation.video in read]
+    training, held_out = split_held_out(labels)
+    if not training:
+        raise InputError("the videos of all labels are gone; label some that are there")
     folder = state.models.new_folder()
     try:
         write_training_job(state, how, folder, labels)
@@ -115,9 +117,21 @@ def found_labels(hits: Mapping[str, Any] | None) -> int:
     return 0 if hits is None else int(hits["first"]) + int(hits["several"]) + int(hits["everywhere"])
 
 
-def _has_all(path: Path, videos: set[str]) -> bool:
-    with FeatureStore(path) as features:
-        return videos.issubset(features.videos)
+def read_labelled(state: AppState, job: JobContext, videos: set[str]) -> set[str]:
+    """Those of the labelled videos that have features; what has none and is in the folder is read for it."""
+    missing = videos - _read(state)
+    state.library.refresh()
+    there = sorted(missing & state.library.files().keys())
+    if there or not state.features.exists():
+        extract_videos(state, job, there)
+    return videos & _read(state)
+
+
+def _read(state: AppState) -> set[str]:
+    if not state.features.exists():
+        return set()
+    with FeatureStore(state.features) as features:
+        return set(features.videos)
 
 
 def write_training_job(state: AppState, how: LearnRequest, folder: Path, labels: Sequence[Label]) -> None:

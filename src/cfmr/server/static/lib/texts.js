@@ -29,6 +29,17 @@ export const text = {
     log: "Log",
     cancel: "Cancel",
   },
+  reading: {
+    bar: "Videos read",
+    left: (time) => `${time} left`,
+    soon: "Your videos are being read. You can search as soon as the first is ready.",
+    noVideos: (folder) => `No videos in ${folder} yet. Copy some there, or add them here.`,
+    nothing: (folder) => `No video of ${folder} can be searched.`,
+    unreachable: (folder) =>
+      `${folder} cannot be reached. What has been read can be searched; videos play again when it is back.`,
+    unread: (count) => `${plural(count, "file")} could not be read`,
+    more: (count) => `and ${count.toLocaleString("en")} more`,
+  },
   player: {
     play: "Play",
     pause: "Pause",
@@ -256,6 +267,15 @@ export const text = {
     noFile: "no file",
     label: "Label",
     labelOf: (video) => `Label ${video}`,
+    look: "Look for new videos",
+    remove: "Remove",
+    removeOf: (video) => `Remove ${video} from search`,
+    removed: (video) => `${video} is no longer found. Its file stays.`,
+    restored: (video) => `${video} can be found again soon`,
+    undo: "Undo",
+    removedOnes: "Removed",
+    restore: "Restore",
+    restoreOf: (video) => `Restore ${video}`,
   },
 };
 

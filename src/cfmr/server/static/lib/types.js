@@ -20,7 +20,7 @@
 /**
  * @typedef {{ id: string, kind: string, title: string, state: "queued" | "running" | "done" | "failed" | "cancelled",
  *   message: string, progress: number | null, created: number, started: number | null, finished: number | null,
- *   result: Record<string, unknown> }} Job
+ *   left: number | null, result: Record<string, unknown> }} Job
  */
 /** @typedef {{ of: number, first: number, several: number, everywhere: number, length: number }} Hits */
 /**

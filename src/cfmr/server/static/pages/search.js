@@ -1,6 +1,7 @@
 // The search page.
 
 import { Player, playerKeys } from "../components/player.js";
+import { showReading } from "../components/reading.js";
 import { Timeline } from "../components/timeline.js";
 import { address, get, post } from "../lib/api.js";
 import { changed, onChange } from "../lib/changes.js";
@@ -591,7 +592,51 @@ async function begin() {
   if (!box.value && !moments.length) $("#start").hidden = false;
 }
 
-function welcome({ ready, indexed, videos, seconds, labels, examples }) {
+let ready = true;
+
+// While the folder is read, what is there changes, and a search that found nothing to search in can be made soon.
+showReading($("#reading"), async (reading) => {
+  if (ready && reading) return;
+  const status = await get("/api/status").catch(() => null);
+  if (!status) return;
+  const first = status.ready && !ready;
+  welcome(status, reading);
+  if (first && box.value.trim() && !answered) ask();
+});
+
+/** What is wrong with the folder, for people. */
+function troubles({ folder, reachable, unread, unread_total }) {
+  const one = ({ video, reason }) => el("li", {}, reason.includes(video) ? reason : `${video}: ${reason}`);
+  return [
+    !reachable && el("p", { class: "text-bad" }, text.reading.unreachable(folder)),
+    unread_total > 0 &&
+      el(
+        "details",
+        { class: "disclosure" },
+        el("summary", {}, text.reading.unread(unread_total)),
+        el(
+          "ul",
+          {},
+          unread.map(one),
+          unread_total > unread.length && el("li", {}, text.reading.more(unread_total - unread.length)),
+        ),
+      ),
+  ];
+}
+
+function welcome(status, reading = !$("#reading").hidden) {
+  const { indexed, videos, seconds, labels, examples, folder, reads } = status;
+  ready = status.ready;
+  if (!ready && reads) {
+    const said = reading ? text.reading.soon : videos ? text.reading.nothing(folder) : text.reading.noVideos(folder);
+    replace(
+      $("#start"),
+      el("p", { class: "lead" }, said),
+      !videos && el("p", { class: "row" }, el("a", { class: "button button-main", href: "/add" }, words.addVideos)),
+      troubles(status),
+    );
+    return;
+  }
   if (!ready) {
     replace(
       $("#start"),
@@ -623,6 +668,7 @@ function welcome({ ready, indexed, videos, seconds, labels, examples }) {
     $("#start"),
     el("p", { class: "lead" }, words.collection(indexed, lasting(seconds)), examples.length ? words.examples : ""),
     el("ul", { class: "search-examples" }, examples.map(example)),
+    troubles(status),
   );
 }
 
@@ -632,7 +678,13 @@ onChange(async (kinds) => {
       notify(words.newModel);
       await ask({ keep: true });
     }
-    welcome(await get("/api/status").catch(() => ({ ready: true, indexed: 0, examples: [] })));
+    const status = await get("/api/status").catch(() => null);
+    if (status) welcome(status);
+    if (status?.ready && !answered && box.value.trim()) await ask();
+  } else if (kinds.has("videos")) {
+    const status = await get("/api/status").catch(() => null);
+    if (status) welcome(status);
+    if (answered && player.paused) await ask({ keep: true });
   } else if (kinds.has("labels") && chosen >= 0) draw();
 });
 

@@ -1,0 +1,1 @@
+"""Moments and labels for other programs: tables, subtitles, playlists, edit lists and annotation tools."""
