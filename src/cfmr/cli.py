@@ -415,7 +415,7 @@ def index_videos(
             options = IndexOptions(engine, remove or (), rebuild, unwanted)
             report = build_index(model, sources, location, options, encode, told)
             if calibrate is not None:
-                report = _calibrated(report, location, calibrate)
+                report = _calibrated(report, location, model, calibrate)
             elif zero_shot is not None and str(zero_shot) == BUILT_IN:
                 report = _calibrated_on_names(report, location, model)
     for line in report_lines(report, location):
@@ -532,14 +532,18 @@ def _index_parts(
     return model, sources, ray_encoder(ray)
 
 
-def _calibrated(report: "IndexReport", location: "IndexLocation", annotations: Path) -> "IndexReport":
+def _calibrated(
+    report: "IndexReport", location: "IndexLocation", model: "IndexModel", annotations: Path
+) -> "IndexReport":
     """Choose thresholds for an index that was just written; the report with what was found."""
     from dataclasses import replace
 
     from cfmr.data.annotations import load_annotations
-    from cfmr.search.calibrate import calibrate_index
+    from cfmr.index.model_source import CheckpointModel
+    from cfmr.search.calibrate import ABSENT, calibrate_index
 
-    metrics = calibrate_index(location, load_annotations(annotations, spans=False))
+    names = model.unclicked_names(ABSENT) if isinstance(model, CheckpointModel) else []
+    metrics = calibrate_index(location, load_annotations(annotations, spans=False), names)
     return replace(report, metrics={**report.metrics, **metrics})
 
 

@@ -102,10 +102,9 @@ def held_out(fit: DenseFit, progress: Callable[[int, int], None]) -> HeldOut:
     else:
         fold = draw.permutation(len(rows)) % NUM_FOLDS
     curves: list[NDArray[Any]] = [np.zeros(1)] * len(rows)
-    left_out = [np.flatnonzero(fold == number) for number in range(NUM_FOLDS)]
-    seen = [np.setdiff1d(np.arange(len(rows)), unseen) for unseen in left_out]
-    tasks = [(one if len(one) else left_out[i], FIRST_FIT + i, None) for i, one in enumerate(seen)]
-    for unseen, (maps, _) in zip(left_out, fit.run_all(tasks, progress), strict=True):
+    for number in range(NUM_FOLDS):
+        seen, unseen = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        maps, _ = fit.run(seen if len(seen) else unseen, FIRST_FIT + number, progress=progress)
         for row, curve in zip(unseen, fit.curves(maps, unseen), strict=True):
             curves[row] = curve
     read = np.sort(draw.permutation(len(rows))[:MAX_READ])
