@@ -49,6 +49,7 @@ from cfmr.data.annotations import Annotation
 from cfmr.data.vocabulary import find_words
 from cfmr.errors import InputError
 from cfmr.server.problems import Problem
+from cfmr.server.stores.same_labels import LabelledMoments
 
 HELD_OUT = 5  # one label in so many is never trained on, the third to begin with
 LONGEST_SENTENCE, LONGEST_AUTHOR = 500, 80
@@ -238,17 +239,24 @@ class LabelStore:
 
     def take_in(self, annotations: Sequence[Annotation], author: str) -> tuple[int, int]:
         """Add all of them or none: (added, already there)."""
-        given = {_key(a): a for a in annotations}  # worked out before the database is locked for others
+        said = [_said(a) for a in annotations]  # worked out before the database is locked for others
         videos = {a.video for a in annotations}
         now = _now()
         with self._writing.begin() as connection:
             query = select(_states).where(_newest, ~_states.c.deleted)
-            there = {_key(_label(row).annotation) for row in connection.execute(query) if row.video in videos}
-            new = {key: a for key, a in given.items() if key not in there}
+            there = LabelledMoments()
+            for row in connection.execute(query):
+                if row.video in videos:
+                    there.add((row.video, row.said), _label(row).annotation)
+            new: list[tuple[tuple[str, str], Annotation]] = []
+            for key, a in zip(said, annotations, strict=True):
+                if not there.has(key, a):
+                    there.add(key, a)
+                    new.append((key, a))
             sides = _sides(connection, videos)
             labels = []
-            for number, (key, a) in enumerate(new.items(), _count(connection)):
-                side = sides.setdefault(key[:2], number % HELD_OUT == HELD_OUT // 2)
+            for number, (key, a) in enumerate(new, _count(connection)):
+                side = sides.setdefault(key, number % HELD_OUT == HELD_OUT // 2)
                 labels.append(Label(uuid.uuid4().hex, 1, a, author, now, held_out=side))
             _write(connection, labels)
         return len(new), len(annotations) - len(new)
@@ -304,10 +312,6 @@ def _overtaken(now: Label) -> Problem:
 
 def _said(a: Annotation) -> tuple[str, str]:
     return a.video, normalized_sentence(a.sentence)
-
-
-def _key(a: Annotation) -> tuple[str, str, float | None]:
-    return *_said(a), a.glance
 
 
 def _now() -> datetime:
