@@ -1,7 +1,7 @@
 """Reading labels of any tool: what a file is, is told by what is in it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -39,7 +39,9 @@ class Refused:
     reason: str
 
 
-def read_labels(content: bytes, given: Given) -> tuple[list[Annotation], list[Refused]]:
+def read_labels(
+    content: bytes, given: Given, check: Callable[[Annotation], None] = lambda _: None
+) -> tuple[list[Annotation], list[Refused]]:
     """Labels of a file of any known format, and the rows that are none.
 
     A stretch is kept as its span, and its middle becomes the glance; a point is a glance alone.
@@ -47,6 +49,7 @@ def read_labels(content: bytes, given: Given) -> tuple[list[Annotation], list[Re
     Args:
         content: of the file.
         given: its name and what else is said of it.
+        check: raises ValueError for a label that is not wanted.
 
     Raises:
         InputError: the format is not known, the file is damaged, or has too many rows.
@@ -59,7 +62,9 @@ def read_labels(content: bytes, given: Given) -> tuple[list[Annotation], list[Re
         try:
             if isinstance(row, str):
                 raise ValueError(row)
-            annotations.append(row if isinstance(row, Annotation) else given.annotation(row))
+            annotation = row if isinstance(row, Annotation) else given.annotation(row)
+            check(annotation)
+            annotations.append(annotation)
         except (ValueError, OverflowError) as error:
             refused.append(Refused(number, str(error)))
     return annotations, refused

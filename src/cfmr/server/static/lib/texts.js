@@ -100,6 +100,8 @@ export const text = {
     linkGone: (video) => `The link is to “${video}”, which is not here.`,
     card: (rank, video, when, score) => `${rank}. ${video}, ${when}, score ${score}`,
     more: "Show more",
+    exporting: "Preparing the file…",
+    exported: (count) => `${plural(count, "moment")} exported`,
     newModel: "A new model is in use",
     noModel: "There is no model yet. Label some moments, train on them, then search here.",
     noVideos: "There are no videos yet. Add some, label a few moments, train on them, then search here.",
@@ -188,8 +190,6 @@ export const text = {
         .filter(Boolean)
         .join(", "),
     refusedRow: (row, reason) => `Row ${row} ${reason}`,
-    notJson: (name) =>
-      `${name} is not a JSON annotation file. Import reads a JSON list of [video, duration, [start, end] or null, sentence, second].`,
     keys: {
       mark: "Add a label here",
       undo: "Undo",

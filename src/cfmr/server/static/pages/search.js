@@ -3,7 +3,7 @@
 import { Player, playerKeys } from "../components/player.js";
 import { showReading } from "../components/reading.js";
 import { Timeline } from "../components/timeline.js";
-import { address, get, post } from "../lib/api.js";
+import { address, download, get, post } from "../lib/api.js";
 import { changed, onChange } from "../lib/changes.js";
 import { $, clock, complain, el, lasting, milliseconds, normalized, notify, replace, stretch } from "../lib/dom.js";
 import "../lib/jobs.js";
@@ -325,6 +325,38 @@ $("#grouped").addEventListener("change", () => {
 $("#more").addEventListener("click", () => {
   top = Math.min(top + TOP, MOST);
   ask({ keep: true });
+});
+
+// What is listed now leaves as it is listed, with the starts and ends that the handles were moved to.
+$("#export").addEventListener("click", async ({ target }) => {
+  const format = target.dataset.format;
+  if (!format) return;
+  $("#export").open = false;
+  $("#export").firstElementChild.focus();
+  const listed = moments.filter((moment) => moment.span);
+  const body = listed.map(({ video, span, score, fromLink }) => ({
+    video,
+    start: span?.[0],
+    end: span?.[1],
+    text: answered ?? "",
+    score: fromLink ? null : score,
+  }));
+  try {
+    notify(words.exporting);
+    await download("/api/export", { format, moments: body, title: answered?.slice(0, 100) ?? "" });
+    notify(words.exported(listed.length));
+  } catch (error) {
+    complain(error);
+  }
+});
+$("#export").addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !$("#export").open) return;
+  event.stopPropagation();
+  $("#export").open = false;
+  $("#export").firstElementChild.focus();
+});
+document.addEventListener("click", (event) => {
+  if (event.target instanceof Node && !$("#export").contains(event.target)) $("#export").open = false;
 });
 
 function tally(answer, shown) {
