@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from cfmr.cli import COMMANDS, GROUPS, app
 from cfmr.errors import InputError
+from tests.support.footage import write_film
 
 
 def run(*arguments: object, **environment: str) -> Result:
@@ -84,6 +85,19 @@ def test_a_folder_of_videos_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_features_are_only_written_as_hdf5(tmp_path: Path) -> None:
     said = refused("extract", tmp_path, "-o", tmp_path / "features.csv")
     assert said == f"--out {tmp_path / 'features.csv'}: features are written as HDF5; name the file .hdf5"
+
+
+@pytest.mark.parametrize(("extractor", "said"), [
+    ("efficientnet-lite0", "--device cuda: this ONNX Runtime has no CUDA; install onnxruntime-gpu"),
+    ("c3d", "--extractor c3d: takes no --device"),
+])  # fmt: skip
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(
+    extractor: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    film, out = write_film(tmp_path / "v.mp4"), tmp_path / "f.hdf5"
+    assert refused("extract", film, "-o", out, "--extractor", extractor, "--device", "cuda").startswith(said)
+    assert sorted(tmp_path.iterdir()) == [film]
 
 
 def test_an_interrupted_command_ends_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -683,6 +683,7 @@ def extract(
     pca: Annotated[
         str | None, typer.Option(help="principal components: how many, or a file of them (OUT.pca.safetensors)")
     ] = None,
+    device: Annotated[str | None, typer.Option(help="cuda, for the default extractor with onnxruntime-gpu")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
     ray: Annotated[str | None, typer.Option(help="extract on a Ray cluster: local, auto or ray://host:port")] = None,
     progress: ProgressOption = ProgressMode.BAR,
@@ -698,7 +699,7 @@ def extract(
 
         check_wanted(pca)
     raw = out if pca is None else out.with_name(f"{out.name}.raw")
-    options = {"weights": weights, "layer": layer}
+    options = {"weights": weights, "layer": layer, "device": device}
     kept = "the features of finished videos are kept; the same command goes on from there"
     with saying_what_is_kept(kept), showing_progress(progress) as told:
         summary, named = _extract(videos, video or [], extractor, raw, workers, ray, told, **options)

@@ -24,6 +24,7 @@ FORMAT = "cfmr-features-1"
 MAX_DEPTH = 8  # of groups in each other
 LINK = "a link, and links are not followed"
 PIECE = 1 << 20  # bytes of a dataset that are stored together
+_UNSAID = {"precision": "float"}  # what older files say nothing of, and which of its values theirs is
 Features = npt.NDArray[np.float32]
 
 
@@ -243,6 +244,27 @@ def write_part(folder: Path, video: str, features: npt.NDArray[Any], **attribute
     return part
 
 
+def precision_of(path: Path) -> str | None:
+    """The precision of the features that a FeatureWriter would add to, or None where there are none yet.
+
+    Raises:
+        InputError: what lies at `path` cannot be read.
+    """
+    header = _parts_of(path) / "attributes.json"
+    if path.is_file():
+        with FeatureStore(path) as store:
+            said = store.attributes
+    elif header.is_file():
+        said = read_json(header)
+    else:
+        return None
+    return str(said.get("precision", _UNSAID["precision"])) if isinstance(said, dict) else None
+
+
+def _parts_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.parts")
+
+
 class FeatureWriter:
     """Writes a feature file so that nothing finished is lost or done twice, even by kill -9.
 
@@ -264,7 +286,7 @@ class FeatureWriter:
     def __init__(self, path: str | os.PathLike[str], attributes: dict[str, str | int | float]) -> None:
         self.path = Path(path)
         self.attributes = dict(attributes)
-        self.parts = self.path.with_name(f"{self.path.name}.parts")
+        self.parts = _parts_of(self.path)
         self._done: dict[str, dict[str, Any]] = {}
         self._in_parts: dict[str, Path] = {}
         self._noted = False
@@ -287,9 +309,9 @@ class FeatureWriter:
         if not isinstance(found, dict):
             raise InputError(f"{self.parts / 'attributes.json'}: not the attributes of features; delete {self.parts}")
         for key, value in self.attributes.items():
-            if found.get(key) != value:
+            if (held := found.get(key, _UNSAID.get(key))) != value:
                 raise InputError(
-                    f"{self.path}: holds features with {key} {found.get(key)!r}, not {value!r}; "
+                    f"{self.path}: holds features with {key} {held!r}, not {value!r}; "
                     f"give another --out, or delete it and {self.parts.name}"
                 )
 
