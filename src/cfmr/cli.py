@@ -34,7 +34,7 @@ DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda; with min
 FEATURE_SUFFIXES = ("", ".hdf5", ".h5", ".hdf")
 #: Commands as help lists them, in the order in which they are used. Those that no group has are for the page.
 GROUPS = {
-    "Search my videos": ("serve", "search", "extract", "index", "demo"),
+    "Search my videos": ("serve", "search", "extract", "index", "models", "demo"),
     "Research": ("prepare", "pack", "train", "evaluate", "report", "convert"),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
@@ -320,7 +320,10 @@ def index_videos(
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="the model: a checkpoint, or a run's directory")] = None,
     zero_shot: Annotated[
-        Path | None, typer.Option(help=f"instead of a model: '{BUILT_IN}', or the CLIP checkpoint of the features")
+        Path | None,
+        typer.Option(
+            help=f"instead of a model: '{BUILT_IN}', or the CLIP checkpoint of the features, a folder or a name"
+        ),
     ] = None,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file of the videos")] = None,
     videos: Annotated[
@@ -678,7 +681,12 @@ def extract(
     extractor: Annotated[
         str, typer.Option(help="what makes the features; see docs/features.md")
     ] = "efficientnet-lite0",
-    weights: Annotated[Path | None, typer.Option(help="published weights, for the extractors that need them")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="published weights, for the extractors that need them: a path, or of CLIP a name (cfmr models)"
+        ),
+    ] = None,
     layer: Annotated[str | None, typer.Option(help="of C3D: fc6 or fc7")] = None,
     pca: Annotated[
         str | None, typer.Option(help="principal components: how many, or a file of them (OUT.pca.safetensors)")
@@ -746,6 +754,44 @@ def _extract(
     found = {name: found[name] for name in only} or found
     summary = extract_all(found, extractor, out, workers=workers, progress=progress, **options)
     return summary, {summary.called.get(video, video) for video, path in found.items() if path in paths}
+
+
+models_app = typer.Typer(
+    help="List the CLIP-like checkpoints that are known by name; fetch one.",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(models_app, name="models")
+
+
+@models_app.callback(invoke_without_command=True)
+def list_checkpoints(context: typer.Context) -> None:
+    """List the CLIP-like checkpoints that are known by name; fetch one."""
+    if context.invoked_subcommand is not None:
+        return
+    from cfmr.console.checkpoints import table_of
+    from cfmr.extractors.known_checkpoints import KNOWN
+
+    for line in table_of(KNOWN):
+        typer.echo(line)
+
+
+@models_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="as `cfmr models` lists it")],
+    progress: ProgressOption = ProgressMode.BAR,
+) -> None:
+    """Download a checkpoint from the Hugging Face hub. Can be interrupted and resumed."""
+    from cfmr.console.progress import showing_progress
+    from cfmr.extractors.hub import fetch as fetch_checkpoint
+    from cfmr.extractors.known_checkpoints import known_checkpoint
+
+    known = known_checkpoint(name)
+    kept = "what came is kept; the same command goes on from there"
+    with saying_what_is_kept(kept), showing_progress(progress) as told:
+        folder = fetch_checkpoint(known, told)
+    typer.echo(f"{name}: ready in {folder}")
+    typer.echo(f"use it as --weights {name} and --zero-shot {name}; both need: pip install '{known.needs}'")
 
 
 @app.command()

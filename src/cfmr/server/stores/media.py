@@ -23,11 +23,6 @@ from cfmr.video.timing import Timing
 
 #: Of all others browsers know "video/mp4".
 KINDS = {".gif": "image/gif", ".webm": "video/webm", ".mkv": "video/webm", ".ogv": "video/ogg"}
-    ".gif": "image/gif",
-    ".webm": "video/webm",
-    ".mkv": "video/webm",
-    ".ogv": "video/ogg",
-}  # of all others browsers know "video/mp4"
 LONGEST_CUT = 600.0  # seconds
 WIDTHS = (160, 320, 640)
 DECODERS = 3  # files decoded at once
