@@ -8,7 +8,9 @@ from cfmr.data.vocabulary import tokenize
 from cfmr.data.word_vectors import WordVectors, load_word_vectors
 from cfmr.errors import InputError
 from cfmr.extractors import efficientnet_lite0
-from cfmr.extractors.efficientnet_lite0 import CHANNELS, EfficientNetLite0, weights_file
+from cfmr.extractors.efficientnet_graph import CHANNELS
+from cfmr.extractors.efficientnet_lite0 import EfficientNetLite0
+from cfmr.extractors.efficientnet_network import weights_file
 from cfmr.files.atomic import read_json
 from cfmr.files.safe_pickle import read_torch
 from cfmr.models import prior
