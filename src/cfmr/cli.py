@@ -32,18 +32,28 @@ BackendOption = Annotated[str, typer.Option("--backend", help="pytorch or mindsp
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda; with mindspore CPU, GPU, Ascend")]
 
 FEATURE_SUFFIXES = ("", ".hdf5", ".h5", ".hdf")
-COMMANDS = (
-    *("demo", "extract", "index", "search", "serve"),  # for using it
-    *("prepare", "pack", "convert", "train", "evaluate", "report"),  # for research
-)
+#: Commands as help lists them, in the order in which they are used. Those that no group has are for the page.
+GROUPS = {
+    "Search my videos": ("serve", "search", "extract", "index", "models", "demo"),
+    "Research": ("prepare", "pack", "train", "evaluate", "report", "convert"),
+}
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
 
 class Commands(TyperGroup):
-    """The commands in the order in which they are used; an interrupted one ends in a line."""
+    """The commands in groups; an interrupted one ends in a line."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        """The names."""
-        return sorted(self.commands, key=COMMANDS.index)
+        """The names, without those for the page."""
+        return [name for name in COMMANDS if name in self.commands]
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """A section of help for each group."""
+        for title, names in GROUPS.items():
+            found = [(name, self.commands[name]) for name in names if name in self.commands]
+            room = formatter.width - 6 - max(map(len, COMMANDS))
+            with formatter.section(title):
+                formatter.write_dl([(name, command.get_short_help_str(room)) for name, command in found])
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run a command."""
@@ -310,7 +320,10 @@ def index_videos(
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="the model: a checkpoint, or a run's directory")] = None,
     zero_shot: Annotated[
-        Path | None, typer.Option(help=f"instead of a model: '{BUILT_IN}', or the CLIP checkpoint of the features")
+        Path | None,
+        typer.Option(
+            help=f"instead of a model: '{BUILT_IN}', or the CLIP checkpoint of the features, a folder or a name"
+        ),
     ] = None,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file of the videos")] = None,
     videos: Annotated[
@@ -405,7 +418,7 @@ def index_videos(
             options = IndexOptions(engine, remove or (), rebuild, unwanted)
             report = build_index(model, sources, location, options, encode, told)
             if calibrate is not None:
-                report = _calibrated(report, location, calibrate)
+                report = _calibrated(report, location, model, calibrate)
             elif zero_shot is not None and str(zero_shot) == BUILT_IN:
                 report = _calibrated_on_names(report, location, model)
     for line in report_lines(report, location):
@@ -522,14 +535,18 @@ def _index_parts(
     return model, sources, ray_encoder(ray)
 
 
-def _calibrated(report: "IndexReport", location: "IndexLocation", annotations: Path) -> "IndexReport":
+def _calibrated(
+    report: "IndexReport", location: "IndexLocation", model: "IndexModel", annotations: Path
+) -> "IndexReport":
     """Choose thresholds for an index that was just written; the report with what was found."""
     from dataclasses import replace
 
     from cfmr.data.annotations import load_annotations
-    from cfmr.search.calibrate import calibrate_index
+    from cfmr.index.model_source import CheckpointModel
+    from cfmr.search.calibrate import ABSENT, calibrate_index
 
-    metrics = calibrate_index(location, load_annotations(annotations, spans=False))
+    names = model.unclicked_names(ABSENT) if isinstance(model, CheckpointModel) else []
+    metrics = calibrate_index(location, load_annotations(annotations, spans=False), names)
     return replace(report, metrics={**report.metrics, **metrics})
 
 
@@ -664,11 +681,17 @@ def extract(
     extractor: Annotated[
         str, typer.Option(help="what makes the features; see docs/features.md")
     ] = "efficientnet-lite0",
-    weights: Annotated[Path | None, typer.Option(help="published weights, for the extractors that need them")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="published weights, for the extractors that need them: a path, or of CLIP a name (cfmr models)"
+        ),
+    ] = None,
     layer: Annotated[str | None, typer.Option(help="of C3D: fc6 or fc7")] = None,
     pca: Annotated[
         str | None, typer.Option(help="principal components: how many, or a file of them (OUT.pca.safetensors)")
     ] = None,
+    device: Annotated[str | None, typer.Option(help="cuda, for the default extractor with onnxruntime-gpu")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
     ray: Annotated[str | None, typer.Option(help="extract on a Ray cluster: local, auto or ray://host:port")] = None,
     progress: ProgressOption = ProgressMode.BAR,
@@ -684,7 +707,7 @@ def extract(
 
         check_wanted(pca)
     raw = out if pca is None else out.with_name(f"{out.name}.raw")
-    options = {"weights": weights, "layer": layer}
+    options = {"weights": weights, "layer": layer, "device": device}
     kept = "the features of finished videos are kept; the same command goes on from there"
     with saying_what_is_kept(kept), showing_progress(progress) as told:
         summary, named = _extract(videos, video or [], extractor, raw, workers, ray, told, **options)
@@ -731,6 +754,44 @@ def _extract(
     found = {name: found[name] for name in only} or found
     summary = extract_all(found, extractor, out, workers=workers, progress=progress, **options)
     return summary, {summary.called.get(video, video) for video, path in found.items() if path in paths}
+
+
+models_app = typer.Typer(
+    help="List the CLIP-like checkpoints that are known by name; fetch one.",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(models_app, name="models")
+
+
+@models_app.callback(invoke_without_command=True)
+def list_checkpoints(context: typer.Context) -> None:
+    """List the CLIP-like checkpoints that are known by name; fetch one."""
+    if context.invoked_subcommand is not None:
+        return
+    from cfmr.console.checkpoints import table_of
+    from cfmr.extractors.known_checkpoints import KNOWN
+
+    for line in table_of(KNOWN):
+        typer.echo(line)
+
+
+@models_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="as `cfmr models` lists it")],
+    progress: ProgressOption = ProgressMode.BAR,
+) -> None:
+    """Download a checkpoint from the Hugging Face hub. Can be interrupted and resumed."""
+    from cfmr.console.progress import showing_progress
+    from cfmr.extractors.hub import fetch as fetch_checkpoint
+    from cfmr.extractors.known_checkpoints import known_checkpoint
+
+    known = known_checkpoint(name)
+    kept = "what came is kept; the same command goes on from there"
+    with saying_what_is_kept(kept), showing_progress(progress) as told:
+        folder = fetch_checkpoint(known, told)
+    typer.echo(f"{name}: ready in {folder}")
+    typer.echo(f"use it as --weights {name} and --zero-shot {name}; both need: pip install '{known.needs}'")
 
 
 @app.command()

@@ -167,6 +167,7 @@ class DenseReading(Section):
     width_exponent: Annotated[float, Field(ge=0, le=1)] | None = None
     curve_weight: NotNegative | None = None
     place_weight: NotNegative | None = None
+    overlap: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class DenseModel(Section):

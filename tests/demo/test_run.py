@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from cfmr.demo.run import expected_duration, run_demo
+from cfmr.errors import InputError
 
 pytest.importorskip("torch")
 
@@ -73,3 +74,12 @@ def test_a_second_run_trains_nothing_again(demo: tuple[Path, str]) -> None:
     assert "is trained already" in console.export_text()
     assert (out / "checkpoint/model.safetensors").stat().st_mtime_ns == before
     assert video.stat().st_mtime_ns == rendered
+
+
+def test_without_the_packages_that_draw_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cfmr.demo.run.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"fonticon-fontawesome6 and matplotlib; pip install 'cfmr\[demo\]'"):
+        run_demo(tmp_path / "demo", 10, 0)
+    assert not (tmp_path / "demo").exists()

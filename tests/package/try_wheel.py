@@ -2,7 +2,7 @@
 
     python tests/package/try_wheel.py dist
 
-Installs the wheel with its `serve` extra, renders a few videos with it, and goes through the commands of the README.
+Installs the wheel with its `serve` and `demo` extras, renders ten videos with it, and goes through the commands of the README.
 """
 
 import json
@@ -25,7 +25,7 @@ def main(dist: Path) -> None:
         venv.create(place / "venv", with_pip=True)
         python = place / "venv" / "bin" / "python"
         pip = [python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt"]
-        subprocess.run([*pip, f"{wheel}[serve]"], check=True, stderr=subprocess.DEVNULL)
+        subprocess.run([*pip, f"{wheel}[serve,demo]"], check=True, stderr=subprocess.DEVNULL)
         home = place / "empty"
         home.mkdir()
         go_through(python.with_name("cfmr"), home)
@@ -44,7 +44,7 @@ def go_through(cfmr: Path, home: Path) -> None:
 
     assert run("--version").startswith("cfmr ")
     assert "serve" in run("-h")
-    run("demo", "--videos", 6, "--out", "demo")
+    run("demo", "--videos", 10, "--out", "demo")
     assert json.loads(run("search", "a red ball", "--index", "demo/index", "--json"))["moments"]
     run("extract", "demo/videos", "--out", "features.hdf5")
     run(

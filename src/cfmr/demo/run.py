@@ -1,6 +1,6 @@
-"""`cfmr demo`: from rendered video files to moments found by sentence, one station after the other.
+"""`cfmr demo`: from rendered video files to moments found by sentence, one stage after the other.
 
-What a station has left behind is reused by the next run, as long as it was made from the same things.
+What a stage has left behind is reused by the next run, as long as it was made from the same things.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rich.console import Console
 from cfmr.config import Config, preset
 from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.demo.world import World, render_videos
+from cfmr.errors import InputError
 from cfmr.extractors.batch import available_cores
 from cfmr.files.atomic import read_json, write_json
 from cfmr.progress import TrainingProgress, silent
@@ -27,6 +29,7 @@ ANSWERED = 5  # held-out sentences shown at the end
 # seconds that one core takes for each video, on an AMD EPYC
 CORE_SECONDS = {"rendering": 0.25, "extracting features": 0.7, "training, indexing, answering": 0.1}
 PUBLISHED_CORE_SECONDS = {"training the published model": 1.0}
+DRAWING = {"fonticon_fa6": "fonticon-fontawesome6", "matplotlib": "matplotlib"}  # module -> package
 MODELS = {"dense": "CFMR-Dense", "cfmr": "CFMR as published"}
 
 
@@ -73,9 +76,13 @@ def run_demo(
         videos: how many, 300 for the figures in the docs.
         seed: of the world and of training.
         published: train the published model too, to stand beside.
-        progress: told of every station.
+        progress: told of every stage.
         console: where results are printed.
+
+    Raises:
+        InputError: too few videos, or a package that draws is not installed.
     """
+    _need_packages()
     console = console or Console()
     began = time.monotonic()
     paths = DemoPaths(out)
@@ -95,6 +102,12 @@ def run_demo(
     console.print("Search it in the browser:")
     command = f"{_program()} serve --index {paths.index} --videos {world.videos}"
     console.print(f"  {command}", highlight=False, soft_wrap=True)  # in one line, to be copied
+
+
+def _need_packages() -> None:
+    missing = [package for module, package in DRAWING.items() if find_spec(module) is None]
+    if missing:
+        raise InputError(f"the demo draws with {' and '.join(missing)}; pip install 'cfmr[demo]'")
 
 
 def expected_duration(videos: int, cores: int, published: bool) -> str:
@@ -170,12 +183,13 @@ def _index(world: World, paths: DemoPaths, progress: TrainingProgress) -> None:
     from cfmr.index.build import IndexOptions, build_index
     from cfmr.index.encode import VideoSources
     from cfmr.index.model_source import CheckpointModel
-    from cfmr.search.calibrate import calibrate_index
+    from cfmr.search.calibrate import ABSENT, calibrate_index
 
     sources = VideoSources.load(paths.features, list(world.annotations.values()), world.videos)
     model = CheckpointModel.load(paths.run("dense"))
     build_index(model, sources, paths.index, IndexOptions(rebuild=True), progress=progress)
-    calibrate_index(paths.index, load_annotations(world.annotations["val"], spans=False))
+    names = model.unclicked_names(ABSENT)
+    calibrate_index(paths.index, load_annotations(world.annotations["val"], spans=False), names)
 
 
 def _answer(world: World, paths: DemoPaths, console: Console) -> None:

@@ -10,9 +10,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from cfmr.data.features import FeatureWriter, write_part
+from cfmr.data.features import FeatureWriter, precision_of, write_part
 from cfmr.errors import InputError
-from cfmr.extractors import Attributes, Extractor, get_extractor
+from cfmr.extractors import Attributes, Extractor, get_extractor, takes
 from cfmr.extractors.recognition import Found, recognise
 from cfmr.files.processes import interrupt_blocked
 from cfmr.progress import Progress, silent
@@ -90,7 +90,9 @@ def extract_all(
         InputError: no such extractor, a missing package or weights, or `out` cannot be written or holds other features.
     """
     cores = available_cores()
-    maker = get_extractor(extractor, threads=cores, **options)
+    if workers is None and options.get("device") not in (None, "cpu"):
+        workers = 1  # one process keeps a GPU busy
+    maker, options = make_extractor(extractor, out, cores, options)
     summary = Summary()
     with FeatureWriter(out, maker.attributes()) as writer:
         videos, tasks = _tasks(videos, writer, summary)
@@ -112,6 +114,22 @@ def extract_all(
         if not writer.videos:
             raise InputError(nothing_read(summary))
     return summary
+
+
+def make_extractor(
+    name: str, out: str | os.PathLike[str], threads: int, options: dict[str, Any]
+) -> tuple[Extractor, dict[str, Any]]:
+    """An extractor for a feature file, and options with which another process makes its like.
+
+    Where the extractor has a choice of precision, that is the one of the features which `out` holds already.
+
+    Raises:
+        InputError: as `get_extractor`; also if that precision is none for this machine.
+    """
+    if not takes(name, "precision"):
+        return get_extractor(name, threads, **options), options
+    maker = get_extractor(name, threads, **{"precision": precision_of(Path(out)), **options})
+    return maker, {**options, "precision": maker.attributes()["precision"]}
 
 
 def available_cores() -> int:

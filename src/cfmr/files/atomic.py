@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cfmr.errors import DiskFullError, InputError
-from cfmr.files.reading import reading, require_regular
+from cfmr.files.reading import decode_text, reading, require_regular
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAX_DIGITS = 20  # of a whole number in JSON; the largest of 64 bits has so many
@@ -180,8 +180,10 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 def parse_json(content: bytes, path: str | os.PathLike[str]) -> Any:
     """The value in the bytes of a JSON file, see `read_json`; `path` is named in errors."""
+    text = decode_text(content, path)
+    if not text.strip():
+        raise InputError(f"{path}: is empty; a JSON value is expected")
     try:
-        text = content.decode("utf-8-sig")
         value = json.loads(text, parse_int=_integer)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
@@ -190,8 +192,6 @@ def parse_json(content: bytes, path: str | os.PathLike[str]) -> Any:
                 "put them into a list, with commas between them"
             ) from error
         raise InputError(f"{path}: not valid JSON (line {error.lineno}); is the file complete?") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not valid JSON (it is not UTF-8 text); save it again as UTF-8") from error
     except RecursionError as error:
         raise InputError(f"{path}: not valid JSON that can be read (it is nested too deeply)") from error
     except ValueError as error:

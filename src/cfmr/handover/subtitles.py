@@ -8,6 +8,7 @@ from typing import NamedTuple
 from cfmr.handover.text import clock, one_line, parse_time
 
 _CUE = re.compile(r"(\S+)\s+-->\s+(\S+)(?:\s.*)?")
+_ASIDE = re.compile(r"(?:WEBVTT|NOTE|STYLE|REGION)(?:\s|$)")
 _MARKUP = re.compile(r"</?(?:b|i|u|s|c|v|lang|ruby|rt|font)(?:[ .][^<>]*)?>|\{\\[^{}]*\}|<\d[\d:.]*>", re.I)
 
 
@@ -43,9 +44,11 @@ def read_cues(text: str) -> Iterator[tuple[int, Cue | str]]:
     number = 0
     for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n").replace("\r", "\n").strip("\ufeff\n ")):
         lines = block.strip().split("\n")
+        if _ASIDE.match(lines[0]):
+            continue
         at = next((at for at, line in enumerate(lines[:2]) if "-->" in line), None)
         if at is None:
-            if not re.match(r"WEBVTT|NOTE\b|STYLE\b|REGION\b", lines[0]) and lines[0]:
+            if lines[0]:
                 number += 1
                 yield number, f"has no line with times (found {lines[0][:40]!r})"
             continue

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from cfmr.data.vocabulary import FUNCTION_WORDS, base_forms, tokenize
 from cfmr.data.word_vectors import WordVectors
 from cfmr.errors import InputError
-from cfmr.extractors.efficientnet_lite0 import CHANNELS, weights_file
+from cfmr.extractors.efficientnet_graph import CHANNELS
+from cfmr.extractors.efficientnet_network import weights_file
 from cfmr.files.atomic import read_json
 from cfmr.files.safe_pickle import read_torch
 

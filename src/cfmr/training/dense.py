@@ -11,7 +11,6 @@ import numpy as np
 
 from cfmr.config import Config, DenseConfig
 from cfmr.errors import InputError
-from cfmr.extractors.batch import available_cores
 from cfmr.models.checkpoint import Checkpoint, Tensors
 from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.fit import DenseFit
@@ -47,7 +46,6 @@ class DenseTrainer(Trainer):
         self._whitening: Whitening | None = None  # of the model that is carried on with
         self.chosen: dict[str, Any] = {}
         self.fits, self.earlier = list[Projections](), list[Projections]()
-        self._ahead: dict[int, tuple[Projections, float]] = {}  # fits of coming epochs
         self._max_num_frames = config.dataset.max_num_frames
         super().__init__(config, directory, data, seed=seed, select=select)
 
@@ -66,21 +64,12 @@ class DenseTrainer(Trainer):
             self.chosen = {**choose_reader(self.fit, given, choosing), "rows": len(self.rows)}
         if epoch == 1 and self.prior is not None:
             self._weigh_prior(partial(progress, "choosing how much is known before"))
-        maps, loss = self._fitted(epoch, progress)
+        label = f"fit {epoch}/{self.config.train.num_fits}"
+        maps, loss = self.fit.run(np.arange(len(self.rows)), epoch, self._start(epoch), partial(progress, label))
         self.fits.append(self.fit.exported(maps))
         self._model = self._current()
         self.step += 1
         return {"loss": round(loss, 6)}
-
-    def _fitted(self, epoch: int, progress: TrainingProgress) -> tuple[Projections, float]:
-        """The fit of an epoch, and its loss; those of the next epochs are made with it, one on each core."""
-        if epoch not in self._ahead:
-            last = min(epoch + available_cores() - 1, self.config.train.num_fits)
-            numbers, every = range(epoch, last + 1), np.arange(len(self.rows))
-            label = f"fit {epoch}" + (f" to {last}" if last > epoch else "") + f" of {self.config.train.num_fits}"
-            tasks = [(every, number, self._start(number)) for number in numbers]
-            self._ahead |= zip(numbers, self.fit.run_all(tasks, partial(progress, label)), strict=True)
-        return self._ahead.pop(epoch)
 
     def _start(self, number: int) -> Projections | None:
         """The earlier fit that one is carried on from."""

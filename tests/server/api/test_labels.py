@@ -1,4 +1,7 @@
+import io
 import json
+import re
+import zipfile
 
 import pytest
 from starlette.testclient import TestClient
@@ -124,8 +127,91 @@ def test_steps_are_undone_one_by_one_down_to_the_first(client: TestClient) -> No
     assert late.status_code == 409  # someone else was faster
 
 
-def test_an_import_of_no_list_is_refused(client: TestClient) -> None:
-    answer = client.post("/api/labels/import", json={"a": 1})
-    assert (answer.status_code, answer.json()["detail"]) == (422, "the body must be a JSON list")
-    answer = client.post("/api/labels/import", content="1\n00:00:01", headers={"content-type": "application/json"})
-    assert (answer.status_code, answer.json()["detail"]) == (422, "the body is not JSON")
+def test_an_import_of_no_labels_says_which_formats_are_read(client: TestClient) -> None:
+    for body in ('{"a": 1}', "1\n00:00:01", "", "<html/>"):
+        answer = client.post("/api/labels/import", content=body, params={"name": "a.txt"})
+        assert answer.status_code == 422
+        assert answer.json()["detail"].startswith("a.txt: no labels of a format that is known; read are JSON rows")
+
+
+def imported(client: TestClient, content: str, **query: str) -> dict[str, object]:
+    answer = client.post("/api/labels/import", content=content.encode(), params=query)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+SRT = "1\n00:00:01,000 --> 00:00:03,000\na red square moves\n\n2\n00:00:09,000 --> 00:00:12,000\ntoo late\n"
+
+
+def test_subtitles_are_labels_of_the_video_of_that_name(client: TestClient) -> None:
+    first = imported(client, SRT, name="kitchen.srt", author="Ada")
+    assert (first["added"], first["refused"]) == (1, 1)
+    assert "outside the video of 6 s" in first["reasons"][0]["reason"]  # type: ignore[index]
+    (label,) = client.get("/api/labels").json()["labels"]
+    assert (label["video"], label["glance"], label["author"]) == ("kitchen", 2.0, "Ada")
+    assert client.get("/api/labels/export").json()[0][2] == [1.0, 3.0]
+    again = imported(client, SRT, name="kitchen.srt")
+    assert (again["added"], again["already"]) == (0, 1)
+    assert imported(client, SRT, name="x.srt", video="street")["added"] == 1
+    assert "unknown video" in str(imported(client, SRT, name="x.srt")["reasons"])
+
+
+FORMATS = ["json", "csv", "srt", "vtt", "elan", "label-studio", "via", "markers"]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_labels_that_went_out_are_there_already_when_they_come_back(client: TestClient, form: str) -> None:
+    add(client, glance=2.345)
+    rows = [["kitchen", 6.0, [1.017, 3.021], "it =1+1 turns", 2.5], ["garden/dog <b>", 6.0, [0.5, 2.0], "a dog", 1.0]]
+    imported(client, json.dumps(rows))
+    for video in ("kitchen", "garden/dog <b>"):
+        answer = client.get("/api/labels/export", params={"format": form, "video": video})
+        assert answer.status_code == 200, answer.text
+        back = imported(client, answer.text, name=f"{video}.x", video=video)
+        assert (back["added"], back["refused"]) == (0, 0), back
+        assert back["already"] == (2 if video == "kitchen" else 1)
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt", "elan", "markers"])
+def test_labels_of_several_videos_are_a_file_each_in_an_archive(client: TestClient, form: str) -> None:
+    add(client)
+    add(client, video="garden/dog <b>", sentence="it digs")
+    answer = client.get("/api/labels/export", params={"format": form})
+    assert answer.headers["content-type"] == "application/zip"
+    names = zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
+    assert len(names) == 2
+    assert all("/" not in name and "<" not in name for name in names)
+
+
+def test_no_labels_make_no_file(client: TestClient) -> None:
+    assert client.get("/api/labels/export", params={"format": "srt"}).status_code == 404
+    assert client.get("/api/labels/export", params={"format": "doc"}).status_code == 422
+
+
+def test_an_import_may_say_in_which_frames_its_tool_counted(client: TestClient) -> None:
+    region = {"value": {"ranges": [{"start": 25, "end": 72}], "timelinelabels": ["it turns"]}}
+    task = json.dumps([{"data": {"video": "kitchen.mp4"}, "annotations": [{"result": [region]}]}])
+    imported(client, task, fps="24")
+    assert client.get("/api/labels").json()["labels"][0]["glance"] == 2.0
+    answer = client.post("/api/labels/import", content=task, params={"fps": "fast"})
+    assert (answer.status_code, answer.json()["detail"][:5]) == (422, "fps: ")
+
+
+def test_a_renamed_video_is_found_by_its_content(client: TestClient) -> None:
+    add(client)
+    table = client.get("/api/labels/export", params={"format": "csv"}).text
+    row = table.splitlines()[1]
+    assert re.search(r",\d+-[0-9a-f]{16}-[0-9a-f]{16}$", row)
+    other = row.replace("kitchen", "elsewhere").replace("a red square moves", "something new")
+    back = imported(client, f"{table.splitlines()[0]}\n{other}\n")
+    assert back["added"] == 1
+    assert client.get("/api/labels").json()["labels"][0]["video"] == "kitchen"
+
+
+def test_sentences_that_cannot_be_labels_are_listed(client: TestClient) -> None:
+    table = f"video,glance,sentence\nkitchen,1,?!\nkitchen,1,{'x' * 501}\nkitchen,1,a\u202e dog\nkitchen,1,fine\n"
+    result = imported(client, table)
+    assert (result["added"], result["refused"]) == (2, 2)
+    reasons = [one["reason"] for one in result["reasons"]]  # type: ignore[attr-defined]
+    assert "has no words" in reasons[0]
+    assert "501 characters" in reasons[1]

@@ -5,18 +5,14 @@ Constants are the same for every data set and every kind of feature; what the da
 Shapes: N rows, V videos, n clips of a video, k components, W words of the vocabulary, J of them in the rows.
 """
 
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from cfmr.extractors.batch import available_cores
 from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.model import NUM_WAVES, SHARPNESS, Dense, Projections, Whitening, unit, waves
 from cfmr.models.dense.objective import Batch, loss_and_gradient
@@ -39,8 +35,7 @@ BELL_SHARE = 1 / 3  # standard deviation of the target in usual widths: a glance
 MIN_BELL = 0.7  # clips
 SAMPLED_CLIPS = 20_000  # whose principal components are taken
 MIN_VARIANCE = 1e-6  # of a component, relative to the first: below, nothing varies
-OVERSAMPLED, SUBSPACE_ROUNDS = 32, 6  # of the subspace in which the components are found
-LOOK = 0.1  # seconds between two looks at fits that run at once
+OVERSAMPLED, SUBSPACE_ROUNDS = 32, 4  # of the subspace in which the components are found
 CARRY_ON = 0.4  # share of epochs and rate of a fit that starts from an earlier one
 
 
@@ -224,46 +219,15 @@ class DenseFit:
         steps = len(self._epoch(rows, np.random.default_rng(0)))
         epochs = max(1, round(share * max(NUM_EPOCHS, -(-MIN_STEPS // steps))))
         adam, total, losses = AdamW(maps), epochs * steps, list[float]()
-        for _ in range(epochs):
-            losses = []
-            for batch in self._epoch(rows, draw):
-                loss, gradient = loss_and_gradient(maps, self.batch(batch, draw))
-                adam.step(gradient, share * RATE * 0.5 * (1 + float(np.cos(np.pi * adam.steps / total))))
-                losses.append(loss)
-                progress(adam.steps, total)
+        with threadpool_limits(1, "blas"):  # matrices are too small to share; on a busy machine threads wait for others
+            for _ in range(epochs):
+                losses = []
+                for batch in self._epoch(rows, draw):
+                    loss, gradient = loss_and_gradient(maps, self.batch(batch, draw))
+                    adam.step(gradient, share * RATE * 0.5 * (1 + float(np.cos(np.pi * adam.steps / total))))
+                    losses.append(loss)
+                    progress(adam.steps, total)
         return maps, float(np.mean(losses))
-
-    def run_all(
-        self,
-        tasks: Sequence[tuple[Indices, int, Projections | None]],
-        progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> list[tuple[Projections, float]]:
-        """`run` several fits at once, as many as there are cores: their matrices are too small to share one.
-
-        Args:
-            tasks: rows, number and start of each.
-            progress: told the steps done and in all.
-        """
-        steps, stopped = [(0, 1)] * len(tasks), threading.Event()
-
-        def follow(number: int, done: int, total: int) -> None:
-            if stopped.is_set():
-                raise InterruptedError
-            steps[number] = done, total
-
-        def tell() -> None:
-            progress(sum(done for done, _ in steps), len(tasks) * max(total for _, total in steps))
-
-        with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(available_cores(), len(tasks))) as pool:
-            running = [pool.submit(self.run, *task, partial(follow, i)) for i, task in enumerate(tasks)]
-            try:
-                while wait(running, LOOK).not_done:
-                    tell()
-            except BaseException:  # an interrupt, here or in whoever is told
-                stopped.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-            return [one.result() for one in running]
 
     def sentences(self, maps: Projections, rows: Indices) -> Floats:
         """Vectors (R, d) of the sentences of rows, of any length."""

@@ -28,7 +28,7 @@ BELIEFS = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0])  # values of a
 USUAL, DOUBT = 6.0, 1.0  # believed beforehand: the logarithm of w is normal around that of USUAL
 NOTHING = 0.1  # likelihood beforehand that the prior is worth nothing, relative to that of USUAL
 NUM_FOLDS = 3
-ENOUGH = 200  # rows from which one fold says enough
+ENOUGH = (60, 200)  # rows from which two folds say enough, and one
 MAX_ROWS = 150  # held-out rows that are looked at
 FIRST_FIT = 200  # number of the first of the fits that are only used here
 
@@ -42,12 +42,12 @@ def choose_weight(
         return USUAL
     draw = np.random.default_rng([fit.seed, 6])
     fold = (draw.permutation(videos) % NUM_FOLDS)[fit.rows.videos]
-    folds = NUM_FOLDS if len(fit.rows) < ENOUGH else 1
+    folds = NUM_FOLDS - int(np.searchsorted(ENOUGH, len(fit.rows), "right"))
     known = [prior.clips(clips) for clips in fit.rows.clips()]
     likelihood = np.zeros((len(BELIEFS), len(WEIGHTS)))
-    tasks = [(np.flatnonzero(fold != number), FIRST_FIT + number, None) for number in range(folds)]
-    for number, (maps, _) in enumerate(fit.run_all(tasks, progress)):
-        unseen = np.flatnonzero(fold == number)
+    for number in range(folds):
+        seen, unseen = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        maps, _ = fit.run(seen, FIRST_FIT + number, progress=progress)
         likelihood += _likelihood(fit, prior, known, maps, draw.permutation(unseen)[: MAX_ROWS // folds])
     return _mean_weight(likelihood.max(axis=0))
 

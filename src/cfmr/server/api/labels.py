@@ -1,21 +1,26 @@
 """Labels: one second of a video and a sentence."""
 
-import json
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Query, Response
+import anyio
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, Field
 
-from cfmr.data.annotations import Annotation, as_row, parse_row
+from cfmr.data.annotations import Annotation
 from cfmr.data.vocabulary import tokenize
 from cfmr.errors import InputError
-from cfmr.server.context import State
+from cfmr.handover.labels.read import read_labels
+from cfmr.handover.labels.rows import Given
+from cfmr.handover.labels.write import LABEL_FORMATS, LABELS_BY_NAME, write_labels
+from cfmr.handover.timecode import parse_fps
+from cfmr.server.api.handover import files_described, files_response
+from cfmr.server.context import AppState, State
+from cfmr.server.label_videos import LabelVideos
 from cfmr.server.problems import Problem
 from cfmr.server.stores.labels import LONGEST_AUTHOR, LONGEST_SENTENCE, Label
 
 ANONYMOUS = "someone"
-MOST_ROWS = 100_000  # of one import
 LISTED_ROWS = 100  # refused ones that are named
 
 router = APIRouter(tags=["labels"])
@@ -163,34 +168,68 @@ def undo(label: LabelId, back: UndoRequest, state: State) -> LabelAnswer:
     return _answer(state.labels.undo(label, back.revision, back.author or ANONYMOUS, current=back.current))
 
 
-@router.get("/labels/export", response_class=Response, responses={200: {"content": {"application/json": {}}}})
-def export(state: State, video: Annotated[str | None, Query(max_length=500)] = None) -> Response:
-    """All labels as an annotation file: a row [video, duration, [start, end] or null, sentence, glance] each."""
-    rows = [as_row(label.annotation) for label in reversed(state.labels.all(video))]
-    text = "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n"
-    return Response(text, media_type="application/json", headers={"content-disposition": _ATTACHED})
+_BODY = {
+    "content": {
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        "application/json": {"schema": {"type": "array", "items": {}, "description": "an annotation file"}},
+    },
+    "required": True,
+}
 
 
-@router.post("/labels/import")
-def take_in(
+@router.get(
+    "/labels/export", response_class=Response, responses=files_described(form.media_type for form in LABEL_FORMATS)
+)
+def export(
     state: State,
-    rows: Annotated[list[Any], Body(max_length=MOST_ROWS, description="an annotation file")],
+    video: Annotated[str | None, Query(max_length=500)] = None,
+    form: Annotated[
+        Literal["json", "csv", "srt", "vtt", "elan", "label-studio", "via", "markers"],
+        Query(alias="format", description="json: rows [video, duration, [start, end] or null, sentence, glance]"),
+    ] = "json",
+) -> Response:
+    """All labels, or those of a video, as a file for training or for another tool."""
+    annotations = [label.annotation for label in reversed(state.labels.all(video))]
+    chosen = LABELS_BY_NAME[form]
+    if not annotations and form != "json":
+        raise Problem(404, "there are no labels to export")
+    try:
+        files = write_labels(annotations, chosen, LabelVideos(state))
+    except ValueError as error:
+        raise Problem(422, f"{chosen.title} counts frames, and {error}") from None
+    return files_response(files, "labels", chosen.suffix, chosen.media_type)
+
+
+@router.post("/labels/import", openapi_extra={"requestBody": _BODY})
+async def take_in(
+    request: Request,
+    state: State,
+    name: Annotated[
+        str, Query(min_length=1, max_length=500, description="of the file; subtitles are of the video of that name")
+    ] = "the file",
+    video: Annotated[str | None, Query(max_length=500, description="that all of it is about")] = None,
+    fps: Annotated[
+        str | None, Query(max_length=20, description="in which frames are counted, if not the video's")
+    ] = None,
     author: Annotated[str, Query(max_length=LONGEST_AUTHOR)] = "",
 ) -> ImportAnswer:
-    """Add the rows of an annotation file. Rows that are labels already are left out, and so are bad ones."""
-    known = set(state.names())
-    annotations: list[Annotation] = []
-    refused: list[RefusedRow] = []
-    for number, row in enumerate(rows, 1):
-        try:
-            annotations.append(_row(row, known))
-        except (ValueError, OverflowError) as error:
-            refused.append(RefusedRow(row=number, reason=str(error)))
+    """Add the labels of a file of any known format. Rows that are labels already are left out, and so are bad ones."""
+    content = await request.body()
+    return await anyio.to_thread.run_sync(_take_in, state, content, name, video or None, fps, author)
+
+
+def _take_in(
+    state: AppState, content: bytes, name: str, video: str | None, fps: str | None, author: str
+) -> ImportAnswer:
+    try:
+        rate = None if not fps else parse_fps(fps)
+    except ValueError as error:
+        raise Problem(422, f"fps: {error}") from None
+    given = Given(LabelVideos(state), name, video, rate)
+    annotations, refused = read_labels(content, given, _check_row)
     added, already = state.labels.take_in(annotations, _printable_author(author))
-    return ImportAnswer(added=added, already=already, refused=len(refused), reasons=refused[:LISTED_ROWS])
-
-
-_ATTACHED = 'attachment; filename="labels.json"'
+    reasons = [RefusedRow(row=one.row, reason=one.reason) for one in refused[:LISTED_ROWS]]
+    return ImportAnswer(added=added, already=already, refused=len(refused), reasons=reasons)
 
 
 def _printable_author(author: str) -> str:
@@ -205,17 +244,11 @@ def _check_time(annotation: Annotation) -> None:
         raise Problem(422, f"{annotation.glance:g} s is after the end of the video, which is {annotation.duration:g} s")
 
 
-def _row(row: Any, known: set[str]) -> Annotation:
-    """Raises ValueError saying what is wrong with the row."""
-    annotation, _ = parse_row(row)
-    if annotation.glance is None:
-        raise ValueError("has no timestamp, the one second that training needs")
-    if annotation.video not in known:
-        raise ValueError(f"is of an unknown video {annotation.video[:100]!r}")
+def _check_row(annotation: Annotation) -> None:
+    """Raises ValueError saying what is wrong with an imported label."""
     _said(_printable(annotation.sentence))
     if len(annotation.sentence) > LONGEST_SENTENCE:
         raise ValueError(f"has a sentence of {len(annotation.sentence)} characters; the limit is {LONGEST_SENTENCE}")
-    return annotation
 
 
 def _answer(label: Label) -> LabelAnswer:

@@ -11,12 +11,14 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cfmr.errors import InputError
 from cfmr.video.clip import cut, thumbnail
 from cfmr.video.decode import probe
+from cfmr.video.timing import read_timing
 
 MEMORY = 3 << 30  # bytes of address space
 _HELD = 400 << 20  # bytes of memory with which a process makes way for a new one
@@ -38,7 +40,13 @@ def duration(path: str) -> float:
     return probe(path).duration
 
 
-_TASKS: dict[str, Callable[..., Any]] = {"still": still, "clip": clip, "duration": duration}
+def timing(path: str) -> dict[str, Any]:
+    """How the frames of a video lie in time; a rate is written as a fraction."""
+    found = asdict(read_timing(path))
+    return found | {"fps": str(found["fps"])}
+
+
+_TASKS: dict[str, Callable[..., Any]] = {"still": still, "clip": clip, "duration": duration, "timing": timing}
 
 
 def answer_to(task: dict[str, Any]) -> dict[str, Any]:

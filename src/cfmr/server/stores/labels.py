@@ -51,6 +51,7 @@ from cfmr.data.annotations import Annotation
 from cfmr.data.vocabulary import find_words
 from cfmr.errors import InputError
 from cfmr.server.problems import Problem
+from cfmr.server.stores.same_labels import LabelledMoments
 
 HELD_OUT = 5  # one label in so many is never trained on, the third to begin with
 LONGEST_SENTENCE, LONGEST_AUTHOR = 500, 80
@@ -126,6 +127,7 @@ class LabelStore:
     """
 
     def __init__(self, url: str | URL) -> None:
+        self._kept: tuple[int, tuple[Label, ...]] | None = None
         try:
             self._engine = _engine(url)
             self._writing = self._engine.execution_options(**{_WRITES: True})
@@ -155,6 +157,15 @@ class LabelStore:
             query = query.limit(limit)
         with self._engine.connect() as connection:
             return [_label(row) for row in connection.execute(query)]
+
+    def present(self) -> tuple[Label, ...]:
+        """All present labels, the newest first, kept in memory until anyone writes one: a search looks at all."""
+        with self._engine.connect() as connection:
+            states = connection.scalar(select(func.count()).select_from(_states)) or 0
+        kept = self._kept  # states are only ever added, so their number says whether any was
+        if kept is None or kept[0] != states:
+            kept = self._kept = (states, tuple(self.all()))
+        return kept[1]
 
     def counts(self) -> dict[str, int]:
         """How many labels each video has."""
@@ -245,27 +256,28 @@ class LabelStore:
         A thousand rows hold the database's lock only as long as a few do: they come in pieces, between which others
         write. If one fails, those before it stay, and taking in the same again adds the rest.
         """
-        given = list({_key(a): a for a in annotations}.values())
-        pieces = [given[first : first + PIECE] for first in range(0, len(given), PIECE)]
+        pieces = [annotations[first : first + PIECE] for first in range(0, len(annotations), PIECE)]
         added = sum(self._take_in_piece(piece, author) for piece in pieces)
         return added, len(annotations) - added
 
     def _take_in_piece(self, annotations: Sequence[Annotation], author: str) -> int:
-        now = _now()
-        # worked out before the database is locked for others
-        new = {_key(a): Label(uuid.uuid4().hex, 1, a, author, now) for a in annotations}
+        now, labels = _now(), list[Label]()
+        said = [_said(a) for a in annotations]  # worked out before the database is locked for others
         with self._writing.begin() as connection:
-            sides: dict[tuple[str, str], bool] = {}
-            for row in connection.execute(_saying({key[:2] for key in new})):
+            sides, there = dict[tuple[str, str], bool](), LabelledMoments()
+            for row in connection.execute(_saying(set(said))):
                 sides[row.video, row.said] = bool(row.held_out)
                 if row.present:
-                    new.pop((row.video, row.said, row.glance), None)
-            labels = []
-            for number, (key, label) in enumerate(new.items(), _count(connection)):
-                side = sides.setdefault(key[:2], number % HELD_OUT == HELD_OUT // 2)
-                labels.append(replace(label, held_out=side))
+                    there.add((row.video, row.said), _label(row).annotation)
+            count = _count(connection)
+            for key, a in zip(said, annotations, strict=True):
+                if there.has(key, a):
+                    continue
+                there.add(key, a)
+                side = sides.setdefault(key, (count + len(labels)) % HELD_OUT == HELD_OUT // 2)
+                labels.append(Label(uuid.uuid4().hex, 1, a, author, now, held_out=side))
             _write(connection, labels)
-        return len(new)
+        return len(labels)
 
     def _next(
         self, label: str, revision: int, author: str, change: Callable[[Label], Label], *, deleted_too: bool = False
@@ -309,8 +321,7 @@ def _is_held_out(connection: Connection, annotation: Annotation, number: int) ->
 def _saying(said: Iterable[tuple[str, str]]) -> Select[Any]:
     """All states that say one of some normalized sentences of their videos, and which of them hold."""
     c = _states.c
-    columns = c.video, c.said, c.glance, c.held_out, and_(_newest, ~c.deleted).label("present")
-    return select(*columns).where(tuple_(c.video, c.said).in_(list(said)))
+    return select(_states, and_(_newest, ~c.deleted).label("present")).where(tuple_(c.video, c.said).in_(list(said)))
 
 
 def _overtaken(now: Label) -> Problem:
@@ -319,10 +330,6 @@ def _overtaken(now: Label) -> Problem:
 
 def _said(a: Annotation) -> tuple[str, str]:
     return a.video, normalized_sentence(a.sentence)
-
-
-def _key(a: Annotation) -> tuple[str, str, float | None]:
-    return *_said(a), a.glance
 
 
 def _now() -> datetime:

@@ -7,7 +7,9 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 import anyio
@@ -17,8 +19,10 @@ from starlette.responses import FileResponse, Response
 from cfmr.files.atomic import is_alive, make_directory
 from cfmr.server.problems import Problem
 from cfmr.server.stores.decoding import Decoders
+from cfmr.video.timing import Timing
 
-KINDS = {".webm": "video/webm", ".mkv": "video/webm", ".ogv": "video/ogg"}  # of all others browsers know "video/mp4"
+#: Of all others browsers know "video/mp4".
+KINDS = {".gif": "image/gif", ".webm": "video/webm", ".mkv": "video/webm", ".ogv": "video/ogg"}
 LONGEST_CUT = 600.0  # seconds
 WIDTHS = (160, 320, 640)
 DECODERS = 3  # files decoded at once
@@ -115,7 +119,7 @@ class Media:
         self._stills = Kept(folder / "stills", MOST_STILLS, workers=2)
         self._cuts = Kept(folder / "cuts", MOST_CUTS, workers=1)
         self._decoders = Decoders(DECODERS)
-        self._durations: dict[tuple[Path, int], float] = {}
+        self._facts: dict[tuple[str, Path, int], Any] = {}
         self._turns: WeakValueDictionary[Path, _Turn] = WeakValueDictionary()
         self._lock = threading.Lock()
 
@@ -158,13 +162,26 @@ class Media:
         Raises:
             Problem: the file cannot be decoded, or not within the limits.
         """
-        key = path, path.stat().st_mtime_ns
+        return float(self._asked("duration", path))
+
+    def timing(self, path: Path) -> Timing:
+        """How the frames of a video lie in time; read once as long as the file stays as it is.
+
+        Raises:
+            Problem: as `duration`.
+        """
+        found = self._asked("timing", path)
+        return Timing(**found | {"fps": Fraction(found["fps"])})
+
+    def _asked(self, do: str, path: Path) -> Any:
+        """What a process says of a file, from memory where the file is as it was."""
+        key = do, path, path.stat().st_mtime_ns
         with self._lock:
             turn = self._turns.setdefault(path, _Turn())
         with turn.lock:  # decoding the same file twice at once would help nobody
-            if key not in self._durations:
-                self._durations[key] = float(self._decoders.ask("duration", path, SECONDS))
-            return self._durations[key]
+            if key not in self._facts:
+                self._facts[key] = self._decoders.ask(do, path, SECONDS)
+            return self._facts[key]
 
     def _make(self, do: str, path: Path, seconds: float, place: Path, **arguments: float) -> None:
         # whatever a process that was ended leaves behind goes with the folder

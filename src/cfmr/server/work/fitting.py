@@ -25,7 +25,7 @@ from cfmr.index.encode import VideoSources
 from cfmr.index.model_source import CheckpointModel
 from cfmr.index.workspace import REMOVED, read_names
 from cfmr.progress import TrainingProgress
-from cfmr.search.calibrate import calibrate_index, keep_thresholds, thresholds_of
+from cfmr.search.calibrate import ABSENT, calibrate_index, keep_thresholds, thresholds_of
 from cfmr.training import dense
 
 ENOUGH_SENTENCES = 20  # with fewer, a threshold is chance
@@ -68,7 +68,7 @@ def fit_and_index(folder: Path, videos: Path, told: TrainingProgress) -> None:
     """
     config = load_config(folder / "config.json")
     assert isinstance(config, DenseConfig)
-    with threadpool_limits(1, "blas"):  # fits share the cores among them, and what else there is is too small to share
+    with threadpool_limits(1, "blas"):  # matrices are too small to share; threads would wait for others
         _fit_and_index(folder, config, videos, told)
 
 
@@ -82,7 +82,7 @@ def _fit_and_index(folder: Path, config: DenseConfig, videos: Path, told: Traini
         dense.train(config, tried, select="last", progress=_Part(told, "Training", 0.0, middle))
         out = folder / "trial" / "index"
         _index(tried, out, config, videos, removed, _Part(told, "Indexing", middle, TRIAL))
-        _choose_threshold(folder / "trial" / "index", load_annotations(folder / "unseen.json"))
+        _choose_threshold(folder / "trial", load_annotations(folder / "unseen.json"))
     whole = config.model_copy(
         update={"dataset": config.dataset.model_copy(update={"train_data": str(folder / "all.json")})}
     )
@@ -108,9 +108,10 @@ def _index(
     build_index(CheckpointModel.load(run), sources, out, options, progress=told)
 
 
-def _choose_threshold(index: Path, rows: list[Annotation]) -> None:
+def _choose_threshold(trial: Path, rows: list[Annotation]) -> None:
     """Choose the score below which nothing matches, where there are enough sentences."""
     if len(rows) < ENOUGH_SENTENCES or len({row.video for row in rows}) < 2:
         return
+    names = CheckpointModel.load(trial / "run").unclicked_names(ABSENT)
     with contextlib.suppress(InputError):  # too few of them can be searched: then there is no threshold
-        calibrate_index(index, rows[:CALIBRATED])
+        calibrate_index(trial / "index", rows[:CALIBRATED], names)

@@ -33,10 +33,37 @@ export function address(path, query = {}) {
  * @returns {Promise<any>}
  * @throws {Problem} with status 0 if the server does not answer
  */
-export async function call(method, path, { query, body, signal } = {}) {
+export async function call(method, path, options = {}) {
+  const response = await ask(method, path, options);
+  return response.status === 204 ? null : response.json().catch(() => ({}));
+}
+
+/**
+ * Ask for a file and save it as the browser saves downloads.
+ * @param {string} path
+ * @param {any} body
+ * @throws {Problem} as `call`
+ */
+export async function download(path, body) {
+  const response = await ask("POST", path, { body });
+  const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? "download";
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await response.blob());
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {{ query?: Record<string, any>, body?: any, signal?: AbortSignal }} wanted
+ */
+async function ask(method, path, { query, body, signal }) {
   /** @type {RequestInit & { headers: Record<string, string> }} */
   const options = { method, signal, headers: {} };
-  if (body !== undefined) {
+  if (body instanceof Blob) options.body = body;
+  else if (body !== undefined) {
     options.headers["Content-Type"] = "application/json";
     options.body = typeof body === "string" ? body : JSON.stringify(body);
   }
@@ -50,10 +77,9 @@ export async function call(method, path, { query, body, signal } = {}) {
   if (response.status === 401 && location.pathname !== "/sign-in") {
     location.assign(address("/sign-in", { next: location.pathname + location.search }));
   }
-  if (response.status === 204) return null;
+  if (response.ok) return response;
   const content = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Problem(response.status, content.detail ?? response.statusText, content);
-  return content;
+  throw new Problem(response.status, content.detail ?? response.statusText, content);
 }
 
 /** @type {(path: string, query?: Record<string, any>, signal?: AbortSignal) => Promise<any>} */

@@ -95,14 +95,18 @@ export const text = {
     labelled: (time, video) => `Labelled ${time} in ${video}`,
     noFile: "No file",
     fromLink: "From the link",
+    ownLabel: (sentence) => `Your label: “${sentence}”`,
+    labelCard: (rank, video, when, sentence) => `${rank}. ${video}, ${when}, your label “${sentence}”`,
     linkGone: (video) => `The link is to “${video}”, which is not here.`,
     card: (rank, video, when, score) => `${rank}. ${video}, ${when}, score ${score}`,
     more: "Show more",
+    exporting: "Preparing the file…",
+    exported: (count) => `${plural(count, "moment")} exported`,
     newModel: "A new model is in use",
     noModel: "There is no model yet. Label some moments, train on them, then search here.",
     noVideos: "There are no videos yet. Add some, label a few moments, train on them, then search here.",
     howMany:
-      "A first model needs some 20 labels and a few minutes of training. It finds what has been labelled: words that are in no label are not known to it.",
+      "A first model needs some 10 labels and a few seconds of training. It finds what has been labelled: words that are in no label are not known to it.",
     labelMoments: "Label moments",
     addVideos: "Add videos",
     train: "Train",
@@ -186,8 +190,6 @@ export const text = {
         .filter(Boolean)
         .join(", "),
     refusedRow: (row, reason) => `Row ${row} ${reason}`,
-    notJson: (name) =>
-      `${name} is not a JSON annotation file. Import reads a JSON list of [video, duration, [start, end] or null, sentence, second].`,
     keys: {
       mark: "Add a label here",
       undo: "Undo",
@@ -203,7 +205,7 @@ export const text = {
     one: "Another training is running.",
     allHeldOut: "All labels so far are held out. Label a few more.",
     few: (count) =>
-      `${plural(count, "label")} to learn from ${count === 1 ? "is" : "are"} very few: the model will find little beyond these sentences. 20 or more are a good start.`,
+      `${plural(count, "label")} to learn from ${count === 1 ? "is" : "are"} too few: the model will find little beyond these sentences. Training is worth while from about 10 labels.`,
     found: " found",
     missed: " missed",
     nothing: "nothing",

@@ -2,7 +2,7 @@
 
 import { Player, playerKeys } from "../components/player.js";
 import { Timeline } from "../components/timeline.js";
-import { address, call, get, Problem, post } from "../lib/api.js";
+import { address, call, get, Problem } from "../lib/api.js";
 import { changed, onChange } from "../lib/changes.js";
 import { $, ago, clock, complain, el, normalized, notify, replace } from "../lib/dom.js";
 import "../lib/jobs.js";
@@ -540,7 +540,7 @@ $("#import").addEventListener("change", async () => {
   if (!file) return;
   replace($("#refused"));
   try {
-    const answer = await post(address("/api/labels/import", { author: author() }), await rowsOf(file));
+    const answer = await take(file);
     notify(words.imported(answer.added, answer.already, answer.refused));
     const rows = answer.reasons.map(({ row: number, reason }) => el("li", {}, words.refusedRow(number, reason)));
     const more = answer.refused - rows.length;
@@ -553,15 +553,19 @@ $("#import").addEventListener("change", async () => {
   await list();
 });
 
-async function rowsOf(file) {
-  try {
-    const rows = JSON.parse(await file.text());
-    if (Array.isArray(rows)) return rows;
-  } catch {
-    /* said below */
-  }
-  throw new Problem(422, words.notJson(file.name));
+// Subtitles do not say which video they are of: the file's name does, or it is the one that is open.
+async function take(file) {
+  const query = { name: file.name, author: author() };
+  const send = (more) => call("POST", "/api/labels/import", { query: { ...query, ...more }, body: file });
+  if (!/\.(srt|vtt|edl)$/i.test(file.name) || !current) return send({});
+  const part = file.name.replace(/(\.[a-z-]{2,8})?\.[^.]+$/i, "");
+  const { videos } = await get("/api/videos", { contains: part, limit: 1 });
+  return send(videos.length ? {} : { video: current.video });
 }
+
+$("#format").addEventListener("change", () => {
+  $("#export").href = address("/api/labels/export", { format: $("#format").value });
+});
 
 // --- keys --------------------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import { Player, playerKeys } from "../components/player.js";
 import { showReading } from "../components/reading.js";
 import { Timeline } from "../components/timeline.js";
-import { address, get, post } from "../lib/api.js";
+import { address, download, get, post } from "../lib/api.js";
 import { changed, onChange } from "../lib/changes.js";
 import { $, clock, complain, el, lasting, milliseconds, normalized, notify, replace, stretch } from "../lib/dom.js";
 import "../lib/jobs.js";
@@ -219,9 +219,9 @@ function card(moment, threshold) {
     ? el("img", { alt: "", width: 128, height: 72 })
     : el("span", { class: "no-picture" }, words.noFile);
   if (moment.watchable) {
-    const source = thumbnail(moment.video, (moment.start + moment.end) / 2, 320);
-    if (fetched.has(source)) picture.src = source;
-    else picture.dataset.source = source;
+    const address = thumbnail(moment.video, (moment.start + moment.end) / 2, 320);
+    if (fetched.has(address)) picture.src = address;
+    else picture.dataset.source = address;
   }
   const click = () => choose(moments.indexOf(moment), { play: true, scroll: false });
   const keydown = (event) => {
@@ -239,25 +239,24 @@ function card(moment, threshold) {
       { class: "result-text" },
       el("span", { class: "result-time" }, when),
       el("span", { class: "result-video" }, moment.video),
-      moment.fromLink
-        ? el("span", { class: "result-score" }, words.fromLink)
-        : el(
-            "span",
-            { class: "result-score" },
-            threshold !== null && meter(moment.score, threshold),
-            moment.score.toFixed(2),
-          ),
+      el("span", { class: "result-score" }, source(moment, threshold)),
     ),
   );
   return el("li", {}, button);
 }
 
-// Full at twice the threshold, so that half a bar is what just fits. Without a threshold there is no scale to draw.
+// One scale for all queries: empty up to the threshold, full at twice the threshold. Without one there is none to draw.
 function meter(score, threshold) {
-  const fill = el("i", { class: score < threshold ? "result-meter-below" : "" });
-  const share = threshold > 0 ? score / (2 * threshold) : 0.5 + (score - threshold) / (2 * Math.abs(threshold) || 1);
-  fill.style.width = `${Math.min(Math.max(share * 100, 2), 100)}%`;
+  const fill = el("i");
+  const share = (score - threshold) / (Math.abs(threshold) || 1);
+  fill.style.width = `${Math.min(Math.max(share, 0), 1) * 100}%`;
   return el("span", { class: "result-meter" }, fill);
+}
+
+function source(moment, threshold) {
+  if (moment.fromLink) return words.fromLink;
+  if (moment.label) return words.ownLabel(moment.label.sentence);
+  return [threshold !== null && meter(moment.score, threshold), moment.score.toFixed(2)];
 }
 
 function drawResults(threshold) {
@@ -269,9 +268,11 @@ function drawResults(threshold) {
     const item = card(moment, threshold);
     const picture = before.get(key)?.querySelector("img");
     if (picture) item.querySelector("img")?.replaceWith(picture);
-    const score = moment.fromLink ? "–" : moment.score.toFixed(2);
     const when = stretch(moment.span ?? [moment.start, moment.end]);
-    item.firstElementChild?.setAttribute("aria-label", words.card(at + 1, moment.video, when, score));
+    const name = moment.label
+      ? words.labelCard(at + 1, moment.video, when, moment.label.sentence)
+      : words.card(at + 1, moment.video, when, moment.fromLink ? "–" : moment.score.toFixed(2));
+    item.firstElementChild?.setAttribute("aria-label", name);
     cards.set(key, item);
   }
   arrange();
@@ -326,6 +327,38 @@ $("#more").addEventListener("click", () => {
   ask({ keep: true });
 });
 
+// What is listed now leaves as it is listed, with the starts and ends that the handles were moved to.
+$("#export").addEventListener("click", async ({ target }) => {
+  const format = target.dataset.format;
+  if (!format) return;
+  $("#export").open = false;
+  $("#export").firstElementChild.focus();
+  const listed = moments.filter((moment) => moment.span);
+  const body = listed.map(({ video, span, score, fromLink }) => ({
+    video,
+    start: span?.[0],
+    end: span?.[1],
+    text: answered ?? "",
+    score: fromLink ? null : score,
+  }));
+  try {
+    notify(words.exporting);
+    await download("/api/export", { format, moments: body, title: answered?.slice(0, 100) ?? "" });
+    notify(words.exported(listed.length));
+  } catch (error) {
+    complain(error);
+  }
+});
+$("#export").addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !$("#export").open) return;
+  event.stopPropagation();
+  $("#export").open = false;
+  $("#export").firstElementChild.focus();
+});
+document.addEventListener("click", (event) => {
+  if (event.target instanceof Node && !$("#export").contains(event.target)) $("#export").open = false;
+});
+
 function tally(answer, shown) {
   const used = answer.unknown.filter((one) => one.used);
   const lost = answer.unknown.filter((one) => !one.used).map((one) => one.word);
@@ -337,7 +370,7 @@ function tally(answer, shown) {
       { class: "search-latency", title: words.timing(milliseconds(answer.encode_ms), milliseconds(answer.search_ms)) },
       words.took(milliseconds(shown)),
     ),
-    answer.convincing === false && el("strong", {}, words.weak),
+    answer.convincing === false && !answer.moments.some((one) => one.label) && el("strong", {}, words.weak),
     used.length > 0 && el("strong", {}, used.map((one) => words.replaced(one.word, one.used)).join(" ")),
     lost.length > 0 && el("strong", {}, words.dropped(lost)),
   );

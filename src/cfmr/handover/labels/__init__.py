@@ -1,0 +1,1 @@
+"""Labels of other tools: read into annotations, and written for them."""
