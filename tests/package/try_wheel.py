@@ -2,7 +2,8 @@
 
     python tests/package/try_wheel.py dist
 
-Installs the wheel with its `serve` and `demo` extras, renders ten videos with it, and goes through the commands of the README.
+Installs the wheel with its `serve` and `demo` extras, renders ten videos with it, and goes through the commands of the
+README.
 """
 
 import json
