@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from cfmr.data.word_vectors import load_word_vectors
 from cfmr.errors import InputError
-from cfmr.extractors.efficientnet_network import CHANNELS, weights_file
+from cfmr.extractors.efficientnet_graph import CHANNELS
+from cfmr.extractors.efficientnet_network import weights_file
 from cfmr.files.atomic import cache_folder, map_npy, read_json, replacing_directory
 from cfmr.models.prior import DIM, KNOWLEDGE, VERSION, ClassPrior, Floats, clip_vectors
 
