@@ -142,6 +142,10 @@ def evaluate(
         typer.Option(help="configuration that names features and the test split; default: the checkpoint's"),
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="the checkpoint, or a run's directory")] = None,
+    within: Annotated[
+        Path | None,
+        typer.Option("--in", metavar="VIDEOS", help="instead: the model in use for this folder of videos"),
+    ] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="instead of a checkpoint: answers of any system (jsonl, or a TVR submission)")
     ] = None,
@@ -173,8 +177,17 @@ def evaluate(
         from cfmr.moments.scoring import score_file
 
         return print_scores(score_file(truth, predictions), as_json=as_json)
+    if within is not None:
+        from cfmr.index.workspace import need_workspace
+
+        if resume is not None or truth is None:
+            raise InputError("--in VIDEOS goes with --truth, the annotations to measure on, and without --resume")
+        place = need_workspace(within)
+        resume, features = place.served().checkpoint, features or place.features
+        if resume is None:
+            raise InputError(f"{within}: the model in use was not trained, so it has no checkpoint to evaluate")
     if resume is None:
-        raise InputError("name what to measure: --resume CHECKPOINT, or --predictions FILE --truth FILE")
+        raise InputError("name what to measure: --resume CHECKPOINT, --in VIDEOS, or --predictions FILE --truth FILE")
     from cfmr.models.checkpoint import Checkpoint, find_checkpoint
     from cfmr.training.answers import Measuring, measure_checkpoint
     from cfmr.training.evaluation import evaluate_checkpoint

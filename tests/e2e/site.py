@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -84,11 +85,17 @@ def _config(root: Path) -> dict[str, Any]:
 
 
 class Server:
-    """`cfmr serve` over a world, on a free port."""
+    """`cfmr serve` over a world, on a free port; or over a folder of videos and nothing else.
 
-    def __init__(self, world: Path, *options: str) -> None:
+    Args:
+        world: where its log goes.
+        alone: that folder.
+    """
+
+    def __init__(self, world: Path, *options: str, alone: Path | None = None) -> None:
         self.world = world
-        argv = ["serve", "--index", world / "index", "--videos", world / "videos", "--port", "0", *options]
+        what = [alone] if alone is not None else ["--index", world / "index", "--videos", world / "videos"]
+        argv = ["serve", *what, "--port", "0", *options]
         self.log = open(world / "server.log", "w+")  # noqa: SIM115
         environment = os.environ | {"OMP_NUM_THREADS": "1", "HOME": str(world)}
         self.process = subprocess.Popen(
@@ -131,6 +138,13 @@ class Server:
             if all(job["state"] not in ("queued", "running") for job in jobs):
                 return jobs
             assert time.monotonic() < deadline, jobs
+            time.sleep(0.2)
+
+    def wait_until(self, true: Callable[[], bool], seconds: float = 120) -> None:
+        """Wait for the server to have done something."""
+        deadline = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < deadline, self.ask("/api/jobs")
             time.sleep(0.2)
 
     def children(self) -> list[int]:

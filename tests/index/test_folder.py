@@ -230,3 +230,12 @@ def test_searching_needs_to_know_where(
     assert "name where to search: --in VIDEOS, or --index INDEX" in capsys.readouterr().err
     assert run(monkeypatch, "search", "a dog", "--in", tmp_path) == 2
     assert "nothing has been read of this folder yet" in capsys.readouterr().err
+
+
+def test_the_built_in_model_has_no_checkpoint_to_evaluate(
+    videos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "evaluate", "--in", videos) == 2
+    assert "--in VIDEOS goes with --truth" in capsys.readouterr().err
+    assert run(monkeypatch, "evaluate", "--in", videos, "--truth", "labels.json") == 2
+    assert "the model in use was not trained, so it has no checkpoint" in capsys.readouterr().err

@@ -154,7 +154,7 @@ def test_a_folder_that_goes_away_is_said_and_the_rest_goes_on(videos: Path, tmp_
         assert client.get("/api/stream", params={"video": "kitchen"}).status_code == 200
 
 
-def test_labels_of_videos_that_are_gone_do_not_hold_up_learning(videos: Path) -> None:
+def test_labels_of_videos_that_are_gone_do_not_hold_up_learning(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with served(videos) as (state, client):
         for number in range(6):
             for video in ("kitchen", "garden/dog"):
@@ -169,6 +169,12 @@ def test_labels_of_videos_that_are_gone_do_not_hold_up_learning(videos: Path) ->
         assert [video.id for video in learned.videos()] == ["kitchen"]
         assert client.post("/api/models/0001/serve").json()["served"] == "0001"
         assert [video.id for video in MomentRetriever.load(videos).videos()] == ["kitchen"]
+        truth = videos / ".cfmr" / "models" / "0001" / "all.json"
+        command = ["cfmr", "evaluate", "--in", str(videos), "--truth", str(truth)]
+        monkeypatch.setattr("sys.argv", command)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code in (0, None)
 
 
 def test_a_listing_that_takes_long_keeps_nobody_waiting(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,3 +114,19 @@ def join(path: Path, *parts: Path) -> Path:
     """Files put one after the other, as recorders and `cat` do."""
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     return path
+
+
+def as_mp4(source: Path, target: Path) -> Path:
+    """Another file's pictures as an MP4, which browsers play."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(source)) as given, av.open(str(target), "w") as made:
+        pictures = given.streams.video[0]
+        stream = made.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = pictures.width // 2 * 2, pictures.height // 2 * 2, "yuv420p"
+        stream.codec_context.time_base = pictures.time_base
+        for picture in given.decode(pictures):
+            frame = picture.reformat(stream.width, stream.height, "yuv420p")
+            frame.pts, frame.time_base = picture.pts, pictures.time_base
+            made.mux(stream.encode(frame))
+        made.mux(stream.encode(None))
+    return target
