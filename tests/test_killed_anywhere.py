@@ -1,19 +1,31 @@
 """Killed at any change of the disk, a command leaves a state from which the same command goes on."""
 
+import contextlib
 import json
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
+from starlette.testclient import TestClient
 
 from cfmr.config import load_config
+from cfmr.data.annotations import Annotation
 from cfmr.data.features import FeatureStore, FeatureWriter
 from cfmr.data.pack import pack
 from cfmr.data.prepare import prepare
 from cfmr.data.vocabulary import Vocabulary
-from cfmr.files.atomic import read_json, write_json
+from cfmr.files.atomic import present_directory, read_json, write_json
 from cfmr.models.checkpoint import Checkpoint
+from cfmr.server.app import create_app, open_state
+from cfmr.server.settings import resolve_settings
+from cfmr.server.stores.labels import LabelStore
 from tests.support.killing import killed_everywhere
-from tests.support.worlds import WORD_DIM, World
+from tests.support.searchable import dense_config
+from tests.support.worlds import WORD_DIM, World, make_world
 
 
 def features(seed: int) -> np.ndarray:
@@ -99,3 +111,92 @@ def test_preparing_writes_whole_files(tmp_path: Path) -> None:
 
     work = lambda folder: prepare("activitynet", folder / "raw", folder / "out")  # noqa: E731
     assert killed_everywhere(start, work, check, tmp_path) >= 4
+
+
+ANN = Annotation("a", 10.0, "a dog runs", 2.0, None)
+
+
+@contextlib.contextmanager
+def labels(folder: Path) -> Iterator[LabelStore]:
+    store = LabelStore(f"sqlite:///{folder / 'labels.sqlite'}")
+    yield store
+    store.close()
+
+
+def test_a_label_that_was_answered_is_kept(tmp_path: Path) -> None:
+    imported = [replace(ANN, sentence=f"a cat sits {number}") for number in range(3)]
+
+    def start(folder: Path) -> None:
+        with labels(folder) as store:
+            store.add(ANN, "Ann", "1")
+
+    def work(folder: Path) -> None:
+        with labels(folder) as store:
+            store.add(replace(ANN, sentence="a dog sits"), "Bob", "2")
+            (folder / "answered").touch()
+            if store.get("1").revision == 1:
+                store.change("1", 1, "Bob", glance=3.0)
+            store.take_in(imported, "Ann")
+
+    def check(folder: Path) -> None:
+        with labels(folder) as store:
+            first, *others = [store.get("1"), *(label for label in store.all() if label.id != "1")]
+            assert (first.revision, first.annotation.glance) in ((1, 2.0), (2, 3.0))
+            assert len(others) in ((0, 1) if not (folder / "answered").exists() else (1, 4))
+            assert len(store.history("1")) == first.revision
+
+    assert killed_everywhere(start, work, check, tmp_path, step=3) >= 8
+
+
+def test_an_upload_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cfmr.server.api.videos.check_video", lambda *_: None)
+    content = np.random.default_rng(0).bytes(3 << 20)
+
+    def start(folder: Path) -> None:
+        (folder / "videos").mkdir()
+        (folder / "videos" / "holiday.mp4").write_bytes(b"another")
+
+    def work(folder: Path) -> None:
+        state = open_state(resolve_settings(folder / "index", folder / "videos", workspace=folder / "page"))
+        client = TestClient(create_app(state), "http://127.0.0.1:8000")  # not started: no job runs
+        answer = client.post("/api/videos", params={"name": "holiday.mp4"}, content=content)
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["video"] == "holiday-2"
+
+    def check(folder: Path) -> None:
+        found = {path.name: path.read_bytes() for path in folder.glob("videos/[!.]*")}
+        assert found.pop("holiday.mp4") == b"another"
+        assert list(found.values()) in ([], [content])
+        assert list(found) in ([], ["holiday-2.mp4"])
+
+    assert killed_everywhere(start, work, check, tmp_path, step=3) >= 8
+
+
+@pytest.mark.parametrize("kind", ["dense", "published"])
+def test_a_training_goes_on_and_ends_as_if_never_killed(tmp_path: Path, kind: str) -> None:
+    world = make_world(tmp_path / "world", videos=12, epochs=2)
+    if kind == "dense":
+        world.config.write_text(json.dumps(dense_config(world)))
+        module = "cfmr.training.dense"
+    else:
+        torch = pytest.importorskip("torch")
+        torch.set_num_threads(1)
+        module = "cfmr.training.pytorch"
+    training = import_module(module)
+
+    def work(folder: Path) -> dict[str, Any]:
+        run = folder / "run"
+        there = (run / "config.json").exists()
+        return training.train(load_config(world.config), run, select="last", resume=run if there else None)
+
+    whole = work(tmp_path)
+
+    def check(folder: Path) -> None:
+        run = folder / "run"
+        if present_directory(run / "last").exists():
+            Checkpoint.load(run / "last")
+        if (run / "metrics.json").exists():
+            assert read_json(run / "metrics.json") == whole
+
+    (tmp_path / "kills").mkdir()
+    assert killed_everywhere(lambda _: None, work, check, tmp_path / "kills", step=29) >= 5

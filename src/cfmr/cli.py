@@ -32,18 +32,28 @@ BackendOption = Annotated[str, typer.Option("--backend", help="pytorch or mindsp
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda; with mindspore CPU, GPU, Ascend")]
 
 FEATURE_SUFFIXES = ("", ".hdf5", ".h5", ".hdf")
-COMMANDS = (
-    *("demo", "extract", "index", "search", "serve"),  # for using it
-    *("prepare", "pack", "convert", "train", "evaluate", "report"),  # for research
-)
+#: Commands as help lists them, in the order in which they are used. Those that no group has are for the page.
+GROUPS = {
+    "Search my videos": ("serve", "search", "extract", "index", "models", "demo"),
+    "Research": ("prepare", "pack", "train", "evaluate", "report", "convert"),
+}
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
 
 class Commands(TyperGroup):
-    """The commands in the order in which they are used; an interrupted one ends in a line."""
+    """The commands in groups; an interrupted one ends in a line."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        """The names."""
-        return sorted(self.commands, key=COMMANDS.index)
+        """The names, without those for the page."""
+        return [name for name in COMMANDS if name in self.commands]
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """A section of help for each group."""
+        for title, names in GROUPS.items():
+            found = [(name, self.commands[name]) for name in names if name in self.commands]
+            room = formatter.width - 6 - max(map(len, COMMANDS))
+            with formatter.section(title):
+                formatter.write_dl([(name, command.get_short_help_str(room)) for name, command in found])
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run a command."""
@@ -296,17 +306,24 @@ def report(
 @app.command("index")
 def index_videos(
     out: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--out",
             "-o",
             envvar="CFMR_INDEX",
             help="index directory, or milvus://host:port/collection; if it exists, videos are added",
         ),
-    ],
+    ] = None,
+    within: Annotated[
+        Path | None,
+        typer.Option("--in", metavar="VIDEOS", help="instead of all else: read what is new in this folder of videos"),
+    ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="the model: a checkpoint, or a run's directory")] = None,
     zero_shot: Annotated[
-        Path | None, typer.Option(help=f"instead of a model: '{BUILT_IN}', or the CLIP checkpoint of the features")
+        Path | None,
+        typer.Option(
+            help=f"instead of a model: '{BUILT_IN}', or the CLIP checkpoint of the features, a folder or a name"
+        ),
     ] = None,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file of the videos")] = None,
     videos: Annotated[
@@ -328,6 +345,15 @@ def index_videos(
     remove: Annotated[
         list[str] | None, typer.Option(metavar="VIDEO", help="a video to take out; may be repeated")
     ] = None,
+    restore: Annotated[
+        list[str] | None, typer.Option(metavar="VIDEO", help="with --in: take a removed video in again")
+    ] = None,
+    leave_out: Annotated[
+        Path | None, typer.Option(help="JSON list of videos of the feature file that are not to be indexed")
+    ] = None,
+    workspace: Annotated[
+        Path | None, typer.Option(help="with --in: where features and index go; default: .cfmr in the folder")
+    ] = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="replace what is there, also an index of another model")
     ] = False,
@@ -339,9 +365,17 @@ def index_videos(
     """Index videos for search; run it again to add new ones."""
     from cfmr.console.index_report import report_lines
     from cfmr.console.progress import showing_progress
-    from cfmr.index.build import IndexOptions, build_index, edit_index
+    from cfmr.index.build import IndexOptions, build_index
     from cfmr.index.open import parse_location
+    from cfmr.index.workspace import read_names
 
+    if within is not None:
+        given: dict[str, object] = {"checkpoint": checkpoint, "zero-shot": zero_shot, "features": features}
+        given |= {"videos": videos, "annotations": annotations, "calibrate": calibrate, "metadata": metadata}
+        given |= {"engine": engine, "window": window, "rebuild": rebuild, "ray": ray, "leave-out": leave_out}
+        return _index_folder(within, workspace, remove or [], restore or [], given, progress)
+    if out is None or restore or workspace is not None:
+        raise InputError("name what to index: --in VIDEOS, or --out INDEX (or CFMR_INDEX) and where its videos are")
     location = parse_location(out)
     if checkpoint is not None and zero_shot is not None:
         raise InputError("--checkpoint and --zero-shot: an index has one model; choose one of them")
@@ -355,7 +389,7 @@ def index_videos(
             rebuild=rebuild,
             ray=ray,
         )
-        report = edit_index(location, remove=remove or (), engine=engine)
+        report = _edited(location, remove or [], engine)
     elif features is None:
         raise InputError("--checkpoint and --zero-shot need --features, the feature file of the videos")
     elif checkpoint is None and zero_shot is None:
@@ -380,14 +414,78 @@ def index_videos(
                 device,
                 ray,
             )
-            options = IndexOptions(engine, remove or (), rebuild)
+            unwanted = read_names(leave_out) if leave_out is not None else ()
+            options = IndexOptions(engine, remove or (), rebuild, unwanted)
             report = build_index(model, sources, location, options, encode, told)
             if calibrate is not None:
-                report = _calibrated(report, location, calibrate)
+                report = _calibrated(report, location, model, calibrate)
             elif zero_shot is not None and str(zero_shot) == BUILT_IN:
                 report = _calibrated_on_names(report, location, model)
     for line in report_lines(report, location):
         typer.echo(line)
+    return None
+
+
+def _index_folder(
+    folder: Path,
+    workspace: Path | None,
+    remove: list[str],
+    restore: list[str],
+    given: dict[str, object],
+    progress: ProgressMode,
+) -> None:
+    """Read what is new in a folder of videos; or take videos out of what was read of it, or in again."""
+    from cfmr.console.extraction import print_summary
+    from cfmr.console.index_report import report_lines
+    from cfmr.console.progress import showing_progress
+    from cfmr.index.folder import read_folder, remove_videos
+    from cfmr.index.workspace import find_workspace, make_workspace, need_workspace
+
+    for name, value in given.items():
+        if value:
+            raise InputError(f"--{name}: with --in the folder's own features and model are used; leave it out")
+    if remove:
+        place = need_workspace(workspace or folder)
+        remove_videos(place, remove)
+        return typer.echo(f"{folder}: {len(remove)} removed; --restore takes a video in again")
+    place = (None if workspace else find_workspace(folder)) or make_workspace(folder, workspace)
+    if restore:
+        place.restore(restore)
+    kept = "the videos read so far can be searched; the same command goes on from there"
+    with saying_what_is_kept(kept), showing_progress(progress) as told:
+        report = read_folder(place, _calibrated_on_names, told)
+    print_summary(report.files, place.features)
+    if report.indexed is not None:
+        for line in report_lines(report.indexed, place.served().index):
+            typer.echo(line)
+    return None
+
+
+def _edited(location: "IndexLocation", remove: list[str], engine: str | None) -> "IndexReport":
+    """Take videos out of an index, and out of what the page has learned beside it; or change how it is searched."""
+    from cfmr.index.build import edit_index
+    from cfmr.index.folder import remove_videos
+    from cfmr.index.workspace import workspace_of_index
+
+    place = workspace_of_index(location) if remove and isinstance(location, Path) else None
+    if place is None:
+        return edit_index(location, remove=remove, engine=engine)
+    reports = remove_videos(place, remove)
+    return edit_index(location, engine=engine) if engine is not None else reports.popitem()[1]
+
+
+@app.command(hidden=True)
+def learn(
+    folder: Annotated[Path, typer.Argument(help="what the page has written down to learn from")],
+    videos: Annotated[Path, typer.Option(help="folder of the video files")],
+    progress: ProgressOption = ProgressMode.BAR,
+) -> None:
+    """Train on labels and index with that model: what the page does when it learns."""
+    from cfmr.console.progress import showing_progress
+    from cfmr.server.work.fitting import fit_and_index
+
+    with showing_progress(progress) as told:
+        fit_and_index(folder, videos, told)
 
 
 def _refuse_unused(**given: object) -> None:
@@ -437,14 +535,18 @@ def _index_parts(
     return model, sources, ray_encoder(ray)
 
 
-def _calibrated(report: "IndexReport", location: "IndexLocation", annotations: Path) -> "IndexReport":
+def _calibrated(
+    report: "IndexReport", location: "IndexLocation", model: "IndexModel", annotations: Path
+) -> "IndexReport":
     """Choose thresholds for an index that was just written; the report with what was found."""
     from dataclasses import replace
 
     from cfmr.data.annotations import load_annotations
-    from cfmr.search.calibrate import calibrate_index
+    from cfmr.index.model_source import CheckpointModel
+    from cfmr.search.calibrate import ABSENT, calibrate_index
 
-    metrics = calibrate_index(location, load_annotations(annotations, spans=False))
+    names = model.unclicked_names(ABSENT) if isinstance(model, CheckpointModel) else []
+    metrics = calibrate_index(location, load_annotations(annotations, spans=False), names)
     return replace(report, metrics={**report.metrics, **metrics})
 
 
@@ -455,23 +557,39 @@ def _calibrated_on_names(report: "IndexReport", location: "IndexLocation", model
     from cfmr.index.prior_source import PriorModel
     from cfmr.search.calibrate import RANDOM_SENTENCES, calibrate_on_random_words
 
+    if not isinstance(model, PriorModel):
+        return report
     same = "thresholds" in report.metrics and not (report.added or report.replaced or report.removed)
     if same or report.metrics.get("threshold_accuracy") or not report.rows:
         return report
-    assert isinstance(model, PriorModel)
     metrics = calibrate_on_random_words(location, model.random_names(RANDOM_SENTENCES))
     return replace(report, metrics={**report.metrics, **metrics})
 
 
+def _where_to_search(within: Path | None, index: str | None) -> "str | IndexLocation":
+    """The index of a folder of videos, or the one that was named."""
+    if within is not None:
+        from cfmr.index.workspace import need_workspace, served_index
+
+        need_workspace(within)
+        return served_index(within)
+    if index is None:
+        raise InputError("name where to search: --in VIDEOS, or --index INDEX (or CFMR_INDEX)")
+    return index
+
+
 @app.command()
 def search(
-    index: Annotated[
-        str,
-        typer.Option("--index", "-i", envvar="CFMR_INDEX", help="index directory, or milvus://host:port/collection"),
-    ],
     sentence: Annotated[list[str] | None, typer.Argument(metavar="SENTENCE", help="what happens in the moment")] = None,
     queries: Annotated[
         str | None, typer.Option(metavar="FILE", help="sentences to search for at once, one a line or CSV; - is stdin")
+    ] = None,
+    within: Annotated[
+        Path | None, typer.Option("--in", metavar="VIDEOS", help="folder of videos that serve, or index --in, has read")
+    ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option("--index", "-i", envvar="CFMR_INDEX", help="index directory, or milvus://host:port/collection"),
     ] = None,
     video: Annotated[
         list[str] | None, typer.Option(metavar="VIDEO", help="search in this video only; may be repeated")
@@ -516,7 +634,7 @@ def search(
         raise InputError("--json and --export - both write to standard output; leave one out")
     asked = [handover.Query(" ".join(sentence), "")] if sentence else handover.read_queries(str(queries))
     filters = answers.parse_where(where or [])
-    retriever = MomentRetriever.load(index)
+    retriever = MomentRetriever.load(_where_to_search(within, index))
     least = answers.parse_min_score(min_score, retriever, video)
     results, failed = [], 0
     for query in asked:
@@ -557,14 +675,23 @@ def extract(
         typer.Argument(metavar="VIDEO|DIR ...", help="video files, folders of them; with --ray also s3://..."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="the HDF5 file to write, or to add to")],
+    video: Annotated[
+        list[str] | None, typer.Option(metavar="VIDEO", help="only this one of a folder; may be repeated")
+    ] = None,
     extractor: Annotated[
         str, typer.Option(help="what makes the features; see docs/features.md")
     ] = "efficientnet-lite0",
-    weights: Annotated[Path | None, typer.Option(help="published weights, for the extractors that need them")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="published weights, for the extractors that need them: a path, or of CLIP a name (cfmr models)"
+        ),
+    ] = None,
     layer: Annotated[str | None, typer.Option(help="of C3D: fc6 or fc7")] = None,
     pca: Annotated[
         str | None, typer.Option(help="principal components: how many, or a file of them (OUT.pca.safetensors)")
     ] = None,
+    device: Annotated[str | None, typer.Option(help="cuda, for the default extractor with onnxruntime-gpu")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
     ray: Annotated[str | None, typer.Option(help="extract on a Ray cluster: local, auto or ray://host:port")] = None,
     progress: ProgressOption = ProgressMode.BAR,
@@ -580,10 +707,10 @@ def extract(
 
         check_wanted(pca)
     raw = out if pca is None else out.with_name(f"{out.name}.raw")
-    options = {"weights": weights, "layer": layer}
+    options = {"weights": weights, "layer": layer, "device": device}
     kept = "the features of finished videos are kept; the same command goes on from there"
     with saying_what_is_kept(kept), showing_progress(progress) as told:
-        summary, named = _extract(videos, extractor, raw, workers, ray, told, **options)
+        summary, named = _extract(videos, video or [], extractor, raw, workers, ray, told, **options)
     print_summary(summary, out)
     if pca is not None:
         components = reduce_features(raw, out, pca)
@@ -595,6 +722,7 @@ def extract(
 
 def _extract(
     videos: list[str],
+    only: list[str],
     extractor: str,
     out: Path,
     workers: int | None,
@@ -612,6 +740,8 @@ def _extract(
 
         if workers is not None:
             raise InputError("--workers counts processes of this machine; with --ray the cluster's size decides")
+        if only:
+            raise InputError("--video chooses among the files of a folder here; with --ray name the files themselves")
         summary, sources = extract_on_ray(videos, extractor, out, ray, progress, **options)
         return summary, {video for video, source in sources.items() if named(videos, source)}
     for video in videos:
@@ -619,8 +749,49 @@ def _extract(
             raise InputError(f"{video}: only a cluster reads from there; give --ray (local, for this machine alone)")
     paths = [Path(video) for video in videos]
     found = find_videos(paths)
+    if missing := [name for name in only if name not in found]:
+        raise InputError(f"--video {missing[0]}: there is no such video in {', '.join(videos)}")
+    found = {name: found[name] for name in only} or found
     summary = extract_all(found, extractor, out, workers=workers, progress=progress, **options)
     return summary, {summary.called.get(video, video) for video, path in found.items() if path in paths}
+
+
+models_app = typer.Typer(
+    help="List the CLIP-like checkpoints that are known by name; fetch one.",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(models_app, name="models")
+
+
+@models_app.callback(invoke_without_command=True)
+def list_checkpoints(context: typer.Context) -> None:
+    """List the CLIP-like checkpoints that are known by name; fetch one."""
+    if context.invoked_subcommand is not None:
+        return
+    from cfmr.console.checkpoints import table_of
+    from cfmr.extractors.known_checkpoints import KNOWN
+
+    for line in table_of(KNOWN):
+        typer.echo(line)
+
+
+@models_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="as `cfmr models` lists it")],
+    progress: ProgressOption = ProgressMode.BAR,
+) -> None:
+    """Download a checkpoint from the Hugging Face hub. Can be interrupted and resumed."""
+    from cfmr.console.progress import showing_progress
+    from cfmr.extractors.hub import fetch as fetch_checkpoint
+    from cfmr.extractors.known_checkpoints import known_checkpoint
+
+    known = known_checkpoint(name)
+    kept = "what came is kept; the same command goes on from there"
+    with saying_what_is_kept(kept), showing_progress(progress) as told:
+        folder = fetch_checkpoint(known, told)
+    typer.echo(f"{name}: ready in {folder}")
+    typer.echo(f"use it as --weights {name} and --zero-shot {name}; both need: pip install '{known.needs}'")
 
 
 @app.command()
@@ -644,16 +815,18 @@ def demo(
 
 @app.command()
 def serve(
+    folder_of_videos: Annotated[
+        Path | None, typer.Argument(metavar="[VIDEOS]", help="folder of videos; nothing else is needed")
+    ] = None,
     index: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--index",
             "-i",
-            envvar="CFMR_INDEX",
-            help="index directory, or milvus://...; if there is none yet, start by labelling",
+            help="serve this index (a directory, or milvus://...) instead of reading the folder; default: CFMR_INDEX",
         ),
-    ],
-    videos: Annotated[Path, typer.Option(help="folder of the video files")],
+    ] = None,
+    videos: Annotated[Path | None, typer.Option(help="with --index: folder of its video files")] = None,
     host: Annotated[
         str, typer.Option(help="address to listen on; beyond this machine only with a token")
     ] = "127.0.0.1",
@@ -663,7 +836,11 @@ def serve(
         str | None, typer.Option(envvar="CFMR_DATABASE", help="SQLAlchemy URL of the labels; default: SQLite")
     ] = None,
     workspace: Annotated[
-        Path | None, typer.Option(help="folder for labels, jobs and learned models; default: page, beside the index")
+        Path | None,
+        typer.Option(
+            help="folder for what is made of the videos, labels and models; "
+            "default: .cfmr among the videos, or page beside the index"
+        ),
     ] = None,
     features: Annotated[
         Path | None, typer.Option(help="feature file of the videos; default: features.hdf5 beside the index")
@@ -679,11 +856,13 @@ def serve(
     ] = None,
     max_upload: Annotated[int, typer.Option(min=1, help="megabytes of one uploaded video")] = 4096,
     workers: Annotated[int, typer.Option(min=1, max=64, help="processes that answer; they share the index")] = 1,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="open the page in the browser")] = True,
 ) -> None:
-    """Serve the web page: search, watch, label, train."""
+    """Serve the page of a folder of videos: search, watch, label, train."""
     from cfmr.server.app import serve as run
     from cfmr.server.settings import resolve_settings
 
+    index, videos = _what_to_serve(folder_of_videos, index, videos)
     settings = resolve_settings(
         index,
         videos,
@@ -699,9 +878,23 @@ def serve(
         max_upload=max_upload << 20,
         workers=workers,
     )
+    if index is None and workspace is None and not settings.workspace.is_relative_to(settings.videos):
+        typer.echo(f"cfmr: nothing can be written to {videos}; its workspace is {settings.workspace}", err=True)
     with contextlib.suppress(KeyboardInterrupt):  # the usual way to end it
-        run(settings)
+        run(settings, browser=browser and sys.stdout.isatty())
     typer.echo("cfmr: stopped", err=True)
+
+
+def _what_to_serve(folder: Path | None, index: Path | None, videos: Path | None) -> tuple[Path | None, Path]:
+    """The index that was named, if any, and the folder of the videos."""
+    if folder is not None and videos is not None:
+        raise InputError(f"{folder} and --videos {videos}: one server has one folder of videos; name it once")
+    found = folder or videos
+    if found is None:
+        raise InputError("name the folder with your videos: cfmr serve VIDEOS")
+    if index is None and folder is None and (named := os.environ.get("CFMR_INDEX")):
+        index = Path(named)
+    return index, found
 
 
 def main() -> None:

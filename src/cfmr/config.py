@@ -167,6 +167,7 @@ class DenseReading(Section):
     width_exponent: Annotated[float, Field(ge=0, le=1)] | None = None
     curve_weight: NotNegative | None = None
     place_weight: NotNegative | None = None
+    overlap: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class DenseModel(Section):
@@ -177,9 +178,13 @@ class DenseModel(Section):
 
 
 class DenseTraining(Section):
-    """How many fits stand side by side in a model, and where checkpoints go."""
+    """How many fits stand side by side in a model, and where checkpoints go.
+
+    `prior`: what is known of words without training is used too, where the features allow it.
+    """
 
     num_fits: Annotated[int, Field(gt=0, le=16)] = 3
+    prior: bool = True
     model_saved_path: str = "runs"
 
     @property

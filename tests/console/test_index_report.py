@@ -32,3 +32,10 @@ def test_a_threshold_that_is_a_guess_is_told_as_none() -> None:
 
 def test_videos_that_failed_are_named() -> None:
     assert lines(failed={"a": "video 'a': too long"})[1:] == ["not indexed (1):", "  video 'a': too long"]
+
+
+def test_what_a_feature_file_holds_besides_is_named() -> None:
+    assert lines(skipped={"names": "no features"})[1:] == [
+        "passed over in the feature file (1):",
+        "  names: no features",
+    ]

@@ -76,7 +76,7 @@ def test_a_bad_row_is_named_by_file_and_number(tmp_path: Path, bad: Any, says: s
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("text", ["", "[[", '[["a", 1.0, [0, 1], "x", 0.5]', "nonsense", "\x00\x01"])
+@pytest.mark.parametrize("text", ["[[", '[["a", 1.0, [0, 1], "x", 0.5]', "nonsense", "\x00\x01"])
 def test_a_truncated_file_is_named(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(InputError, match="not valid JSON") as error:

@@ -278,6 +278,33 @@ def test_links_are_never_followed_and_named(tmp_path: Path) -> None:
                 store.read(name)
 
 
+def test_what_lies_in_several_places_of_a_file_counts_once(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f.hdf5", "w") as file:
+        file["v"] = features()
+        file["g/w"] = features()
+        for number in range(9):  # every walk through them would be nine times as long as the one before
+            file[f"g/again{number}"] = file["g"]
+            file[f"z{number}"] = file["v"] if number else file["/"]
+    with FeatureStore(tmp_path / "f.hdf5") as store:
+        assert store.videos == ["g/w", "v"]
+        assert store.skipped["g/again8"] == "the same as 'g', which counts once"
+        assert store.skipped["z0"] == "the same as '/', which counts once"
+        assert store.skipped["z1"] == "the same as 'v', which counts once"
+
+
+@pytest.mark.parametrize("group", ["", "/c3d_features"])
+def test_a_name_that_is_no_text_or_a_link_takes_nothing_from_the_rest(tmp_path: Path, group: str) -> None:
+    with h5py.File(tmp_path / "f.hdf5", "w") as file:
+        file[b"\xe9" + group.encode()] = features()
+        file["0"] = h5py.SoftLink("/nowhere")
+        for video in "ab":
+            file[video + group] = features()
+    with FeatureStore(tmp_path / "f.hdf5") as store:
+        assert store.videos == ["a", "b"]
+        assert store.skipped["\\xe9"] == "its name is no UTF-8; rename it"
+        assert len(store.read("b")) == len(features())
+
+
 def test_numbers_that_lie_in_another_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"SECRET-PASSWORD!" * 3)
     write(tmp_path / "other.hdf5", secret=features())

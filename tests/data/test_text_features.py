@@ -132,3 +132,10 @@ def test_the_published_model_needs_words(world: World) -> None:
     world.edit_config(dataset={"vocab_path": str(folder)})
     with pytest.raises(InputError, match="can stand in for words with CFMR-Dense only"):
         load_data(load_config(world.config), "last", 0)
+
+
+def test_a_file_of_no_features_at_all_lacks_those_of_every_sentence(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "text.hdf5", "w"):
+        pass
+    with pytest.raises(InputError, match=r"text\.hdf5: no features for 1 of 1 sentences by qid: 7"):
+        load_text_features(str(tmp_path / "text.hdf5"), [row("a dog", 7)], 4)

@@ -48,11 +48,14 @@ def test_labels_become_a_model_that_is_served_without_a_restart(page: Page, own:
     assert counts["held_out"] > 0
     page.goto("/learn")
     expect(page.locator("#count")).to_contain_text(f"{counts['learn']} to learn from, {counts['held_out']} held out")
+    before = own.ask("/api/search", q="a red square moves")["moments"]
+    page.get_by_label("Use the new model even if").check()
     page.get_by_role("button", name="Start training").click()
     expect(page.locator("#job progress")).to_be_visible()
     page.locator("#job summary").click()
-    expect(page.locator("#job pre")).to_contain_text("$ cfmr train")
-    expect(page.get_by_role("button", name="Use the new model")).to_be_visible(timeout=120_000)
+    expect(page.locator("#job pre")).to_contain_text("$ cfmr learn")
+    expect(page.locator("#outcome .model-current")).to_contain_text("in use", timeout=120_000)
+    expect(page.locator("#job .job-message")).to_contain_text("The new model is in use")
     expect(page.locator("#job pre")).to_contain_text("epoch 1")
     expect(page.locator(".comparison")).to_contain_text(f"of {counts['held_out']}")
     expect(page.locator("#outcome")).to_contain_text(re.compile(r"\d+ improved"))
@@ -62,10 +65,6 @@ def test_labels_become_a_model_that_is_served_without_a_restart(page: Page, own:
             cell.locator(part).evaluate("one => one.getBoundingClientRect().width") for part in (".comparison-bar", "i")
         ]
         assert widths[1] == pytest.approx(widths[0] * hits / whole, abs=1)
-    assert own.ask("/api/status")["model"] == "original"
-    before = own.ask("/api/search", q="a red square moves")["moments"]
-    page.get_by_role("button", name="Use the new model").click()
-    expect(page.locator("#outcome .model-current")).to_contain_text("in use")
     assert own.ask("/api/status")["model"] == "0001"
     assert own.ask("/api/search", q="a red square moves")["moments"] != before
     page.goto("/?q=a+red+square+moves")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cfmr import extractors
-from cfmr.data.features import FeatureStore
+from cfmr.data.features import FeatureStore, FeatureWriter
 from cfmr.errors import InputError
 from cfmr.extractors import Extraction, batch, get_extractor
 from cfmr.extractors.batch import extract_all
@@ -221,3 +221,75 @@ def test_the_command_names_what_it_could_not_read(folder: Path, tmp_path: Path) 
         [*CFMR, "extract", str(folder / "broken.mp4"), str(folder), *out], capture_output=True, text=True, check=False
     )
     assert named.returncode == 2
+
+
+class Precise(Levels):
+    """One with a choice of precision, of which it makes another by default each time."""
+
+    choices = ["int8", "float"]
+
+    def __init__(self, threads: int = 1, precision: str | None = None) -> None:
+        super().__init__(threads)
+        self.precision = precision or Precise.choices.pop(0)
+
+    def attributes(self) -> dict[str, str | int | float]:
+        return {**super().attributes(), "precision": self.precision}
+
+
+@pytest.fixture
+def precise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(extractors.EXTRACTORS, "levels", f"{__name__}:Precise")
+    monkeypatch.setattr(Precise, "choices", ["int8", "float"])
+
+
+@pytest.mark.usefixtures("precise")
+def test_videos_are_added_in_the_precision_of_those_before(folder: Path, tmp_path: Path) -> None:
+    run(folder, tmp_path / "f.hdf5")
+    write_video(folder / "d.mp4", [0.0, 0.1])
+    assert run(folder, tmp_path / "f.hdf5").extracted == ["d"]
+    assert FeatureStore(tmp_path / "f.hdf5").attributes["precision"] == "int8"
+
+
+@pytest.mark.usefixtures("precise")
+def test_a_broken_off_run_goes_on_in_its_precision(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path / "f.hdf5", progress=interrupting(after=2))
+    run(folder, tmp_path / "f.hdf5")
+    assert FeatureStore(tmp_path / "f.hdf5").attributes["precision"] == "int8"
+    assert Precise.choices == ["float"]
+
+
+@pytest.mark.usefixtures("precise")
+def test_processes_extract_in_the_precision_that_was_chosen(folder: Path, tmp_path: Path) -> None:
+    maker, options = batch.make_extractor("levels", tmp_path / "f.hdf5", 1, {})
+    assert maker.attributes()["precision"] == options["precision"] == "int8"
+    assert get_extractor("levels", **options).attributes() == maker.attributes()
+
+
+@pytest.mark.usefixtures("precise")
+def test_files_that_say_no_precision_go_on_in_floats(folder: Path, tmp_path: Path) -> None:
+    with FeatureWriter(tmp_path / "f.hdf5", Levels().attributes()) as writer:
+        writer.add("z", np.zeros((2, 2)))
+    run(folder, tmp_path / "f.hdf5")
+    store = FeatureStore(tmp_path / "f.hdf5")
+    assert store.attributes["precision"] == "float"
+    assert store.videos == ["a", "b", "c", "z"]
+
+
+@pytest.mark.usefixtures("precise")
+def test_another_precision_is_not_mixed_in(folder: Path, tmp_path: Path) -> None:
+    run(folder, tmp_path / "f.hdf5")
+    with pytest.raises(InputError, match=r"f\.hdf5: holds features with precision 'int8', not 'float'"):
+        run(folder, tmp_path / "f.hdf5", precision="float")
+
+
+def interrupting(after: int) -> Any:
+    """A progress that is interrupted when told for the n-th time that a video is done."""
+    seen: set[str] = set()
+
+    def told(label: str, done: int, total: int) -> None:
+        seen.add(label.split(" videos")[0])
+        if len(seen) > after:
+            raise KeyboardInterrupt
+
+    return told

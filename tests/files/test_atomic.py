@@ -64,7 +64,7 @@ def test_json_that_is_missing_or_no_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="gone: no such file"):
         read_json(tmp_path / "gone")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="binary: not valid JSON"):
+    with pytest.raises(InputError, match="binary: is UTF-16 text"):
         read_json(tmp_path / "binary")
 
 
@@ -112,7 +112,7 @@ def test_json_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
         ("[" * 100_000, "nested too deeply"),
         (r'["\ud800"]', "half of a surrogate pair"),
         ('["a"', "line 1"),
-        ("", "line 1"),
+        (" ", "is empty"),
     ],
 )
 def test_json_that_no_reader_could_use_is_named_as_what_it_is(tmp_path: Path, text: str, says: str) -> None:

@@ -1,10 +1,11 @@
+import gzip
 import os
 from pathlib import Path
 
 import pytest
 
 from cfmr.errors import InputError
-from cfmr.files.reading import brief, limit_unpacked, reading, require_regular
+from cfmr.files.reading import brief, decode_text, limit_unpacked, reading, require_regular
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,32 @@ def test_what_would_unpack_to_far_more_than_is_stored_is_refused() -> None:
     limit_unpacked("f", 10 << 30, 1 << 30)
     with pytest.raises(InputError, match=r"f: it is said to hold 3,700 MB, of which 2\.0 MB are stored"):
         limit_unpacked("f", 3_700_000_000, 2_000_000)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("[1]".encode("utf-16"), "is UTF-16 text"),
+        ("[1]".encode("utf-16-be"), "is UTF-16 text"),
+        ("[1]".encode("utf-16-le"), "is UTF-16 text"),
+        (gzip.compress(b"[1]"), r"is compressed \(gzip\)"),
+        (b"PK\x03\x04...", "is a zip archive"),
+        (b"[1,\n'\xe9']", r"is not UTF-8 text \(line 2\)"),
+    ],
+)
+def test_what_is_no_text_is_named_as_what_it_is(content: bytes, says: str) -> None:
+    with pytest.raises(InputError, match=rf"^rows\.json: {says}"):
+        decode_text(content, "rows.json")
+    assert decode_text(b"\xef\xbb\xbf[1]", "rows.json") == "[1]"
+
+
+def test_a_file_that_is_mostly_a_hole_is_refused(tmp_path: Path) -> None:
+    with open(tmp_path / "hole.json", "wb") as file:
+        file.truncate(10 << 30)
+    if (tmp_path / "hole.json").stat().st_blocks > 1000:
+        pytest.skip("this file system writes holes")
+    with pytest.raises(InputError, match=r"hole\.json: is said to have 10,737,418,240 bytes, almost none of them"):
+        require_regular(tmp_path / "hole.json")
+    with open(tmp_path / "dense", "wb") as file:
+        file.write(bytes(70 << 20))
+    assert require_regular(tmp_path / "dense") == 70 << 20

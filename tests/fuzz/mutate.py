@@ -20,7 +20,11 @@ def mutated(content: bytes, rng: random.Random, others: list[bytes]) -> bytes:
     if rng.random() < 0.6 and (value := _as_json(content)) is not None:
         for _ in range(rng.randint(1, 3)):
             value = _change(value, rng)
-        return json.dumps(value, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
+        return _encoded(value, rng)
+    if rng.random() < 0.6 and (lines := _as_json_lines(content)):
+        for at in rng.sample(range(len(lines)), rng.randint(1, len(lines))):
+            lines[at] = _encoded(_change(json.loads(lines[at]), rng), rng)
+        return b"\n".join(lines) + b"\n"
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
         content = rng.choice(_CHANGES)(content, rng, others)
     return content
@@ -33,6 +37,16 @@ def _as_json(content: bytes) -> Any:
         return json.loads(content)
     except ValueError:
         return None
+
+
+def _as_json_lines(content: bytes) -> list[bytes]:
+    """The lines of a file with one JSON object each; none of any other file."""
+    lines = content.splitlines()
+    return lines if lines and all(_as_json(line) is not None for line in lines) else []
+
+
+def _encoded(value: Any, rng: random.Random) -> bytes:
+    return json.dumps(value, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
 
 
 def _odd(rng: random.Random) -> Any:

@@ -7,6 +7,8 @@ import shutil
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +16,26 @@ import h5py
 import numpy as np
 
 from cfmr.config import load_config
-from cfmr.data.annotations import load_annotations
+from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.data.features import FeatureStore, FeatureWriter, write_part
+from cfmr.data.layouts.predictions import read_answers
+from cfmr.data.layouts.prvr import FrameFeatures
+from cfmr.data.layouts.queries import read_queries
 from cfmr.data.pack import pack
 from cfmr.data.prepare import prepare
+from cfmr.data.text_features import load_text_features
 from cfmr.data.vocabulary import Vocabulary
 from cfmr.data.word_vectors import load_word_vectors
+from cfmr.errors import InputError
 from cfmr.files.mindspore_ckpt import read_ckpt
 from cfmr.files.safe_pickle import read_pickle, read_torch
+from cfmr.moments.scoring import score_file
 
 TARGETS = (
     *("config", "annotations", "charades", "activitynet", "tacos", "word-vectors", "glove-pickle", "pickle"),
     *("torch", "torch-legacy", "mindspore", "features", "features-published", "feature-parts", "arrays", "weights"),
     *("components", "checkpoint", "index", "index-own-sums", "text-encoder", "tokenizer", "metadata", "run", "records"),
-    *("http", "labels"),
+    *("layouts", "answers", "sentence-features", "frame-features", "videos", "http", "labels"),
 )
 Read = Callable[[Path], object]
 
@@ -64,7 +72,7 @@ def make_targets(root: Path) -> list[Target]:
     from tests.support.worlds import make_world
 
     world = make_world(root / "world", videos=6)
-    makers = (_texts, _pickles, _arrays, _models, _index, _labels, _page)
+    makers = (_texts, _layouts, _pickles, _arrays, _videos, _models, _index, _labels, _page)
     targets = [target for make in makers for target in make(root, world)]
     assert sorted(target.name for target in targets) == sorted(TARGETS)
     return targets
@@ -133,6 +141,158 @@ def _read_metadata(place: Path) -> object:
     from cfmr.index.encode import read_metadata
 
     return read_metadata(place / "metadata.json")
+
+
+# --- layouts of the field ---------------------------------------------------------------------------------------------
+
+
+def _layouts(root: Path, _: Any) -> list[Target]:
+    rated = {"relevant_windows": [[0, 6]], "relevant_clip_ids": [0, 2], "saliency_scores": [[4, 4, 2], [1, 2, 3]]}
+    seen = [{"qid": n, "query": "a dog", "duration": 9, "vid": f"v{n}", **rated, "glances": [3.0]} for n in (1, 2)]
+    told = {"vid_name": "v", "duration": 9, "ts": [1.5, 8], "desc": "a dog", "type": "v", "desc_id": 1}
+    graded = {"query_id": 1, "query": "a dog", "video_name": "v", "timestamp": [1, 2], "duration": 9.0, "relevance": 4}
+    glances = {"v": {"duration": 9.0, "timestamps": [[0, 4]], "sentences": ["a dog"], "glance": [1]}}
+    frames = {"timestamps": [[30, 60]], "sentences": ["a dog"], "fps": 30.0, "num_frames": 300, "glances": [45]}
+    layouts = _folder(
+        root,
+        "layouts",
+        qvhighlights__jsonl="".join(json.dumps(one) + "\n" for one in seen),
+        tvr__jsonl=json.dumps(told) + "\n",
+        ranking__jsonl=json.dumps(graded) + "\n" + json.dumps(graded | {"video_name": "w"}) + "\n",
+        captions__txt="v1#enc#0 a dog runs\nv1#enc#1 a cat\n",
+        viga__json=json.dumps(glances),
+        d3g__json=json.dumps({"s.avi": frames}),
+        rows__json=json.dumps([["v", 9.0, [0, 4], "a dog", 1.0, 1], ["v", 9.0, [], "a cat", None, 2]]),
+    )
+    found = {"pred_relevant_windows": [[0, 5, 0.9]], "pred_saliency_scores": [0.1] * 5, "pred_exist_score": 0.5}
+    task = [{"desc_id": 1, "desc": "", "predictions": [[0, 1, 2, 0.5], [0, 3, 4, 0.1]]}]
+    answers = _folder(
+        root,
+        "answers",
+        hl__jsonl="".join(json.dumps({"qid": n, "query": "a dog", "vid": f"v{n}", **found}) + "\n" for n in (1, 2)),
+        tvr__json=json.dumps({"video2idx": {"v": 0}, "VCMR": task, "SVMR": task, "VR": task}),
+        truth__jsonl="".join(json.dumps(one) + "\n" for one in seen),
+        told__jsonl=json.dumps(told) + "\n",
+    )
+    sentences = root / "sentences"
+    (sentences / "text").mkdir(parents=True)
+    tokens = np.arange(12, dtype=np.float32).reshape(3, 4)
+    np.savez(sentences / "text" / "qid7.npz", last_hidden_state=tokens[None], pooler_output=tokens[0])
+    np.savez_compressed(sentences / "text" / "a_0.npz", last_hidden_state=tokens[:2].astype(np.float16))
+    with h5py.File(sentences / "text.hdf5", "w") as file:
+        file["7"], file["a_0"] = tokens, tokens[:2]
+    frame_features = _folder(
+        root,
+        "frame-features",
+        feature__bin=np.arange(12, dtype="<f4").tobytes(),
+        id__txt="v1_0 v1_1 v2_0 v2_1",
+        shape__txt="4 3\n",
+        video2frames__txt="{'v1': ['v1_0', 'v1_1'], 'v2': ['v2_1']}",
+    )
+    files = [str(path.relative_to(sentences)) for path in sorted(sentences.rglob("*.*"))]
+    return [
+        Target("layouts", layouts, sorted(f.name for f in layouts.iterdir()), _read_layouts, 8),
+        Target("answers", answers, sorted(f.name for f in answers.iterdir()), _read_answers, 8),
+        Target("sentence-features", sentences, files, _read_sentences, 4),
+        Target("frame-features", frame_features, sorted(f.name for f in frame_features.iterdir()), _read_frames, 4),
+    ]
+
+
+def _refused(read: Callable[[], object]) -> InputError | None:
+    try:
+        read()
+    except InputError as error:
+        return error
+    return None
+
+
+def _all(*reads: Callable[[], object]) -> None:
+    """Read in several ways, each of which may refuse; the first refusal is raised."""
+    for error in [error for read in reads if (error := _refused(read)) is not None]:
+        raise error
+
+
+def _read_layouts(place: Path) -> None:
+    """As sentences to measure with; as annotations to train with and prepared, which some of them cannot be."""
+    files = sorted(place.iterdir())
+    for path in files:
+        raw = place / path.stem
+        raw.mkdir()
+        shutil.copy(path, raw / f"train{path.suffix}")
+        _refused(partial(load_annotations, path))
+        _refused(partial(prepare, "mine", raw, raw / "out"))
+    _all(*(partial(read_queries, path) for path in files))
+
+
+def _read_answers(place: Path) -> None:
+    _all(
+        lambda: score_file(place / "truth.jsonl", place / "hl.jsonl"),
+        lambda: score_file(place / "told.jsonl", place / "tvr.json"),
+        lambda: read_answers(place / "tvr.json"),
+    )
+
+
+def _read_sentences(place: Path) -> None:
+    rows = [Annotation("v", 10.0, "a dog", 1.0, None, 7), Annotation("v", 10.0, "a cat", 1.0, None, "a_0")]
+    _all(
+        lambda: load_text_features(str(place / "text"), rows, 4),
+        lambda: load_text_features(f"{place / 'text'}#last_hidden_state", rows, 4),
+        lambda: load_text_features(str(place / "text.hdf5"), rows, 4),
+    )
+
+
+def _read_frames(place: Path) -> object:
+    frames = FrameFeatures(place)
+    return [frames.read(video) for video in frames.videos]
+
+
+# --- videos -----------------------------------------------------------------------------------------------------------
+
+
+def _videos(root: Path, _: Any) -> list[Target]:
+    from tests.support.footage import write_film
+
+    folder = root / "videos"
+    mpeg = {"bf": "2", "g": "4"}
+    for name, codec, sound, options in (
+        ("a.mp4", "libx264", "aac", {"bf": "2", "g": "4"}),
+        ("a.mkv", "libx264", None, {"g": "4"}),
+        ("a.ts", "libx264", None, {"g": "4"}),
+        ("a.webm", "libvpx", None, {"g": "4", "deadline": "realtime"}),
+        ("a.avi", "mpeg4", None, mpeg),
+        ("a.mpg", "mpeg2video", "mp2", mpeg),
+        ("a.flv", "flv", None, {"g": "4"}),
+        ("a.mov", "mjpeg", None, {}),
+        ("a.wmv", "wmv2", None, {"g": "4"}),
+        ("b.mp4", "libx265", None, {"x265-params": "log-level=error:keyint=4"}),
+    ):
+        pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        write_film(folder / name, codec, frames=10, pixels=pixels, sound=sound, **options)
+    return [Target("videos", folder, sorted(f.name for f in folder.iterdir()), _Watched(), 12)]
+
+
+class _Watched:
+    """Reads of a folder of videos the one that was damaged, as extraction, stills and clips do."""
+
+    def __init__(self) -> None:
+        self.whole: dict[str, bytes] = {}
+
+    def __call__(self, place: Path) -> object:
+        from cfmr.video.clip import cut, thumbnail
+        from cfmr.video.decode import Video, probe
+
+        paths = sorted(place.iterdir())
+        if not self.whole:
+            folder = place.parent.parent / "videos"
+            self.whole = {path.name: path.read_bytes() for path in sorted(folder.iterdir())} if folder.exists() else {}
+        for path in [p for p in paths if p.read_bytes() != self.whole.get(p.name)]:
+            with Video(path) as video:
+                for frame in islice(video.frames(fps=4), 50):
+                    frame.rgb(32, 24)
+            probe(path)
+            thumbnail(path, 0.2)
+            _refused(partial(cut, path, 0.1, 0.3, place / "cut.mp4"))
+        return None
 
 
 # --- pickles, checkpoints of others -----------------------------------------------------------------------------------
@@ -282,7 +442,7 @@ def _models(root: Path, world: Any) -> list[Target]:
                 state = json.loads(path.read_bytes())
                 state.pop("crc32", None)
                 path.write_text(json.dumps(state))
-            except (ValueError, AttributeError, TypeError):
+            except (ValueError, AttributeError, TypeError, RecursionError):
                 return
 
     line = {"epoch": 1, "loss": 1.5, "step": 4, "validation": {"R@1,IoU=0.5": 12.5, "R@1,mIoU": 20.1}}
@@ -345,7 +505,7 @@ def _right_sums(place: Path, rng: random.Random) -> None:
                 part["files"][name] = [len(content), zlib.crc32(content)]
         text = json.dumps(manifest, sort_keys=True, ensure_ascii=False)
         path.write_text(json.dumps(manifest | {"checksum": zlib.crc32(text.encode())}))
-    except (ValueError, TypeError, KeyError, AttributeError, OSError):
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError):
         return
 
 

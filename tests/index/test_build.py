@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -52,6 +53,15 @@ def test_the_card_tells_how_the_text_encoder_was_checked(made: Searchable) -> No
     assert 0 <= card["text"]["same_first_quantised"] <= 1
     assert card["text"]["quantised"] == (card["text"]["same_first_quantised"] >= 0.995)
     assert card["name"] == "CFMR"
+
+
+def test_what_a_feature_file_holds_besides_videos_is_told(made: Searchable) -> None:
+    with h5py.File(made.world.features, "r+") as file:
+        file["v98"] = h5py.SoftLink("/nowhere")
+        file["v99"] = h5py.ExternalLink("secret.hdf5", "/v99")
+    report = made.build()
+    assert (report.unchanged, report.failed) == (12, {})
+    assert set(report.skipped) == {"v98", "v99"}
 
 
 def test_again_with_new_videos_adds_them(made: Searchable) -> None:

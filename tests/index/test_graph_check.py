@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cfmr.errors import InputError
 from cfmr.index.graph_check import check_graph
-from cfmr.index.text_encoder import open_graph, run_graph
+from cfmr.index.graph_run import open_graph, run_graph
 
 WORDS = np.ones((1, 2, 3), np.float32)
 
@@ -64,6 +64,54 @@ def test_a_loop_within_a_function_is_refused_too(tmp_path: Path) -> None:
     path = write(tmp_path / "text.onnx", [helper.make_node("F", ["words"], ["out"], domain="own")])
     with pytest.raises(InputError, match="runs 'F'"):
         check_graph(path)
+
+
+@pytest.mark.parametrize("kind", ["Conv", "LSTM", "Einsum", "StringNormalizer", "cast", "constant", "initializer"])
+def test_operators_that_compute_for_hours_and_texts_are_refused(tmp_path: Path, kind: str) -> None:
+    node, constants = helper.make_node(kind, ["words", "words"], ["out"]), {}
+    if kind == "cast":
+        node = helper.make_node("Cast", ["words"], ["out"], to=TensorProto.STRING)
+    if kind == "constant":
+        node = helper.make_node("Constant", [], ["out"], value_strings=[b"a", b"b"])
+    if kind == "initializer":
+        node, constants = mean()[0], {"t": np.array(["a"], object)}
+    with pytest.raises(InputError, match=r"text\.onnx: (runs|computes with texts).*refused"):
+        check_graph(write(tmp_path / "text.onnx", [node], constants))
+
+
+def big(size: int, then: list) -> tuple[list, dict]:
+    """A matrix of so many rows and columns, of the words or of nothing, and what becomes of it."""
+    nodes = [
+        helper.make_node("ReduceSum", ["words"], ["one"], keepdims=0),
+        helper.make_node("Expand", ["one", "shape"], ["m0"]),
+        *then,
+        helper.make_node("ReduceMean", [then[-1].output[0] if then else "m0"], ["row"], axes=[0], keepdims=0),
+        helper.make_node("Identity", ["row"], ["out"]),
+    ]
+    return nodes, {"shape": np.array([size, size])}
+
+
+def test_a_tensor_that_would_fill_memory_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "text.onnx", *big(100_000, []))
+    with pytest.raises(InputError, match=r"text\.onnx: not an ONNX graph that runs"):
+        run_graph(open_graph(path), path, words=WORDS)
+    constant = [
+        helper.make_node("ConstantOfShape", ["shape"], ["m"]),
+        helper.make_node("ReduceMean", ["m"], ["out"], axes=[0], keepdims=0),
+    ]
+    path = write(tmp_path / "text.onnx", constant, {"shape": np.array([100_000, 100_000])})
+    with pytest.raises(InputError, match=r"text\.onnx: not an ONNX graph that runs"):
+        run_graph(open_graph(path), path, words=WORDS)
+    path = write(tmp_path / "text.onnx", *big(1000, []))
+    assert run_graph(open_graph(path), path, words=WORDS).tolist() == [6.0] * 1000, "and others run afterwards"
+
+
+def test_a_run_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cfmr.index.graph_run.SECONDS", 0.1)
+    products = [helper.make_node("MatMul", [f"m{n}", f"m{n}"], [f"m{n + 1}"]) for n in range(3000)]
+    path = write(tmp_path / "text.onnx", *big(1200, products))
+    with pytest.raises(InputError, match=r"text\.onnx: .*terminate"):
+        run_graph(open_graph(path), path, words=WORDS)
 
 
 @pytest.mark.parametrize("where", ["initializer", "attribute"])

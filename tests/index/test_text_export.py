@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfmr.config import CFMRSizes
-from cfmr.index.text_encoder import open_graph
+from cfmr.index.graph_run import open_graph
 from cfmr.index.text_export import quantize, top1_agreement
 from cfmr.models.cfmr.pytorch.model import CFMR
 from cfmr.models.cfmr.text_onnx import cfmr_text

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ readers = st.builds(
     place_density=st.lists(st.floats(0.1, 3), min_size=NUM_KNOTS, max_size=NUM_KNOTS).map(tuple),
     duration=st.floats(1, 500),
     longest=st.floats(1, 500),
+    overlap=st.sampled_from([0.0, 0.5, 1.0]),
 )
 
 
@@ -119,6 +121,35 @@ def test_without_a_believed_curve_the_answer_lies_where_glances_do() -> None:
     reader = SpanReader(width=0.25, curve_weight=0.0, place_weight=1.0, place_density=tuple(density))
     spans, _ = read_moments(plateau(64, 0, 8), 30.0, reader)
     assert spans[0, 0] > 0.5
+
+
+def test_where_nothing_is_known_a_moment_is_often_cut_by_an_end_of_the_video() -> None:
+    """Of moments of width w whose middles are anywhere, w begin before the video and w end after it."""
+    reader = replace(READER, width_spread=0.01)
+    spans = candidate_spans(100, 30.0, reader)
+    shares = posterior(np.zeros((1, 100)), spans, reader, 30.0)[0]
+    cut = shares[(spans.first == 0) | (spans.end == 100)].sum()
+    assert cut == pytest.approx(2 * reader.width / (1 + reader.width), abs=0.04)
+
+
+def test_what_is_next_to_a_moment_says_where_it_ends() -> None:
+    curve = plateau(60, 20, 32)
+    curve[50:] = 4.0  # the same again, elsewhere
+    spans = candidate_spans(60, 30.0, READER)
+    belief = posterior(curve[None], spans, READER, 30.0)[0]
+    inside = (spans.first >= 19) & (spans.end <= 33)
+    likeliest = int(np.where(inside, belief, 0).argmax())
+    assert (spans.first[likeliest], spans.end[likeliest]) == (20, 32)
+
+
+@pytest.mark.parametrize(("first", "last"), [(30, 36), (24, 50)])
+def test_answers_that_aim_at_the_greatest_iou_take_the_width_from_the_curve(first: int, last: int) -> None:
+    aiming = SpanReader(width=0.25, width_spread=0.5, curve_weight=6.0, overlap=1.0)
+    found, _ = read_moments(plateau(60, first, last), 30.0, aiming)
+    surely, _ = read_moments(plateau(60, first, last), 30.0, replace(aiming, overlap=0.0))
+    true = (first / 60, last / 60)
+    assert iou(tuple(found[0]), true) > 0.85
+    assert iou(tuple(found[0]), true) >= iou(tuple(surely[0]), true)
 
 
 def test_widths_in_seconds_are_the_same_in_any_video() -> None:

@@ -1,4 +1,4 @@
-"""Stands in for the command line: writes what `train` and `index` would leave, or fails as the sentence says."""
+"""Stands in for the command line: writes what `learn` and `index` would leave, or fails as the sentence says."""
 
 import json
 import sys
@@ -25,12 +25,10 @@ def progress(label: str, done: int, total: int, **metrics: float) -> None:
 def main() -> int:
     command, *rest = sys.argv[1:]
     options = dict(zip(rest[::2], rest[1::2], strict=False)) if command != "extract" else {}
-    if command == "train":
-        config = json.loads(Path(options["--config-path"]).read_text())
-        rows = json.loads(Path(config["dataset"]["train_data"]).read_text())
-        said = " ".join(row[3] for row in rows)
-        run = Path(options["--log"]) / options["--tag"]
-        (run / "last").mkdir(parents=True)
+    if command == "learn":
+        folder = Path(rest[0])
+        config = json.loads((folder / "config.json").read_text())
+        said = " ".join(row[3] for row in json.loads((folder / "all.json").read_text()))
         total = config["train"]["num_fits"]
         for epoch in range(1, total + 1):
             progress(f"epoch {epoch}/{total}", epoch, total, loss=1 / epoch)
@@ -39,8 +37,12 @@ def main() -> int:
         if "dies" in said:
             say("cfmr: there is no room left")
             return 2
-        (run / "checkpoint").mkdir()
-        (run / "checkpoint" / "rows.json").write_text(json.dumps(rows))
+        held_out = json.loads((folder / "held-out.json").read_text())
+        for place, rows in (("trial", "train.json"), (".", "all.json")):
+            if place == "." or held_out:
+                (folder / place / "run" / "checkpoint").mkdir(parents=True)
+                (folder / place / "index").mkdir()
+                (folder / place / "index" / "rows.json").write_text((folder / rows).read_text())
     elif command == "index":
         Path(options["--out"]).mkdir(exist_ok=True)
         say("indexed")

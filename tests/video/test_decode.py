@@ -271,3 +271,14 @@ def test_a_cut_to_a_place_that_cannot_be_written_is_named(steady: Path, tmp_path
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         cut(steady, 0.0, 1.0, tmp_path / "file" / "cut.mp4")
+
+
+def test_pictures_that_follow_each_other_are_converted_as_each_alone() -> None:
+    rng = np.random.default_rng(0)
+    for kind, width, height in [("yuv420p", 64, 48), ("yuv422p", 64, 48), ("yuv420p", 80, 48), ("yuvj420p", 64, 48)]:
+        noise = av.VideoFrame.from_ndarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), format="rgb24")
+        picture = noise.reformat(format=kind)
+        for size in ((32, 24), (100, 90)):
+            how = "AREA" if size[0] <= width else "BICUBIC"
+            alone = picture.reformat(*size, format="rgb24", interpolation=how, threads=1).to_ndarray()
+            np.testing.assert_array_equal(Frame(0.0, picture).rgb(*size), alone)

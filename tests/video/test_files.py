@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from cfmr.errors import InputError
+from cfmr.video.decode import Video
 from cfmr.video.files import (
     VideoFolder,
     find_videos,
@@ -153,3 +155,13 @@ def test_without_a_fingerprint_the_name_decides_and_no_other_beginning_with_it(t
     assert folder.find("talk.mp4") == tmp_path / "talk.mp4"
     assert folder.find("film.xyz") == tmp_path / "film.xyz"
     assert VideoFolder(tmp_path / "none").find("talk") is None
+
+
+def test_a_moving_gif_is_a_video(tmp_path: Path) -> None:
+    pictures = [Image.new("RGB", (32, 24), (40 * number, 0, 0)) for number in range(6)]
+    pictures[0].save(tmp_path / "wave.gif", save_all=True, append_images=pictures[1:], duration=500)
+    found = find_videos([tmp_path])
+    assert list(found) == ["wave"]
+    with Video(found["wave"]) as video:
+        assert [round(frame.time, 2) for frame in video.frames(fps=2)] == [0, 0.5, 1, 1.5, 2, 2.5]
+        assert video.end == pytest.approx(3)

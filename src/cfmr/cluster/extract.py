@@ -5,7 +5,6 @@ cluster needs to share a disk with another, a worker that dies leaves nothing ha
 whatever is repeated. An hour of video is 67 MB of features (EfficientNet-Lite0).
 """
 
-import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ from cfmr.cluster.remote_files import Source, downloaded, is_remote, list_source
 from cfmr.data.features import FeatureWriter
 from cfmr.errors import InputError
 from cfmr.extractors import get_extractor
-from cfmr.extractors.batch import Meter, Summary, attributes_of, keep, nothing_read
+from cfmr.extractors.batch import Meter, Summary, attributes_of, keep, make_extractor, nothing_read
 from cfmr.extractors.recognition import Found, recognise
 from cfmr.progress import Progress, silent
 
@@ -81,7 +80,7 @@ def extract_on_ray(
     Raises:
         InputError: as `extract_all`; also if the cluster does not answer or lacks something.
     """
-    maker = get_extractor(extractor, threads=1, **options)
+    maker, options = make_extractor(extractor, out, 1, options)
     sources = list_sources(videos)
     summary = Summary()
     with FeatureWriter(out, maker.attributes()) as writer:
@@ -90,10 +89,9 @@ def extract_on_ray(
         meter = Meter({video: source.size for video, source in sources.items()}, summary.kept, progress)
         if waiting:
             with ray_session(address) as ray:
-                gpus = gpus_per_worker(ray, "device" in inspect.signature(type(maker)).parameters)
-                given = {**options, "device": "cuda"} if gpus else options
+                gpus = gpus_per_worker(ray, options.get("device") == "cuda")
                 tasks: list[Row] = [{"name": s.video, "where": s.where} for s in waiting]
-                for answer, video in map_tasks(ray, tasks, worker, (extractor, given), gpus):
+                for answer, video in map_tasks(ray, tasks, worker, (extractor, options), gpus):
                     _take(answer, sources[video], writer, summary)
                     meter.finish(video, float(answer["duration"]) if answer else 0.0)
         if not writer.videos:

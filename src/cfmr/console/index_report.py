@@ -6,6 +6,8 @@ from cfmr.index.location import IndexLocation
 from cfmr.index.report import IndexReport
 from cfmr.search.retriever import MIN_THRESHOLD_ACCURACY
 
+LISTED = 20  # of what was passed over
+
 
 def report_lines(report: IndexReport, out: IndexLocation) -> Iterator[str]:
     """The report on an index at `out`."""
@@ -24,6 +26,9 @@ def report_lines(report: IndexReport, out: IndexLocation) -> Iterator[str]:
     if report.failed:
         yield f"not indexed ({len(report.failed)}):"
         yield from (f"  {line}" for line in report.failed.values())
+    if report.skipped:
+        yield f"passed over in the feature file ({len(report.skipped)}):"
+        yield from (f"  {place}: {why}" for place, why in list(report.skipped.items())[:LISTED])
 
 
 def _threshold_line(report: IndexReport, scope: str) -> str:

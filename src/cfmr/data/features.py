@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +22,9 @@ from cfmr.files.reading import limit_unpacked, reading
 
 FORMAT = "cfmr-features-1"
 MAX_DEPTH = 8  # of groups in each other
+LINK = "a link, and links are not followed"
 PIECE = 1 << 20  # bytes of a dataset that are stored together
+_UNSAID = {"precision": "float"}  # what older files say nothing of, and which of its values theirs is
 Features = npt.NDArray[np.float32]
 
 
@@ -106,15 +108,16 @@ class FeatureStore:
         if self._names is None:
             file = self._file()
             with reading(self.path, "an HDF5 file", "extract or download it again"):
-                if self._ours:
-                    self._names = sorted(map(_video, file))
+                if self._ours or self._member is not None:
+                    names = _linked_names(file, self._member, self._skipped)
+                    self._names = sorted(map(_video, names) if self._ours else names)
                 else:
-                    self._names = sorted(file if self._member is not None else _dataset_names(file, self._skipped))
+                    self._names = sorted(_dataset_names(file, self._skipped, _Places(file)))
         return self._names
 
     @property
     def skipped(self) -> dict[str, str]:
-        """What else lies in a file that is not ours, by its path, and why it is no video."""
+        """What else lies in the file, by its path, and why it is no video."""
         return self._skipped if self.videos or self._skipped else {}
 
     @property
@@ -145,7 +148,8 @@ class FeatureStore:
             if stored == 0:
                 raise ValueError("they were never written, or not all of them")
             limit_unpacked(self.path, dataset.nbytes, stored, f"the data set of {video}")
-            return np.asarray(dataset[()], dtype=np.float32)
+            with np.errstate(over="ignore"):  # what is infinite then is found out
+                return np.asarray(dataset[()], dtype=np.float32)
 
     def _reading(self, video: str) -> contextlib.AbstractContextManager[None]:
         return reading(self.path, f"complete in the features of {video}", "extract them again")
@@ -240,6 +244,27 @@ def write_part(folder: Path, video: str, features: npt.NDArray[Any], **attribute
     return part
 
 
+def precision_of(path: Path) -> str | None:
+    """The precision of the features that a FeatureWriter would add to, or None where there are none yet.
+
+    Raises:
+        InputError: what lies at `path` cannot be read.
+    """
+    header = _parts_of(path) / "attributes.json"
+    if path.is_file():
+        with FeatureStore(path) as store:
+            said = store.attributes
+    elif header.is_file():
+        said = read_json(header)
+    else:
+        return None
+    return str(said.get("precision", _UNSAID["precision"])) if isinstance(said, dict) else None
+
+
+def _parts_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.parts")
+
+
 class FeatureWriter:
     """Writes a feature file so that nothing finished is lost or done twice, even by kill -9.
 
@@ -261,7 +286,7 @@ class FeatureWriter:
     def __init__(self, path: str | os.PathLike[str], attributes: dict[str, str | int | float]) -> None:
         self.path = Path(path)
         self.attributes = dict(attributes)
-        self.parts = self.path.with_name(f"{self.path.name}.parts")
+        self.parts = _parts_of(self.path)
         self._done: dict[str, dict[str, Any]] = {}
         self._in_parts: dict[str, Path] = {}
         self._noted = False
@@ -284,9 +309,9 @@ class FeatureWriter:
         if not isinstance(found, dict):
             raise InputError(f"{self.parts / 'attributes.json'}: not the attributes of features; delete {self.parts}")
         for key, value in self.attributes.items():
-            if found.get(key) != value:
+            if (held := found.get(key, _UNSAID.get(key))) != value:
                 raise InputError(
-                    f"{self.path}: holds features with {key} {found.get(key)!r}, not {value!r}; "
+                    f"{self.path}: holds features with {key} {held!r}, not {value!r}; "
                     f"give another --out, or delete it and {self.parts.name}"
                 )
 
@@ -325,17 +350,26 @@ class FeatureWriter:
     def close(self) -> None:
         """Assemble the file under its final name and remove the parts."""
         if self._in_parts or self._noted or not self.path.exists():
-            with replacing(self.path) as temporary:
-                self._assemble(temporary)
+            self.copy(self.videos, self.path)
         shutil.rmtree(self.parts, ignore_errors=True)
         self._in_parts = {}
 
-    def _assemble(self, target: Path) -> None:
+    @property
+    def pending(self) -> list[str]:
+        """Finished videos that are not in the file yet, sorted."""
+        return sorted(self._in_parts)
+
+    def copy(self, videos: Sequence[str], target: Path) -> None:
+        """Write a feature file of some finished videos; of all of them, it is the file itself."""
+        with replacing(target) as temporary:
+            self._assemble(videos, temporary)
+
+    def _assemble(self, videos: Sequence[str], target: Path) -> None:
         old = FeatureStore(self.path) if self.path.exists() else contextlib.nullcontext()
         # rdcc_nbytes: pieces go to the disk at once, since HDF5 crashes where the last of them find it full at closing
         with _disk_errors(), old as store, h5py.File(target, "w", libver="latest", rdcc_nbytes=0) as file:
             _write_attributes(file, {"format": FORMAT, **self.attributes})
-            for video in self.videos:
+            for video in videos:
                 if video in self._in_parts:
                     features = _read_part(self._in_parts[video])
                 else:
@@ -434,16 +468,51 @@ def _stored(dataset: h5py.Dataset) -> int:
     return stored
 
 
-def _dataset_names(group: h5py.Group, skipped: dict[str, str], prefix: str = "") -> Iterator[str]:
+class _Places:
+    """Which objects of a file have been met. One that lies in several places counts once: groups within themselves
+    would never end, and a thousand names of one data set would be as many copies of it."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._paths = {int(h5py.h5o.get_info(file.id).addr): ""}
+
+    def why_not(self, group: h5py.Group, name: str, path: str) -> str | None:
+        """Why a member of a group is passed over; None if it is met for the first time."""
+        if not isinstance(name, str):
+            return "its name is no UTF-8; rename it"
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            return LINK
+        address = int(group.id.links.get_info(name.encode("utf-8", "surrogateescape")).u)
+        known = self._paths.setdefault(address, path)
+        return None if known == path else f"the same as '{known or '/'}', which counts once"
+
+
+def _shown(name: str | bytes) -> str:
+    """The name of an object; h5py gives bytes where it is no UTF-8."""
+    return name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name
+
+
+def _linked_names(file: h5py.File, member: str | None, skipped: dict[str, str]) -> Iterator[str]:
+    """Names of a file's videos, whose features are the datasets of these names, or all of one name in their groups."""
+    places = _Places(file)
+    for name in file:
+        if (why := places.why_not(file, name, _shown(name))) is not None:
+            skipped[_shown(name)] = why
+        elif member is not None and _inside(file, f"{name}/{member}") is None:
+            skipped[name] = f"has no '{member}', as the other videos have"
+        else:
+            yield name
+
+
+def _dataset_names(group: h5py.Group, skipped: dict[str, str], places: _Places, prefix: str = "") -> Iterator[str]:
     """Paths of the datasets that may be features; what is none is entered into `skipped`."""
     for name in group:
-        path = prefix + name
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            skipped[path] = "a link, and links are not followed"
+        path = prefix + _shown(name)
+        if (why := places.why_not(group, name, path)) is not None:
+            skipped[path] = why
             continue
         found = group[name]
         if isinstance(found, h5py.Group) and path.count("/") < MAX_DEPTH:
-            yield from _dataset_names(found, skipped, f"{path}/")
+            yield from _dataset_names(found, skipped, places, f"{path}/")
         elif not isinstance(found, h5py.Dataset) or len(found.shape or ()) < 2 or found.dtype.kind not in "fiu":
             skipped[path] = "no features (clips, dim)"
         else:
@@ -455,6 +524,8 @@ def _member_of_groups(file: h5py.File) -> str | None:
     names = set()
     first = None
     for count, name in enumerate(file):
+        if not isinstance(name, str) or not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            continue  # what is passed over anyhow
         group = _inside(file, name)
         if not isinstance(group, h5py.Group) or len(group) != 1:
             return None

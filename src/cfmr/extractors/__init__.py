@@ -79,6 +79,18 @@ def needs(package: str, name: str) -> None:
         raise InputError(f"--extractor {name}: needs {package}; pip install 'cfmr[{_EXTRAS[package]}]'")
 
 
+def takes(name: str, option: str) -> bool:
+    """Whether an extractor of the registry takes an option."""
+    family = name.partition("/")[0]
+    return family in EXTRACTORS and option in inspect.signature(_factory(family)).parameters
+
+
+def _factory(family: str) -> Callable[..., Extractor]:
+    module, _, made = EXTRACTORS[family].partition(":")
+    factory: Callable[..., Extractor] = getattr(importlib.import_module(module), made)
+    return factory
+
+
 def get_extractor(name: str, threads: int = 1, **options: Any) -> Extractor:
     """Make an extractor.
 
@@ -96,12 +108,10 @@ def get_extractor(name: str, threads: int = 1, **options: Any) -> Extractor:
         raise InputError(f"--extractor {name}: not known; choose one of {names}")
     if backbone:
         options["backbone"] = backbone
-    module, _, made = EXTRACTORS[family].partition(":")
-    factory = getattr(importlib.import_module(module), made)
+    factory = _factory(family)
     options = {key: value for key, value in options.items() if value is not None}
     unknown = set(options) - set(inspect.signature(factory).parameters)
     if unknown:
         what = "no backbone" if "backbone" in unknown else f"no --{min(unknown)}"
         raise InputError(f"--extractor {family}: takes {what}")
-    extractor: Extractor = factory(threads=threads, **options)
-    return extractor
+    return factory(threads=threads, **options)

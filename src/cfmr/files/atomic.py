@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cfmr.errors import DiskFullError, InputError
-from cfmr.files.reading import reading, require_regular
+from cfmr.files.reading import decode_text, reading, require_regular
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAX_DIGITS = 20  # of a whole number in JSON; the largest of 64 bits has so many
@@ -34,8 +34,11 @@ def cannot_write(path: Path, error: OSError) -> InputError:
     return kind(f"{path}: cannot be written ({error.strerror or error}); choose another place or make room there")
 
 
-def _beside(path: Path) -> Path:
-    """A name that no other thread or process writes to, even where `path` has a name as long as the disk allows."""
+def beside(path: Path) -> Path:
+    """A name beside `path` that no other thread or process writes to; `sweep` knows it when its process is dead.
+
+    It fits on the disk even where `path` has a name as long as is allowed.
+    """
     return path.with_name(f".{_short(path.name)}.{os.getpid()}-{threading.get_native_id()}.partial")
 
 
@@ -48,16 +51,17 @@ def _old(path: Path) -> Path:
     return path.with_name(f".{_short(path.name)}.old")
 
 
-def _sweep(path: Path) -> None:
-    """Remove what processes that are dead by now left of writing to `path`."""
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove what processes that are dead by now left half-written in a folder; of one file, if it is named."""
     with contextlib.suppress(OSError):
-        for entry in os.scandir(path.parent):
+        for entry in os.scandir(folder):
             found = _PARTIAL.fullmatch(entry.name)
-            if found and found[1] == _short(path.name) and not _is_alive(int(found[2])):
+            if found and name in (None, found[1]) and not is_alive(int(found[2])):
                 _remove(Path(entry.path))
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether there is a process of this number."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -100,8 +104,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     make_directory(path.parent)
-    temporary = _beside(path)
-    _sweep(path)
+    temporary = beside(path)
+    sweep(path.parent, _short(path.name))
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -124,8 +128,8 @@ def replacing_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     make_directory(path.parent)
-    temporary, old = _beside(path), _old(path)
-    _sweep(path)
+    temporary, old = beside(path), _old(path)
+    sweep(path.parent, _short(path.name))
     _remove(temporary)
     try:
         temporary.mkdir()
@@ -152,6 +156,16 @@ def present_directory(path: str | os.PathLike[str]) -> Path:
     return old if not path.exists() and old.is_dir() else path
 
 
+def settle_directory(path: Path) -> None:
+    """Finish what a killed `replacing_directory` left: the old directory goes, or is back where there is no new one."""
+    old = _old(path)
+    with contextlib.suppress(OSError):
+        if path.exists():
+            _remove(old)
+        elif old.is_dir():
+            old.rename(path)
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The content of a JSON file, with or without a byte order mark.
 
@@ -166,8 +180,10 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 def parse_json(content: bytes, path: str | os.PathLike[str]) -> Any:
     """The value in the bytes of a JSON file, see `read_json`; `path` is named in errors."""
+    text = decode_text(content, path)
+    if not text.strip():
+        raise InputError(f"{path}: is empty; a JSON value is expected")
     try:
-        text = content.decode("utf-8-sig")
         value = json.loads(text, parse_int=_integer)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
@@ -176,8 +192,6 @@ def parse_json(content: bytes, path: str | os.PathLike[str]) -> Any:
                 "put them into a list, with commas between them"
             ) from error
         raise InputError(f"{path}: not valid JSON (line {error.lineno}); is the file complete?") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not valid JSON (it is not UTF-8 text); save it again as UTF-8") from error
     except RecursionError as error:
         raise InputError(f"{path}: not valid JSON that can be read (it is nested too deeply)") from error
     except ValueError as error:
@@ -228,13 +242,22 @@ def cache_folder() -> Path:
 
     A user without a home, as in many containers, has it in a private folder among the temporary files.
     """
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "")
-    if not base.is_absolute():
-        try:
-            base = Path.home() / ".cache"
-        except RuntimeError:
-            base = _private_folder()
-    return base / "cfmr"
+    return _base("XDG_CACHE_HOME", ".cache") / "cfmr"
+
+
+def data_folder() -> Path:
+    """Where things of this user are kept that cannot be made again (XDG_DATA_HOME is respected); see `cache_folder`."""
+    return _base("XDG_DATA_HOME", ".local/share") / "cfmr"
+
+
+def _base(variable: str, below_home: str) -> Path:
+    base = Path(os.environ.get(variable) or "")
+    if base.is_absolute():
+        return base
+    try:
+        return Path.home() / below_home
+    except RuntimeError:
+        return _private_folder()
 
 
 def _private_folder() -> Path:

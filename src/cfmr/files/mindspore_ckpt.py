@@ -40,6 +40,7 @@ def read_ckpt(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     path = Path(path)
     with reading(path, "an unencrypted checkpoint of MindSpore"):
         require_regular(path)
+        require_regular(path)
         content = path.read_bytes()
         if content[-17:-10] == _CHECKSUM:
             content = content[:-17]

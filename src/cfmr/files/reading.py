@@ -73,7 +73,20 @@ def require_regular(path: str | os.PathLike[str]) -> int:
         raise IsADirectoryError(f"{path}")
     if not stat.S_ISREG(found.st_mode):
         raise InputError(f"{path}: is not a regular file; copy its content into one")
+    if found.st_size > SMALL and found.st_blocks * 512 * MAX_RATIO < found.st_size and _begins_with_a_hole(path):
+        raise InputError(f"{path}: is said to have {found.st_size:,} bytes, almost none of them written; copy it again")
     return found.st_size
+
+
+def _begins_with_a_hole(path: str | os.PathLike[str]) -> bool:
+    """Whether nothing was written where a file begins; not every file system tells by the number of its blocks."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        return os.lseek(handle, 0, os.SEEK_DATA) > 0
+    except OSError:  # nothing was written anywhere, or the system does not tell
+        return os.lseek(handle, 0, os.SEEK_END) > 0 and not any(os.pread(handle, 4096, 0))
+    finally:
+        os.close(handle)
 
 
 def limit_unpacked(path: str | os.PathLike[str], unpacked: int, stored: int, what: str = "it") -> None:
@@ -95,3 +108,38 @@ def limit_unpacked(path: str | os.PathLike[str], unpacked: int, stored: int, wha
             f"{path}: {what} is said to hold {unpacked / 1e6:,.0f} MB, of which {stored / 1e6:,.1f} MB are stored; "
             "write the file again"
         )
+
+
+_NO_TEXT = {
+    b"\xff\xfe": "is UTF-16 text; save it again as UTF-8",
+    b"\xfe\xff": "is UTF-16 text; save it again as UTF-8",
+    b"\x1f\x8b": "is compressed (gzip); unpack it",
+    b"BZh": "is compressed (bzip2); unpack it",
+    b"\xfd7zXZ": "is compressed (xz); unpack it",
+    b"\x28\xb5\x2f\xfd": "is compressed (zstd); unpack it",
+    b"PK\x03\x04": "is a zip archive; unpack it",
+}
+
+
+def refuse_no_text(beginning: bytes, path: str | os.PathLike[str]) -> None:
+    """Raise InputError where the first bytes of a file tell that it is of another encoding, or compressed."""
+    kind = next((kind for magic, kind in _NO_TEXT.items() if beginning.startswith(magic)), None)
+    zeros = [byte == 0 for byte in beginning[:4]]
+    if kind is None and zeros in ([False, True] * 2, [True, False] * 2):  # without a mark of its byte order
+        kind = _NO_TEXT[b"\xff\xfe"]
+    if kind is not None:
+        raise InputError(f"{path}: {kind}")
+
+
+def decode_text(content: bytes, path: str | os.PathLike[str]) -> str:
+    """The text in the bytes of a UTF-8 file, with or without a byte order mark.
+
+    Raises:
+        InputError: it is none; says what it is instead, where that can be told.
+    """
+    refuse_no_text(content, path)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}: is not UTF-8 text (line {line}); save it again as UTF-8") from error

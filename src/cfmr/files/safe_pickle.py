@@ -14,7 +14,7 @@ import pickletools
 import re
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from cfmr.errors import InputError
 from cfmr.files.archive import check_archive
-from cfmr.files.reading import SMALL, reading
+from cfmr.files.reading import SMALL, reading, require_regular
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # what torch.save wrote first before version 1.6
 _STORAGES = {
@@ -52,7 +52,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
         InputError: the file is missing or malformed, or asks for anything else, which is named and not executed.
     """
     path = Path(path)
-    with _reading(path), open(path, "rb") as file:
+    with _opened(path) as file:
         return _Plain.in_room_for(file).of(_unpickle(file, path))
 
 
@@ -65,15 +65,19 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
         InputError: as `read_pickle`.
     """
     path = Path(path)
-    with _reading(path), open(path, "rb") as file:
+    with _opened(path) as file:
         if zipfile.is_zipfile(file):
             return _read_zip(file, path)
         file.seek(0)
         return _read_legacy(file, path)
 
 
-def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
-    return reading(path, "a pickle of plain values", "copy it again")
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    with reading(path, "a pickle of plain values", "copy it again"):
+        require_regular(path)
+        with open(path, "rb") as file:
+            yield file
 
 
 # --- the two formats of torch.save ------------------------------------------------------------------------------------

@@ -127,9 +127,13 @@ def not_removable(root: object, name: str) -> InputError:
     return InputError(f"{root}: no video {name!r} in this index, so it cannot be removed")
 
 
-def being_written(root: object, owner: str) -> InputError:
+class BeingWrittenError(InputError):
+    """Another process is writing the index; the same works when it has finished."""
+
+
+def being_written(root: object, owner: str) -> BeingWrittenError:
     """The error for an index that has a writer."""
-    return InputError(
+    return BeingWrittenError(
         f"{root}: another process is writing this index (process {owner}); wait until it has finished, then try again"
     )
 

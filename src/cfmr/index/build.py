@@ -5,8 +5,9 @@ encodes them (here, or on a cluster) and the `IndexWriter` of a store.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -41,12 +42,14 @@ class IndexOptions:
     Args:
         engine: "auto", "exact" or "ivf"; None keeps what the index has.
         remove: videos to take out.
+        leave_out: videos of the feature file that are not to be indexed.
         rebuild: replace whatever is there, in one step at the end.
     """
 
     engine: str | None = None
     remove: Sequence[str] = ()
     rebuild: bool = False
+    leave_out: Collection[str] = ()
 
 
 def local_encode(
@@ -96,7 +99,12 @@ class IndexBuild:
     ) -> None:
         self.model, self.sources, self.options = model, sources, options
         self.encode, self.progress = encode, progress
-        self.sentences = model.readable(sources.sentences)[:CHECKED_SENTENCES] or model.made_up(CHECKED_SENTENCES)
+
+    @cached_property
+    def sentences(self) -> list[str]:
+        """On which the exported text encoder and approximate search are judged."""
+        said = self.model.readable(self.sources.sentences)[:CHECKED_SENTENCES]
+        return said or self.model.made_up(CHECKED_SENTENCES)
 
     def run(self, out: IndexLocation) -> IndexReport:
         """Add the videos that the index at `out` lacks, replace those whose features have changed.
@@ -109,7 +117,8 @@ class IndexBuild:
             if options.engine is not None:
                 writer.set_engine(options.engine)
             fresh = self._prepare(writer, out)
-            names = [v for v in self.sources.features.videos if v not in options.remove]
+            unwanted = {*options.remove, *options.leave_out}
+            names = [v for v in self.sources.features.videos if v not in unwanted]
             left = set(writer.videos).difference(names) if fresh else set()  # by a broken-off run with other features
             writer.remove([*options.remove, *sorted(left)])
             counts = _Counts()
@@ -133,6 +142,7 @@ class IndexBuild:
                 writer.engine,
                 dict(writer.metrics),
                 counts.failed,
+                self.sources.features.skipped,
             )
 
     def _write_videos(self, writer: IndexWriter, names: Sequence[str], counts: _Counts) -> None:

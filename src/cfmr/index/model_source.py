@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnx
 
+from cfmr.data.vocabulary import base_forms
 from cfmr.errors import InputError
 from cfmr.index.codec import Floats
 from cfmr.index.encode import RowEncoder, Windowing
@@ -102,6 +103,17 @@ class CheckpointModel:
     def readable(self, sentences: Sequence[str]) -> list[str]:
         """Those with a known word."""
         return [s for s in dict.fromkeys(sentences) if self.checkpoint.vocabulary.ids(s, self.max_words)]
+
+    def unclicked_names(self, count: int) -> list[str]:
+        """Names of things that are known by their looks alone, at random: most are in no video of a collection."""
+        prior = getattr(self.model, "prior", None)
+        if prior is None:
+            return []
+        words = self.checkpoint.vocabulary.words
+        seen = self.checkpoint.parameters["own"].shape[1] - 1
+        forms = {form for word in words[:seen] for form in base_forms(word)}
+        names = [word for word in words[seen:] if not forms.intersection(base_forms(word))]
+        return [str(word) for word in np.random.default_rng(0).permutation(names)[:count]]
 
     def made_up(self, count: int) -> list[str]:
         """Of the words of the vocabulary."""

@@ -7,11 +7,13 @@ verify)` gives an `Index`, `open_writer(location, create)` an `IndexWriter` for 
 import os
 from contextlib import AbstractContextManager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from cfmr.errors import InputError
 from cfmr.index.base import Index, IndexWriter
 from cfmr.index.location import GivenLocation, IndexAddress, IndexLocation, scheme_of
+from cfmr.index.workspace import served_index
 
 #: Scheme of an address -> package of its store, imported when it is asked for. A directory has no scheme.
 STORES = {
@@ -29,13 +31,15 @@ def _store(given: GivenLocation) -> Any:
 
 
 def parse_location(given: GivenLocation) -> IndexLocation:
-    """Where an index is, from what a user writes: a directory or an address.
+    """Where an index is, from what a user writes: a directory or an address; of a workspace, the index that it serves.
 
     Raises:
-        InputError: an address that is none.
+        InputError: an address that is none, or a workspace without an index.
     """
     if isinstance(given, IndexAddress):
         return given
+    if not scheme_of(given):
+        given = served_index(Path(given))
     location: IndexLocation = _store(given).parse_location(os.fspath(given))
     return location
 

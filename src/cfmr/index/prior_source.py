@@ -15,7 +15,6 @@ import onnx
 
 from cfmr.data.features import FeatureStore
 from cfmr.data.vocabulary import Vocabulary
-from cfmr.data.word_vectors import load_word_vectors
 from cfmr.errors import InputError
 from cfmr.extractors.efficientnet_lite0 import EfficientNetLite0
 from cfmr.index import BUILT_IN
@@ -28,8 +27,9 @@ from cfmr.index.text_export import WHOLE, TextCheck, keep_graph
 from cfmr.index.word_encoder import VECTORS, WORDS, SentenceEncoder
 from cfmr.models.base import Features, PlainRows
 from cfmr.models.dense.model import SHARPNESS, unit
+from cfmr.models.known_words import KnownWords, known_words
 from cfmr.models.onnx_graph import INPUT, Graph, finished
-from cfmr.models.prior import DIM, KNOWLEDGE, VERSION, ClassPrior
+from cfmr.models.prior import DIM, KNOWLEDGE, VERSION
 from cfmr.moments.span_reader import SpanReader, running_mean
 
 MAX_WORDS = 40
@@ -44,7 +44,7 @@ class PriorClips(PlainRows):
 
     readout = READER
 
-    def __init__(self, prior: ClassPrior) -> None:
+    def __init__(self, prior: KnownWords) -> None:
         self.prior = prior
 
     def video_vectors(self, features: Features, duration: float) -> tuple[Floats, Floats]:
@@ -71,7 +71,7 @@ class PriorModel:
 
     def __init__(self, features: FeatureStore) -> None:
         _check_extractor(features)
-        self.prior = ClassPrior.load()
+        self.prior = known_words()
         self.model = PriorClips(self.prior)
         self.encoder = RowEncoder(self.model, Windowing(None, 0.0))
         self.frame_dim = EfficientNetLite0.dim
@@ -130,14 +130,9 @@ def _check_extractor(features: FeatureStore) -> None:
         )
 
 
-def _vocabulary(prior: ClassPrior) -> Vocabulary:
+def _vocabulary(prior: KnownWords) -> Vocabulary:
     """Every word that has a look, the most frequent first, with the looks in half precision."""
-    vectors = load_word_vectors()
-    words, looks = prior.table(vectors)
-    rows = vectors.rows(words)
-    order = np.argsort(np.where(rows < 0, len(vectors), rows), kind="stable")
-    padded = np.concatenate([np.zeros((1, DIM), np.float32), looks[order]])
-    return Vocabulary([words[row] for row in order], padded.astype(np.float16))
+    return Vocabulary(prior.words, np.concatenate([np.zeros((1, DIM), np.float16), prior.looks]))
 
 
 def _sum_of_words() -> onnx.ModelProto:

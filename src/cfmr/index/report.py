@@ -13,6 +13,7 @@ class IndexReport:
         rows: of all videos of the index.
         metrics: what was measured of the index, see `Index.metrics`.
         failed: video -> one line, of those that could not be encoded.
+        skipped: what else lies in the feature file, by its path -> why it is no video.
     """
 
     added: int
@@ -23,3 +24,4 @@ class IndexReport:
     engine: str
     metrics: Mapping[str, Any]
     failed: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)

@@ -9,9 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.files.reading import reading
-from cfmr.index.graph_check import check_graph
-
 Floats = NDArray[np.float32]
 
 GRAPH = "text.onnx"
@@ -41,33 +38,6 @@ class Query:
     words: tuple[str, ...]
     unknown: tuple[UnknownWord, ...]
     vector: Floats
-
-
-def open_graph(path: Path) -> Any:
-    """An ONNX Runtime session on one thread: a sentence is too little work to share.
-
-    Raises:
-        InputError: the graph is damaged, or is none that this project writes; see `check_graph`.
-    """
-    import onnxruntime
-
-    check_graph(path)
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # errors are raised, and said in one line
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    with reading(path, "an ONNX graph that runs", "build the index again"):
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def run_graph(session: Any, path: Path, **inputs: NDArray[Any]) -> Floats:
-    """The vector (dim,) that a graph makes of its input. Raises InputError if it makes anything else."""
-    with reading(path, "an ONNX graph that runs", "build the index again"):
-        vector = np.asarray(session.run(None, inputs)[0])
-        if vector.ndim != 1 or vector.dtype != np.float32 or not np.isfinite(vector).all():
-            raise ValueError(f"it gives {vector.dtype} {vector.shape} where a vector is expected")
-        return vector
 
 
 class TextEncoder(Protocol):

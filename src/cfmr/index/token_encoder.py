@@ -10,7 +10,8 @@ import numpy as np
 from cfmr.data.vocabulary import tokenize
 from cfmr.errors import InputError
 from cfmr.files.reading import reading, require_regular
-from cfmr.index.text_encoder import GRAPH, LONGEST_TEXT, Floats, Query, open_graph, run_graph
+from cfmr.index.graph_run import open_graph, run_graph
+from cfmr.index.text_encoder import GRAPH, LONGEST_TEXT, Floats, Query
 
 TOKENIZER = "tokenizer.json"  # as the package `tokenizers` writes it
 INPUT, OUTPUT = "tokens", "query"

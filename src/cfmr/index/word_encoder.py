@@ -13,7 +13,8 @@ from cfmr.data.word_vectors import WordVectors
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json
 from cfmr.index.files import damaged, map_array
-from cfmr.index.text_encoder import GRAPH, LONGEST_TEXT, Query, UnknownWord, open_graph, run_graph
+from cfmr.index.graph_run import open_graph, run_graph
+from cfmr.index.text_encoder import GRAPH, LONGEST_TEXT, Query, UnknownWord
 
 Floats = NDArray[np.float32]
 

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from cfmr.data.vocabulary import FUNCTION_WORDS, base_forms, tokenize
 from cfmr.data.word_vectors import WordVectors
 from cfmr.errors import InputError
-from cfmr.extractors.efficientnet_lite0 import CHANNELS, weights_file
+from cfmr.extractors.efficientnet_graph import CHANNELS
+from cfmr.extractors.efficientnet_network import weights_file
 from cfmr.files.atomic import read_json
 from cfmr.files.safe_pickle import read_torch
 
@@ -58,19 +59,22 @@ class ClassPrior:
 
     Attributes:
         dim: length of a vector.
+        mean: (1280,) of the features over photographs.
+        deviation: (1280,) of them.
+        basis: (1280, DIM) directions in which the classes differ most.
     """
 
     dim = DIM
 
     def __init__(self, weights: NDArray[np.floating[Any]], knowledge: dict[str, Any]) -> None:
-        self._mean = np.asarray(knowledge["mean"], np.float64)
-        self._deviation = np.asarray(knowledge["deviation"], np.float64)
-        self._deviation = np.maximum(self._deviation, 0.3 * self._deviation.mean())  # a channel that is hardly ever on
-        whitened = np.asarray(weights, np.float64) * self._deviation
+        self.mean = np.asarray(knowledge["mean"], np.float64)
+        self.deviation = np.asarray(knowledge["deviation"], np.float64)
+        self.deviation = np.maximum(self.deviation, 0.3 * self.deviation.mean())  # a channel that is hardly ever on
+        whitened = np.asarray(weights, np.float64) * self.deviation
         classes = whitened / np.linalg.norm(whitened, axis=1, keepdims=True)
-        self._basis = _leading(classes, DIM)  # 1280, DIM
-        self._classes = classes @ self._basis  # 1000, DIM
-        self._meant = _strengths(knowledge["kinds"])
+        self.basis = _leading(classes, DIM)  # 1280, DIM
+        self._classes = (classes @ self.basis).astype(np.float32)  # 1000, DIM
+        self.meant = _strengths(knowledge["kinds"])
         self._things = frozenset(knowledge["things"])
         self._named_in: tuple[WordVectors, Floats, Floats] | None = None
 
@@ -83,21 +87,19 @@ class ClassPrior:
 
     def clips(self, features: NDArray[np.floating[Any]]) -> Floats:
         """Features (n, dim) as the default extractor writes them -> vectors (n, DIM) of length 1."""
-        whitened = (np.asarray(features[:, :CHANNELS], np.float64) - self._mean) / self._deviation
-        inside = whitened @ self._basis
-        return np.asarray(inside / np.maximum(np.linalg.norm(inside, axis=1, keepdims=True), 1e-9), np.float32)
+        return clip_vectors(features, self.mean, self.deviation, self.basis)
 
     # --- words
 
     def looks(self, words: Sequence[str], vectors: WordVectors) -> Floats:
         """Vectors (n, DIM) of words; zeros where a word has no look. A sentence's vector is the sum of its words'."""
-        found = np.zeros((len(words), DIM), np.float32)
+        shares = np.zeros((len(words), CLASSES), np.float32)
         for row, word in enumerate(words):
             meant = self._similarity(word.lower(), vectors)
             if meant is not None and meant.max() >= NEAR:
                 share = np.exp((meant - meant.max()) / TEMPERATURE) * (meant >= NEAR)
-                found[row] = meant.max() * (share / share.sum()) @ self._classes
-        return found
+                shares[row] = meant.max() * share / share.sum()
+        return np.asarray(shares @ self._classes, np.float32)
 
     def directions(self, words: Sequence[str], vectors: WordVectors, dim: int) -> tuple[Floats, Floats]:
         """Looks as linear functions of raw features: weights (n, dim) and biases (n,), zeros where there is no look.
@@ -105,25 +107,25 @@ class ClassPrior:
         weights @ f + bias is the inner product of the look with (f - mean) / deviation, that of `clips` but for the
         clip's length.
         """
-        raw = np.asarray(self.looks(words, vectors), np.float64) @ self._basis.T / self._deviation
+        raw = np.asarray(self.looks(words, vectors), np.float64) @ self.basis.T / self.deviation
         weights = np.zeros((len(words), dim), np.float32)
         weights[:, :CHANNELS] = raw
-        return weights, np.asarray(-raw @ self._mean, np.float32)
+        return weights, np.asarray(-raw @ self.mean, np.float32)
 
     def table(self, vectors: WordVectors) -> tuple[list[str], Floats]:
         """Every word that has a look, and the looks (n, DIM): of names of classes, and of COMMON words."""
-        words = sorted({*self._meant, *(word for word in vectors.words[:COMMON] if self._may_mean(word))})
+        words = sorted({*self.meant, *(word for word in vectors.words[:COMMON] if self._may_mean(word))})
         looks = self.looks(words, vectors)
         kept = np.flatnonzero(looks.any(axis=1))
         return [words[row] for row in kept], looks[kept]
 
     def _may_mean(self, word: str) -> bool:
-        return any(form in self._things or form in self._meant for form in _singular_forms(word))
+        return any(form in self._things or form in self.meant for form in _singular_forms(word))
 
     def _similarity(self, word: str, vectors: WordVectors) -> Floats | None:
         """How much a word means each class, (1000,), or None for a word that means none."""
         forms = _singular_forms(word)
-        named = [self._meant[form] for form in forms if form in self._meant]
+        named = [self.meant[form] for form in forms if form in self.meant]
         own = np.max(named, axis=0) if named else None
         if own is not None and own.max() >= OWN:
             return np.asarray(own, np.float32)
@@ -143,11 +145,22 @@ class ClassPrior:
     def _names_in(self, vectors: WordVectors) -> tuple[Floats, Floats]:
         """Of the names that have a vector: the vectors scaled to length 1 (n, 50), and what each names (n, 1000)."""
         if self._named_in is None or self._named_in[0] is not vectors:
-            names = [name for name in self._meant if name in vectors]
+            names = [name for name in self.meant if name in vectors]
             rows = vectors.of(names)
             rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-            self._named_in = vectors, rows, np.stack([self._meant[name] for name in names])
+            self._named_in = vectors, rows, np.stack([self.meant[name] for name in names])
         return self._named_in[1:]
+
+
+def clip_vectors(
+    features: NDArray[np.floating[Any]],
+    mean: NDArray[np.float64],
+    deviation: NDArray[np.float64],
+    basis: NDArray[np.float64],
+) -> Floats:
+    """See `ClassPrior.clips`."""
+    inside = ((np.asarray(features[:, :CHANNELS], np.float64) - mean) / deviation) @ basis
+    return np.asarray(inside / np.maximum(np.linalg.norm(inside, axis=1, keepdims=True), 1e-9), np.float32)
 
 
 @cache

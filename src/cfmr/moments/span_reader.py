@@ -1,9 +1,10 @@
 """Moments read off a relevance curve: of all spans, the one most likely to be right (Method, Reading moments off).
 
 A span's posterior probability is its prior, how usual its width and its place are, times how far the curve inside it
-stands out from the rest. An answer counts as right at an IoU of 0.5, so the first answer is the span with the greatest
-posterior mass within that distance: minimum Bayes risk. Each later answer is asked the same question where all answers
-before it are wrong.
+stands out from the rest and from what is next to it. An answer counts as right at an IoU of 0.5, so the first answer is
+the span with the greatest posterior mass within that distance: minimum Bayes risk. Where curves say much, it is the one
+of the greatest expected IoU instead. Each later answer is asked the same question where all answers before it are
+wrong.
 
 Shapes: n clips of a video, R curves of videos of one length, W widths, S spans (every start of every width).
 """
@@ -29,6 +30,8 @@ WIDTH_RATIO = 1.12  # from one width to the next, where single clips are finer
 STARTS_PER_WIDTH = 12  # a span starts every twelfth of its width, where single clips are finer
 WIDTH_ROUNDING = 0.02  # usual widths whose logarithms differ by less share a table
 MIN_WEIGHT = 1e-6  # of a width, relative to the usual one
+NEAR_SHARE = 0.4  # weight of the contrast with what is next to a span, beside that with all of the rest
+SHORTLIST = 128  # likeliest spans among which the greatest expected IoU is looked for
 NUM_KNOTS = 32  # at which the density of glances over the video is kept
 MAX_MOMENTS = 10
 MIN_CHANCE = 1e-9  # an answer less likely than that is none
@@ -45,6 +48,7 @@ class SpanReader:
         width_exponent: 0: widths are fractions of the video; 1: they are seconds; between: in between.
         curve_weight: how much the curve is believed; 0: it is not looked at.
         place_weight: how much the density of glances is believed.
+        overlap: 0: an answer is to have an IoU of RIGHT_IOU as surely as can be; 1: as great an IoU as can be expected.
         place_density: (NUM_KNOTS,) density of glances over the video, mean 1.
         duration: of the usual training video, seconds.
         longest: of the longest training video, seconds; in a longer one, moments are as wide as in that.
@@ -55,6 +59,7 @@ class SpanReader:
     width_exponent: float = 0.0
     curve_weight: float = 4.0
     place_weight: float = 0.0
+    overlap: float = 0.0
     place_density: tuple[float, ...] = (1.0,) * NUM_KNOTS
     duration: float = 30.0
     longest: float = 30.0
@@ -112,7 +117,8 @@ class Spans:
         clips: of the video, n.
         first: (S,) first clip of each.
         width: (S,) clips of each.
-        log_prior: (S,) of its width, and of one start among all.
+        log_prior: (S,) of its width, and of its place among all. A moment may begin before the video and end after it:
+            where a span touches an end of the video, it stands for all that are cut there.
         low: (W, S), and
         high: (W, S): for each span and each width, the range of spans of that width with which it has RIGHT_IOU.
     """
@@ -154,10 +160,11 @@ def _spans(clips: int, sizes: tuple[int, ...], weights: tuple[float, ...]) -> Sp
     size = np.array(sizes)
     step = np.maximum(size // STARTS_PER_WIDTH, 1)[:, None]  # clips from one start to the next
     starts = [np.arange(0, clips - width + 1, max(width // STARTS_PER_WIDTH, 1)) for width in sizes]
+    shares = [_place_shares(places, width, clips) for places, width in zip(starts, sizes, strict=True)]
     number = np.array([len(places) for places in starts])
     begins = np.cumsum(number) - number  # of each width's spans among all
     first, width = np.concatenate(starts), np.repeat(size, number)
-    log_prior = np.repeat(np.log(weights) - np.log(number), number)
+    log_prior = np.repeat(np.log(weights), number) + np.log(np.concatenate(shares))
     # IoU >= RIGHT_IOU says how many clips two spans have at least in common
     common = RIGHT_IOU / (1 + RIGHT_IOU) * (size[:, None] + width)
     low = np.ceil((first + common - size[:, None] - 1e-9) / step).astype(np.intp)
@@ -166,6 +173,13 @@ def _spans(clips: int, sizes: tuple[int, ...], weights: tuple[float, ...]) -> Sp
     possible = (common <= np.minimum(size[:, None], width) + 1e-9) & (high > low)
     low, high = np.where(possible, low, 0), np.where(possible, high, 0)
     return Spans(clips, first, width, log_prior, low + begins[:, None], high + begins[:, None])
+
+
+def _place_shares(starts: Indices, width: int, clips: int) -> Doubles:
+    """Share of each of the starts (s,) of one width: as many spans are cut by either end as fit into one width."""
+    cut = width / max(width // STARTS_PER_WIDTH, 1)
+    shares = 1 + cut * (starts == 0) + cut * (starts + width == clips)
+    return np.asarray(shares / shares.sum(), np.float64)
 
 
 _cached_spans = lru_cache(maxsize=256)(_spans)
@@ -184,13 +198,18 @@ def posterior(curves: Floats, spans: Spans, reader: SpanReader, duration: float)
     count = spans.clips
     summed = np.zeros((len(curves), count + 1))
     np.cumsum(curves, axis=1, out=summed[:, 1:])
-    # how far the mean inside lies above the mean outside
+    # how far the mean inside lies above the mean outside, and above that of as many clips next to the span
     inside = summed[:, spans.end] - summed[:, spans.first]
-    contrast = inside / spans.width - (summed[:, -1:] - inside) / np.maximum(count - spans.width, 1)
+    mean = inside / spans.width
+    contrast = mean - (summed[:, -1:] - inside) / np.maximum(count - spans.width, 1)
+    half = (spans.width + 1) // 2
+    low, high = np.maximum(spans.first - half, 0), np.minimum(spans.end + half, count)
+    beside = high - low - spans.width
+    near = np.where(beside > 0, mean - (summed[:, high] - summed[:, low] - inside) / np.maximum(beside, 1), 0.0)
     # in a video longer than any trained on, a span is weighed as if cut out of one of that length
     context = max(count * min(1.0, reader.longest / max(duration, 1e-3)), 1.0)
     share = np.minimum(spans.width / context, 1.0)
-    belief = spans.log_prior + 2 * reader.curve_weight * np.sqrt(share * (1 - share)) * contrast
+    belief = spans.log_prior + reader.curve_weight * (2 * np.sqrt(share * (1 - share)) * contrast + NEAR_SHARE * near)
     if reader.place_weight and duration <= reader.longest:
         glances = _glances_before(count, reader.place_density)
         belief += reader.place_weight * np.log((glances[spans.end] - glances[spans.first]) / spans.width)
@@ -211,17 +230,27 @@ def iterate_moments(curve: Floats, duration: float, reader: SpanReader) -> Itera
     """
     spans = candidate_spans(len(curve), duration, reader)
     left = posterior(np.asarray(curve, np.float64)[None], spans, reader, duration)[0]
-    summed = np.zeros(len(left) + 1)
+    summed, least = np.zeros(len(left) + 1), 1.0
     for number in itertools.count():
         np.cumsum(left, out=summed[1:])
         chance = (summed.take(spans.high) - summed.take(spans.low)).sum(axis=0)
-        best = int(chance.argmax())
+        best = int(chance.argmax()) if reader.overlap <= 0 else _most_overlap(left, chance, spans, reader.overlap)
         if number and chance[best] < MIN_CHANCE:
             return
         first = int(spans.first[best])
-        yield first, first + int(spans.width[best]), max(float(chance[best]), MIN_CHANCE)
+        least = min(least, max(float(chance[best]), MIN_CHANCE))  # what comes later never scores more
+        yield first, first + int(spans.width[best]), least
         for low, high in zip(spans.low[:, best].tolist(), spans.high[:, best].tolist(), strict=True):
             left[low:high] = 0.0
+
+
+def _most_overlap(left: Doubles, chance: Doubles, spans: Spans, share: float) -> int:
+    """Which span has the greatest expected IoU, among the likeliest; `share` as `SpanReader.overlap`."""
+    likely = np.argpartition(left, -SHORTLIST)[-SHORTLIST:] if len(left) > SHORTLIST else np.arange(len(left))
+    first, end, width = spans.first[likely], spans.end[likely], spans.width[likely]
+    common = np.maximum(np.minimum(end[:, None], end) - np.maximum(first[:, None], first), 0)
+    expected = (common / (width[:, None] + width - common)) @ left[likely]
+    return int(likely[((1 - share) * chance[likely] + share * expected).argmax()])
 
 
 def read_moments(

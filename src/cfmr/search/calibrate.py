@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.data.annotations import Annotation
+from cfmr.data.vocabulary import FUNCTION_WORDS, tokenize
 from cfmr.errors import InputError
 from cfmr.index.location import GivenLocation
 from cfmr.index.open import open_writer, parse_location
@@ -16,6 +17,7 @@ from cfmr.search.retriever import MomentRetriever
 
 SENTENCES = 500
 RANDOM_SENTENCES = 200
+ABSENT = 200  # names of things that are not there, at most
 #: Share of random words that shall find nothing. Most are absent from a collection, fewer than from one video.
 REJECTED = {"video": 0.9, "collection": 0.8}
 Scores = NDArray[np.float64]
@@ -45,11 +47,35 @@ def auroc(matching: Scores, other: Scores) -> float:
     return math.nan if area is None else area
 
 
-def measured(retriever: MomentRetriever, rows: Sequence[Annotation]) -> dict[str, Any]:
+def absent_sentences(rows: Sequence[Annotation], names: Sequence[str]) -> list[str]:
+    """Sentences of what is hardly there: names of things, alone or in the place of a word of a sentence.
+
+    Args:
+        rows: whose sentences are changed.
+        names: of things that nobody has said of these videos.
+    """
+    rng = np.random.default_rng(1)
+    found = []
+    for number, name in enumerate(names):
+        words = tokenize(rows[number % len(rows)].sentence)
+        telling = [at for at, word in enumerate(words) if word not in FUNCTION_WORDS]
+        if number % 2 and telling:
+            words[int(rng.choice(telling))] = name
+            found.append(" ".join(words))
+        else:
+            found.append(name)
+    return found
+
+
+def measured(retriever: MomentRetriever, rows: Sequence[Annotation], absent: Sequence[str] = ()) -> dict[str, Any]:
     """Thresholds for one video and for the collection.
 
     "video": best score in the sentence's own video against that in another one. "collection": best score over all
-    videos against that over all but the sentence's own.
+    videos against that of sentences of what is not there; where no such sentences are given, against that over all
+    videos but the sentence's own. That is much harder, since other videos may show the same: "left_out" of the AUROC.
+
+    Args:
+        absent: sentences of what is not there.
     """
     names = [v.id for v in retriever.videos()]
     rng = np.random.default_rng(0)
@@ -64,17 +90,20 @@ def measured(retriever: MomentRetriever, rows: Sequence[Annotation]) -> dict[str
         other.append(scores["other"])
         everywhere.append(max(scores["own"], scores["rest"]))
         elsewhere.append(scores["rest"])
+    nowhere = [retriever.search(sentence, top=1).best or 0.0 for sentence in absent if _readable(retriever, sentence)]
     sides = {
         "video": (np.array(own), np.array(other)),
-        "collection": (np.array(everywhere), np.array(elsewhere)),
+        "collection": (np.array(everywhere), np.array(nowhere or elsewhere)),
     }
     found = {scope: cross_checked(*scores) for scope, scores in sides.items()}
+    areas = sides | {"left_out": (np.array(everywhere), np.array(elsewhere))}
     return {
         "thresholds": {scope: score for scope, (score, _) in found.items()},
         "threshold_accuracy": {scope: round(right, 4) for scope, (_, right) in found.items()},
-        "threshold_auroc": {scope: round(auroc(*scores), 4) for scope, scores in sides.items()},
+        "threshold_auroc": {scope: round(auroc(*scores), 4) for scope, scores in areas.items()},
         "threshold_rejects": None,
         "threshold_sentences": len(rows),
+        "threshold_absent": len(nowhere),
     }
 
 
@@ -104,13 +133,19 @@ def calibrate_on_random_words(path: GivenLocation, sentences: Sequence[str]) -> 
         "threshold_auroc": None,
         "threshold_rejects": dict(REJECTED),
         "threshold_sentences": len(sentences),
+        "threshold_absent": 0,
     }
     _write_metrics(path, metrics)
     return metrics
 
 
-def calibrate_index(path: GivenLocation, annotations: Sequence[Annotation]) -> Mapping[str, Any]:
+def calibrate_index(
+    path: GivenLocation, annotations: Sequence[Annotation], absent: Sequence[str] = ()
+) -> Mapping[str, Any]:
     """Choose the thresholds of an index on annotated videos that are in it, and write them into it.
+
+    Args:
+        absent: names of things that nobody has said of these videos; see `measured`.
 
     Returns:
         what was measured, as it is in the index's metrics.
@@ -124,9 +159,22 @@ def calibrate_index(path: GivenLocation, annotations: Sequence[Annotation]) -> M
     if len({row.video for row in rows}) < 2:
         raise InputError(f"{path}: calibration needs sentences of at least two videos of the index, found {len(rows)}")
     step = max(1, len(rows) // SENTENCES)
-    metrics = measured(retriever, rows[::step][:SENTENCES])
+    asked = rows[::step][:SENTENCES]
+    metrics = measured(retriever, asked, absent_sentences(asked, absent[:ABSENT]))
     _write_metrics(path, metrics)
     return metrics
+
+
+def thresholds_of(path: GivenLocation) -> Mapping[str, Any]:
+    """What was measured when the thresholds of an index were chosen; empty where none were."""
+    metrics = MomentRetriever.load(path).index.metrics
+    return {name: value for name, value in metrics.items() if name.startswith("threshold")}
+
+
+def keep_thresholds(path: GivenLocation, metrics: Mapping[str, Any]) -> None:
+    """Write thresholds into an index that were measured on another, whose scores are comparable."""
+    if metrics:
+        _write_metrics(path, metrics)
 
 
 def _write_metrics(path: GivenLocation, metrics: Mapping[str, Any]) -> None:

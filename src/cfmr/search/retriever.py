@@ -54,7 +54,8 @@ class SearchResult(Sequence[Moment]):
         unknown: words the model does not know, and the known form or spelling each was read as, if any.
         threshold: the score below which nothing here matches; None if none was chosen.
         best: the best score before `min_score` was applied; None if there is nothing to search.
-        encode_seconds, search_seconds: how long the sentence and the search took.
+        encode_seconds: how long the sentence took.
+        search_seconds: how long the search took.
     """
 
     sentence: str
@@ -109,8 +110,8 @@ class _Opened:
 class MomentRetriever:
     """Finds moments in indexed videos by sentence. Safe to share between threads."""
 
-    def __init__(self, opened: _Opened, location: IndexLocation, verify: bool) -> None:
-        self._opened, self._location, self._verify = opened, location, verify
+    def __init__(self, opened: _Opened, given: GivenLocation, location: IndexLocation, verify: bool) -> None:
+        self._opened, self._given, self._location, self._verify = opened, given, location, verify
         self._opening = threading.Lock()
 
     @classmethod
@@ -118,25 +119,29 @@ class MomentRetriever:
         """Open an index.
 
         Args:
-            path: what `cfmr index --out` wrote: a directory, or `milvus://host:port/collection`.
+            path: a folder of videos that `cfmr serve` or `cfmr index --in` has read, or what `cfmr index --out` wrote:
+                a directory, or `milvus://host:port/collection`.
             verify: compare all files with their checksums (some 5 GB a second); without it, only their sizes.
 
         Raises:
             InputError: there is no index, it is damaged, or its server does not answer; names the file or address.
         """
         location = parse_location(path)
-        return cls(_Opened.at(location, verify), location, verify)
+        return cls(_Opened.at(location, verify), path, location, verify)
 
     def reload(self) -> bool:
         """Take up the index's present state, if it has changed since; searches under way finish on the old one.
+
+        Of a folder of videos, also another model, if that has been chosen since.
 
         Raises:
             InputError: as `load`; the old state then goes on being served.
         """
         with self._opening:
-            if not self._opened.index.changed():
+            location = parse_location(self._given)
+            if location == self._location and not self._opened.index.changed():
                 return False
-            self._opened = _Opened.at(self._location, self._verify)
+            self._opened, self._location = _Opened.at(location, self._verify), location
             return True
 
     def _on_present(self, ask: Callable[[_Opened], Answer]) -> Answer:

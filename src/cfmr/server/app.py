@@ -2,7 +2,11 @@
 
 import contextlib
 import functools
+import os
 import socket
+import sys
+import threading
+import webbrowser
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,6 +19,7 @@ from starlette.responses import Response
 from uvicorn.supervisors import Multiprocess
 
 from cfmr.errors import InputError
+from cfmr.files.atomic import sweep
 from cfmr.files.processes import interrupt_blocked
 from cfmr.server.api import handover, jobs, labels, models, search, videos
 from cfmr.server.context import AppState, ProblemDocument, State
@@ -29,6 +34,7 @@ from cfmr.server.stores.media import Media
 from cfmr.server.stores.models import Load, ModelRegistry, load_retriever
 from cfmr.server.stores.videos import ARRIVING, Library, sweep_uploads
 from cfmr.server.work import HANDLERS
+from cfmr.server.work.watch import FolderWatch
 
 
 def open_state(settings: Settings, load: Load = load_retriever) -> AppState:
@@ -38,6 +44,7 @@ def open_state(settings: Settings, load: Load = load_retriever) -> AppState:
         InputError: the index is damaged, the database cannot be reached, or the workspace cannot be written.
     """
     sweep_uploads(settings.workspace / ARRIVING)
+    sweep(settings.videos)
     return AppState(
         settings=settings,
         library=Library(settings.videos),
@@ -55,7 +62,12 @@ def create_app(state: AppState) -> FastAPI:
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         state.jobs.begin()
+        watch = FolderWatch(state) if state.settings.place.own else None
+        if watch is not None:
+            watch.begin()
         yield
+        if watch is not None:
+            watch.close()
         state.jobs.close()
         state.media.close()
         state.labels.close()
@@ -120,8 +132,11 @@ def sign_in(
     return set_session(Response(status_code=204), token, secure=over_https(request.url.scheme, request.headers))
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, *, browser: bool = False) -> None:
     """Serve until stopped.
+
+    Args:
+        browser: open the page in the browser.
 
     Raises:
         InputError: something cannot be opened, or the port is taken.
@@ -129,13 +144,28 @@ def serve(settings: Settings) -> None:
     listening = _listen(settings.host, settings.port)
     state = open_state(settings)  # also where workers open their own: what is wrong is said once, and here
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    print(f"cfmr: http://{host}:{listening.getsockname()[1]}  (Ctrl+C ends it)", flush=True)  # noqa: T201
+    url = f"http://{host}:{listening.getsockname()[1]}"
+    print(f"cfmr: {url}  (Ctrl+C ends it)", flush=True)  # noqa: T201
+    if browser:
+        open_browser(url)
     if settings.workers == 1:
         uvicorn.Server(_config(create_app(state))).run(sockets=[listening])
     else:
         state.labels.close()
         del state
         _Supervisor(_config(_Application(settings), settings.workers), [listening]).run()
+
+
+def open_browser(url: str) -> None:
+    """Open an address in the browser of the desktop, if there is one; a browser in the terminal would be in the way.
+
+    The socket listens already, so the browser waits until the application answers.
+    """
+    desktop = sys.platform in ("darwin", "win32") or any(
+        name in os.environ for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    )
+    if desktop:
+        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
 
 class _Supervisor(Multiprocess):

@@ -68,7 +68,12 @@ class AppState:
         """Every video that is indexed or in the folder, in order."""
         indexed = self.models.videos
         places = {restored_path(video.path) for video in indexed.values() if video.path is not None}
-        return sorted({*indexed, *(name for name, path in self.library.files().items() if path not in places)})
+        files = (name for name, path in self.library.files().items() if path not in places)
+        return sorted({*indexed, *files} - self.removed())
+
+    def removed(self) -> frozenset[str]:
+        """Videos that were taken out."""
+        return self.settings.place.removed()
 
     def names_with(self, part: str) -> list[str]:
         """Videos whose names contain this, in any case."""

@@ -10,6 +10,7 @@ from sqlalchemy.engine import URL
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory
 from cfmr.index.location import is_address
+from cfmr.index.workspace import BESIDE, NAME, Workspace, make_workspace, open_workspace, write_workspace
 from cfmr.server.security import is_loopback, token_weakness
 
 MAX_UPLOAD = 4 << 30
@@ -49,6 +50,12 @@ class Settings:
     workers: int = 1
 
     @property
+    def place(self) -> Workspace:
+        """The workspace, with what it is of."""
+        features = self.features or self.workspace / "features.hdf5"
+        return Workspace(self.workspace, self.videos, self.index, features, self.checkpoint)
+
+    @property
     def database_url(self) -> str | URL:
         """The database given, or a SQLite file in the workspace."""
         if self.database:
@@ -58,7 +65,7 @@ class Settings:
 
 
 def resolve_settings(
-    index: Path,
+    index: Path | None,
     videos: Path,
     *,
     workspace: Path | None = None,
@@ -73,24 +80,33 @@ def resolve_settings(
     max_upload: int = MAX_UPLOAD,
     workers: int = 1,
 ) -> Settings:
-    """Settings with everything that was not given looked for beside the index, where `cfmr demo` puts it.
+    """Settings: of a folder of videos alone, or of an index.
+
+    Without an index everything lies in the folder's workspace. With one, what was not given is looked for beside it,
+    where `cfmr demo` puts it.
 
     Raises:
-        InputError: a folder or file that was named is missing, or others could reach the server without a token.
+        InputError: a folder or file that was named is missing, or others could reach the server without a token; the
+            workspace cannot be made, or is of something else.
     """
     _check_reach(host, token)
-    if not videos.is_dir():
+    if index is not None and not videos.is_dir():
         raise InputError(f"{videos}: no such folder; --videos names the folder with the video files")
     for given in [*filter(None, (features, checkpoint)), *annotations, *folders]:
         if not given.exists():
             raise InputError(f"{given}: no such file or folder")
-    index = index if is_address(index) else index.resolve()
-    beside = Path.cwd() if is_address(index) else index.parent
+    if index is None:
+        place = make_workspace(videos, workspace)
+        index, workspace, beside = place.index, place.root, place.root
+    else:
+        index = index if is_address(index) else index.resolve()
+        beside = Path.cwd() if is_address(index) else index.parent
+        workspace = make_directory((workspace or beside / BESIDE).resolve())
     local = token is None and "HOME" in os.environ
-    return Settings(
+    settings = Settings(
         index=index,
         videos=videos.resolve(),
-        workspace=make_directory((workspace or beside / "page").resolve()),
+        workspace=workspace,
         host=host,
         port=port,
         token=token,
@@ -102,6 +118,14 @@ def resolve_settings(
         max_upload=max_upload,
         workers=workers,
     )
+    _write_down(settings.place)
+    return settings
+
+
+def _write_down(place: Workspace) -> None:
+    if not place.own and (place.root / NAME).exists() and (found := open_workspace(place.root)).own:
+        raise InputError(f"{place.root}: the workspace of {found.videos}; choose another place with --workspace")
+    write_workspace(place)
 
 
 def _found(path: Path) -> Path | None:

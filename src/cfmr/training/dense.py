@@ -1,7 +1,7 @@
 """Training CFMR-Dense: how its curves are read is chosen first, then the fits that stand side by side are made."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,7 +15,9 @@ from cfmr.models.checkpoint import Checkpoint, Tensors
 from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.fit import DenseFit
 from cfmr.models.dense.model import Dense, Projections, Whitening
+from cfmr.models.dense.prior_weight import choose_weight
 from cfmr.models.dense.selection import choose_reader, first_reader
+from cfmr.models.dense.word_prior import WordPrior, adapted, find_prior
 from cfmr.progress import TrainingProgress, silent
 from cfmr.training.data import RunData
 from cfmr.training.run import RunDirectory, Select
@@ -34,7 +36,12 @@ class DenseTrainer(Trainer):
     config: DenseConfig
 
     def __init__(self, config: DenseConfig, directory: RunDirectory, data: RunData, seed: int, select: Select) -> None:
-        self.rows = ClipSet(data.training, data.features, data.vocabulary, max_num_words=config.dataset.max_num_words)
+        self.seen = data.vocabulary  # words that something is learned of
+        self.rows = ClipSet(data.training, data.features, self.seen, max_num_words=config.dataset.max_num_words)
+        self.prior: WordPrior | None = None
+        if config.train.prior and (found := find_prior(data.features, self.seen)) is not None:
+            self.prior, vocabulary = found
+            data = replace(data, vocabulary=vocabulary)
         self._reader = first_reader(self.rows.glances, self.rows.seconds[self.rows.videos])
         self._whitening: Whitening | None = None  # of the model that is carried on with
         self.chosen: dict[str, Any] = {}
@@ -48,20 +55,33 @@ class DenseTrainer(Trainer):
         return DenseFit(self.rows, self.seed, self._reader, self._whitening)
 
     def _current(self) -> Dense:
-        return self.fit.model(self.fits, self._max_num_frames)
+        return self.fit.model(self.fits, self._max_num_frames, self.prior)
 
     def train_epoch(self, epoch: int, progress: TrainingProgress) -> dict[str, Any]:
         if not self.chosen:
             given = {name: value for name, value in self.config.model.config if value is not None}
             choosing = partial(progress, "choosing how moments are read")
             self.chosen = {**choose_reader(self.fit, given, choosing), "rows": len(self.rows)}
-        start = self.fit.imported(self.earlier[epoch - 1]) if epoch <= len(self.earlier) else None
+        if epoch == 1 and self.prior is not None:
+            self._weigh_prior(partial(progress, "choosing how much is known before"))
         label = f"fit {epoch}/{self.config.train.num_fits}"
-        maps, loss = self.fit.run(np.arange(len(self.rows)), epoch, start, partial(progress, label))
+        maps, loss = self.fit.run(np.arange(len(self.rows)), epoch, self._start(epoch), partial(progress, label))
         self.fits.append(self.fit.exported(maps))
         self._model = self._current()
         self.step += 1
         return {"loss": round(loss, 6)}
+
+    def _start(self, number: int) -> Projections | None:
+        """The earlier fit that one is carried on from."""
+        return self.fit.imported(self.earlier[number - 1]) if number <= len(self.earlier) else None
+
+    def _weigh_prior(self, progress: Callable[[int, int], None]) -> None:
+        """Fit the prior to the collection, and choose how much it counts unless an earlier model has."""
+        assert self.prior is not None
+        self.prior = adapted(self.prior, self.rows.clips())
+        if "prior_weight" not in self.chosen:
+            self.chosen = {**self.chosen, "prior_weight": choose_weight(self.fit, self.prior, progress)}
+        self.prior = replace(self.prior, weight=self.chosen["prior_weight"])
 
     def stop_training(self) -> None:
         """Nothing is random in a model."""
@@ -81,6 +101,7 @@ class DenseTrainer(Trainer):
     def load_parameters(self, parameters: Tensors) -> None:
         names = Projections.__annotations__
         self.fits = [Projections(*(parameters[name][i] for name in names)) for i in range(len(parameters["clip"]))]
+        self.prior = WordPrior.restore(parameters)
         self._model = self._current()
 
     def _checkpoint(self, *, with_optimizer: bool) -> Checkpoint:
@@ -97,11 +118,7 @@ class DenseTrainer(Trainer):
 
     def resume(self, checkpoint: Checkpoint, source: str) -> None:
         """Go on with a broken-off run, or carry on from one with other rows. Raises InputError for another model."""
-        if not isinstance(checkpoint.config, DenseConfig):
-            raise InputError(f"{source}: not a CFMR-Dense; it can only carry on from one")
-        if checkpoint.config.dataset.frame_dim != self.config.dataset.frame_dim:
-            raise InputError(f"{source}: was trained on features of another width; train anew")
-        model = Dense.restore(checkpoint)
+        model = self._earlier_model(checkpoint, source)
         same = checkpoint.state.get("rows") == self._rows_digest() and checkpoint.config == self.config
         self._reader, self._whitening = model.readout, model.whitening
         if same and checkpoint.vocabulary.words == self.data.vocabulary.words and "step" in checkpoint.state:
@@ -113,11 +130,29 @@ class DenseTrainer(Trainer):
         if len(self.rows) < RECHOSEN * chosen.get("rows", 0):
             self.chosen = chosen
 
+    def _earlier_model(self, checkpoint: Checkpoint, source: str) -> Dense:
+        if not isinstance(checkpoint.config, DenseConfig):
+            raise InputError(f"{source}: not a CFMR-Dense; it can only carry on from one")
+        if checkpoint.config.dataset.frame_dim != self.config.dataset.frame_dim:
+            raise InputError(f"{source}: was trained on features of another width; train anew")
+        return Dense.restore(checkpoint)
+
+    def adopt(self, checkpoint: Checkpoint, source: str) -> None:
+        """Take what a finished run on some of these rows has chosen: components, reading, the prior and its weight.
+
+        Raises:
+            InputError: it is no CFMR-Dense, or of other features.
+        """
+        model = self._earlier_model(checkpoint, source)
+        self._reader, self._whitening = model.readout, model.whitening
+        self.chosen = checkpoint.state.get("chosen", {})
+
     def _translated(self, fit: Projections, checkpoint: Checkpoint) -> Projections:
         """An earlier fit for this run's vocabulary; words that it did not know have no look of their own yet."""
-        known = {word: i for i, word in enumerate(checkpoint.vocabulary.words, 1)}
-        own = np.zeros((len(self.data.vocabulary) + 1, fit.own.shape[1]), np.float32)
-        for i, word in enumerate(self.data.vocabulary.words, 1):
+        seen = checkpoint.vocabulary.words[: len(fit.own) - 1]
+        known = {word: i for i, word in enumerate(seen, 1)}
+        own = np.zeros((len(self.seen) + 1, fit.own.shape[1]), np.float32)
+        for i, word in enumerate(self.seen.words, 1):
             if word in known:
                 own[i] = fit.own[known[word]]
         return replace(fit, own=own)
@@ -140,3 +175,23 @@ def train(
         return DenseTrainer(config, run, data, seed, select)
 
     return run_training(start, config, directory, resume=resume, seed=seed, select=select, progress=progress)
+
+
+def train_finally(
+    config: DenseConfig, directory: Path, tried: Path, *, seed: int = 8, progress: TrainingProgress = silent
+) -> dict[str, Any]:
+    """Train on all rows in the way that a run without some of them has chosen.
+
+    Args:
+        tried: the checkpoint of that run.
+
+    Raises:
+        InputError: as `train`, and as `Checkpoint.load`.
+    """
+
+    def start(run: RunDirectory, data: RunData) -> DenseTrainer:
+        trainer = DenseTrainer(config, run, data, seed, "last")
+        trainer.adopt(Checkpoint.load(tried), str(tried))
+        return trainer
+
+    return run_training(start, config, directory, resume=None, seed=seed, select="last", progress=progress)

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast, get_args
 
 from cfmr.config import Config
 from cfmr.errors import InputError
-from cfmr.files.atomic import make_directory, replacing, write_json
+from cfmr.files.atomic import make_directory, replacing, settle_directory, sweep, write_json
 
 Select = Literal["validation", "test", "last"]
 
@@ -31,6 +31,12 @@ class RunDirectory:
         self.tensorboard = self.path / "tensorboard"
         self.final = self.path / "metrics.json"
         self.epochs = self.path / "metrics.jsonl"
+
+    def settle(self) -> None:
+        """Finish what a killed run was replacing."""
+        sweep(self.path)
+        settle_directory(self.chosen)
+        settle_directory(self.last)
 
     def write_config(self, config: Config) -> None:
         write_json(self.path / "config.json", config.model_dump())

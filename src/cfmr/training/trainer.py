@@ -114,6 +114,7 @@ class Trainer(ABC):
     def run(self, progress: TrainingProgress = silent) -> dict[str, Any]:
         """Train to the end and return the final figures."""
         if self.is_main_process:
+            self.directory.settle()
             self.directory.write_config(self.config)
         else:
             progress = silent

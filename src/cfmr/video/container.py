@@ -1,5 +1,8 @@
 """Opening the file of a video, and choosing what in it is the film."""
 
+import contextlib
+import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,9 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,live_flv,ogg,mxf,gxf,nut,wtv,dv,rm,ivf,"
     "m4v,h264,hevc,obu,av1,vc1,gif,apng,mjpeg,dhav,amv,nuv,nsv,yuv4mpegpipe"
 )
+
+
+_BOXES = 1000  # of a file that are looked at; whole films have less than ten
 
 
 def open_file(path: Path) -> Any:
@@ -55,6 +61,28 @@ def film_of(container: Any) -> Any:
         return not stream.disposition & kinds.still_image, bool(stream.disposition & kinds.default), size
 
     return max(readable, key=worth)
+
+
+def holds_another_film(path: Path) -> bool:
+    """Whether an MP4 or MOV has two films one after the other, of which FFmpeg reads the first alone.
+
+    Films in fragments are read on in, and may repeat their header.
+    """
+    films = 0
+    with contextlib.suppress(OSError, struct.error), open(path, "rb") as file:
+        place, size = 0, os.fstat(file.fileno()).st_size
+        for _ in range(_BOXES):
+            file.seek(place)
+            length, kind = struct.unpack(">I4s", file.read(8))
+            if length == 1:
+                (length,) = struct.unpack(">Q", file.read(8))
+            if kind == b"moof":
+                return False
+            films += kind == b"moov"
+            place += length
+            if length < 8 or place >= size:
+                break
+    return films > 1
 
 
 def reason_of(error: BaseException) -> str:

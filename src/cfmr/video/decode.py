@@ -6,6 +6,7 @@ says so in `Video.damage`; a file that is no video raises InputError.
 
 import math
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,20 +17,23 @@ from typing import Any, Self
 import av
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
 
 from cfmr.errors import InputError
-from cfmr.video.container import film_of, open_file, reason_of
+from cfmr.video.container import film_of, holds_another_film, open_file, reason_of
 from cfmr.video.stamps import LONGEST_GAP, BestEffort, Clock, in_line
 
 Image = npt.NDArray[np.uint8]
 
 LONGEST = 7 * 24 * 3600.0  # seconds of a video that are read
 _TELLS_LENGTH = {"mov", "matroska", "avi", "flv"}  # containers whose header knows how long the file should be
+_GOES_ON = {"matroska", "avi"}  # those that FFmpeg reads on in where another file begins
 _INDEXED = {"mov", "matroska", "avi", "asf", "mxf"}  # those in which a time is found again as it was counted
 _THREADS, _THREAD_MEMORY = 16, 128 << 20  # at most, in one decoder
 _EARLIER = (0.0, 2.0, 10.0)  # seconds before the time sought at which one tries to begin
 _LEARNED = 8  # pictures by which one knows a file's stamps
 _SKIPPED = 128 << 20  # bytes of packets that are kept while one looks for a time
+_STREAMED = {"mpegts", "mpeg", "flv", "asf", "nut", "ogg", "matroska"}  # whose packets reach almost to the end
 _UNREAD = 0.2  # share of a stream's bytes that may follow its last picture
 
 
@@ -88,6 +92,18 @@ class Orientation:
         return np.ascontiguousarray(image[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1])
 
 
+_scalers = threading.local()
+
+
+def _scaler(kind: str) -> VideoReformatter:
+    """This thread's own for pictures of a kind: it keeps its tables from one frame to the next of the same sizes."""
+    found: VideoReformatter | None = getattr(_scalers, kind, None)
+    if found is None:
+        found = VideoReformatter()
+        setattr(_scalers, kind, found)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """What is on the screen at `time` (seconds from the start of the file). Converted only when asked."""
@@ -119,8 +135,8 @@ class Frame:
         stored_width, stored_height = self.orientation.size(width, height)
         shrinks = stored_width <= self.picture.width and stored_height <= self.picture.height
         how = "AREA" if shrinks else "BICUBIC"
-        scaled = self.picture.reformat(
-            width=stored_width, height=stored_height, format=kind, interpolation=how, threads=1
+        scaled = _scaler(kind).reformat(
+            self.picture, width=stored_width, height=stored_height, format=kind, interpolation=how, threads=1
         )
         return self.orientation.turn(np.asarray(scaled.to_ndarray(), dtype=np.uint8))
 
@@ -174,6 +190,7 @@ class Video:
         self._zero = (self._container.start_time or 0) / av.time_base
         kinds = set(self._container.format.name.split(","))
         self._tells_length, self._indexed = bool(kinds & _TELLS_LENGTH), bool(kinds & _INDEXED)
+        self._goes_on = bool(kinds & _GOES_ON)
         self._drops_repeats = "ogg" in kinds
         aspect = self._stream.sample_aspect_ratio
         self._pixel_aspect = float(aspect) if aspect and aspect > 0 else 1.0
@@ -245,6 +262,8 @@ class Video:
         width, height = first.size
         rate = self._stream.average_rate or self._stream.guessed_rate
         duration = self._header_duration() if self._indexed else None
+        if duration is not None and self._goes_on and duration <= LONGEST:
+            duration = self._last_end(duration)
         if duration is None or not 0 < duration <= LONGEST:
             duration = min(self._counted_duration(), LONGEST)
         return VideoInfo(duration, width, height, float(rate) if rate else 0.0, first.orientation.rotation)
@@ -470,25 +489,24 @@ class Video:
         if self._fault:
             return
         length = (self._container.duration or 0) / av.time_base
-        if self._tells_length and max(reached, self.end) < length - max(0.5, 0.02 * length):
+        late = max(self._zero, 0.0)  # some headers tell the last time of a clock that begins late
+        if self._tells_length and max(reached, self.end) + late < length - max(0.5, 0.02 * length):
             self._fault = f"breaks off at {self.end:.1f} s of {length:.1f} s"
+        elif position and self._unread_after(position):
+            self._fault = (
+                f"goes on after {self.end:.1f} s with what is not read (another recording, put after this one?)"
+            )
+
+    def _unread_after(self, position: int) -> bool:
+        """Whether more follows the last packet, which ends at a byte, than an index would take."""
+        kinds = set(self._container.format.name.split(","))
+        if "mov" in kinds:
+            return holds_another_film(self.path)
         unread = self._container.size - position
-        streams_may_change = set(self._container.format.name.split(",")) & {"mpegts", "mpeg"}
-        if streams_may_change and position and unread > max(_UNREAD * self._container.size, 8192):
-            self._fault = f"goes on after {self.end:.1f} s with other streams, which are not read"
+        return bool(kinds & _STREAMED) and bool(unread > max(_UNREAD * self._container.size, 8192))
 
-    def _header_duration(self) -> float | None:
-        stream = self._stream
-        if stream.duration and stream.time_base:
-            begin = float((stream.start_time or 0) * stream.time_base) - self._zero
-            return begin + float(stream.duration * stream.time_base)
-        if self._container.duration:
-            return float(self._container.duration / av.time_base)
-        return None
-
-    def _counted_duration(self) -> float:
-        """Length in seconds by the stamps of all packets; nothing is decoded."""
-        self._untouched = False
+    def _end_of_packets(self) -> float:
+        """Seconds at which the stream ends by the stamps of all packets from here on; 0 where there are none."""
         end, repeats = 0.0, _Repeats()
         for packet in self.packets():
             stamps = [stamp for stamp in (packet.pts, packet.dts) if stamp is not None]
@@ -502,6 +520,33 @@ class Video:
                     repeats.new()
         if self._drops_repeats:
             end += repeats.left_out * self.step
+        return end
+
+    def _last_end(self, duration: float) -> float:
+        """Seconds at which the stream ends, read on from near where the header says.
+
+        What follows may be another file, put after this one; and where a clock begins late, some headers tell its last
+        time.
+        """
+        length = 0.0
+        if self._seek(max(duration - 1.0, 0.0)):
+            length = self._end_of_packets()
+        self._rewind()
+        return length if length > 0 else duration
+
+    def _header_duration(self) -> float | None:
+        stream = self._stream
+        if stream.duration and stream.time_base:
+            begin = float((stream.start_time or 0) * stream.time_base) - self._zero
+            return begin + float(stream.duration * stream.time_base)
+        if self._container.duration:
+            return float(self._container.duration / av.time_base)
+        return None
+
+    def _counted_duration(self) -> float:
+        """Length in seconds by the stamps of all packets; nothing is decoded."""
+        self._untouched = False
+        end = self._end_of_packets()
         self._rewind()
         if end == 0:  # a bare stream has no stamps
             for _ in self.frames():

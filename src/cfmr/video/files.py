@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from cfmr.errors import InputError
 
-_ENDINGS = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts vob webm wmv"
+_ENDINGS = "3g2 3gp asf avi divx dv f4v flv gif m2ts m2v m4v mkv mov mp4 mpeg mpg mts mxf ogv qt ts vob webm wmv"
 SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split(" "))  # what counts as a video in a folder
 
 _ENDS = 1 << 16  # bytes at either end of a file by which it is recognised

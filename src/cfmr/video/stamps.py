@@ -38,40 +38,43 @@ class Clock:
     """
 
     def __init__(self, kind: str, bases: dict[int, float], zero: float | None, rate: float) -> None:
-        self._ahead = _DISCONTINUITY if set(kind.split(",")) & _LEAPING else LONGEST_GAP
+        kinds = set(kind.split(","))
+        self._ahead = _DISCONTINUITY if kinds & _LEAPING else LONGEST_GAP
+        self._presented = "matroska" in kinds  # which stores no decoding times; those there are, are made up
         self._bases, self._zero, self._rate = bases, zero, rate
         self._tracks: dict[int, _Track] = {}
         self._shift = 0.0
 
     def adjust(self, packet: Any) -> None:
         """Move a packet's stamps to the timeline."""
-        stamp = packet.pts if packet.dts is None else packet.dts
+        presented = packet.dts is None or (self._presented and packet.pts is not None)
+        stamp = packet.pts if presented else packet.dts
         index = packet.stream_index
         base = self._bases[index]
         if stamp is None or not base:
             return
         own, back = stamp * base, _BACK
-        if packet.dts is None:  # matroska has presentation times alone
-            back = max(1.0, _REORDERED / self._rate)
         track = self._tracks.get(index)
+        if presented or (track is not None and track.presented):  # which may go back, and are ahead of the others
+            back = max(1.0, _REORDERED / self._rate)
         if track is None:
             expected = own if self._zero is None else self._zero
-            track = self._tracks[index] = _Track(expected, packet.dts is None)
+            track = self._tracks[index] = _Track(expected, presented)
             if abs(own - expected) > LONGEST_GAP:
                 track.shift = self._shift = expected - own
-        elif track.presented != (packet.dts is None):
-            track.presented = not track.presented  # the one tells nothing of the other
         elif not -back <= own + track.shift - track.end <= self._ahead:
             if -back <= own + self._shift - track.end <= self._ahead:
                 track.shift = self._shift  # another stream has found the new clock
             else:
                 track.shift = self._shift = track.end - own
+        track.presented = presented
         if track.shift:
             ticks = round(track.shift / base)
             packet.pts = None if packet.pts is None else packet.pts + ticks
             packet.dts = None if packet.dts is None else packet.dts + ticks
         length = (packet.duration or 0) * base
-        track.end = own + track.shift + (length if length < LONGEST_GAP else 0.0)
+        end = own + track.shift + (length if length < LONGEST_GAP else 0.0)
+        track.end = max(track.end, end) if presented else end
 
 
 class BestEffort:

@@ -9,14 +9,13 @@ from cfmr.errors import InputError
 from cfmr.index.base import Index, IndexWriter
 from cfmr.index.location import IndexLocation
 from cfmr.index.open import STORES, open_index, parse_location
+from examples.index_store.store import STATES, MemoryAddress, MemoryIndex, MemoryWriter
 from tests.index.contract import StoreContract
-
-from .store import STATES, MemoryAddress, MemoryIndex, MemoryWriter
 
 
 @pytest.fixture(autouse=True)
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(STORES, "memory", "tests.index.memory_store")  # the one line
+    monkeypatch.setitem(STORES, "memory", "examples.index_store")  # the one line
     yield
     STATES.clear()
 

@@ -10,10 +10,10 @@ from cfmr.models.dense.selection import (
     glance_density,
     log_likelihood,
 )
-from cfmr.moments.span_reader import NUM_KNOTS, SpanReader
+from cfmr.moments.span_reader import NUM_KNOTS, SpanReader, read_moments
 
 
-def made_up(width: float, rows: int = 400, clips: int = 64, seed: int = 0) -> HeldOut:
+def made_up(width: float, rows: int = 400, clips: int = 64, seed: int = 0, height: float = 2.0) -> HeldOut:
     """Noisy curves with a plateau of so wide moments, and a glance anywhere in each."""
     rng = np.random.default_rng(seed)
     curves, glances = [], []
@@ -22,7 +22,7 @@ def made_up(width: float, rows: int = 400, clips: int = 64, seed: int = 0) -> He
         start = rng.uniform(0, 1 - wide)
         middles = (np.arange(clips) + 0.5) / clips
         inside = (middles >= start) & (middles <= start + wide)
-        curves.append(2.0 * inside + 1.0 * rng.standard_normal(clips))
+        curves.append(height * inside + 1.0 * rng.standard_normal(clips))
         glances.append(rng.uniform(start, start + wide))
     return HeldOut(curves, np.full(rows, 30.0), np.array(glances))
 
@@ -32,6 +32,37 @@ def test_the_usual_width_is_found_from_glances_alone(width: float) -> None:
     held = made_up(width)
     reader, _ = best_reader(held, first_reader(held.glances, held.seconds), frozenset())
     assert width / 1.6 < reader.width < width * 1.6
+
+
+def test_answers_aim_at_the_greatest_iou_where_curves_say_much_only() -> None:
+    for height, aim in ((2.0, 1.0), (0.2, 0.0)):
+        held = made_up(0.25, height=height)
+        assert best_reader(held, first_reader(held.glances, held.seconds), frozenset())[0].overlap == aim
+
+
+def test_an_aim_that_is_given_is_not_chosen() -> None:
+    held = made_up(0.25, rows=60)
+    assert best_reader(held, SpanReader(overlap=0.0), frozenset({"overlap"}))[0].overlap == 0
+
+
+def test_what_few_glances_imply_is_as_good_as_a_constant_answer_can_be() -> None:
+    """Moments of which many begin before the video, ten glances: what is read where curves say nothing."""
+    rng, hits, possible = np.random.default_rng(0), [], []
+    for _ in range(8):
+        spans = np.clip(rng.normal(0.2, 0.25, (300, 1)) + np.array([-0.13, 0.13]), 0, 1)
+        spans = spans[spans[:, 1] - spans[:, 0] > 0.05]
+        reader = first_reader(rng.uniform(spans[:10, 0], spans[:10, 1]), np.full(10, 30.0))
+        found, _ = read_moments(rng.normal(0, 1, 64), 30.0, reader, 1)
+        hits.append((iou_of(found[:1], spans) >= 0.5).mean())
+        constants = np.array([(a, b) for a in np.arange(0, 1, 0.05) for b in np.arange(a + 0.1, 1.01, 0.05)])
+        possible.append((iou_of(constants[:, None], spans[None]) >= 0.5).mean(1).max())
+    assert np.mean(hits) > 0.8 * np.mean(possible)
+
+
+def iou_of(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Of spans (..., 2)."""
+    common = np.minimum(some[..., 1], others[..., 1]) - np.maximum(some[..., 0], others[..., 0])
+    return common / (np.maximum(some[..., 1], others[..., 1]) - np.minimum(some[..., 0], others[..., 0]))
 
 
 def test_a_width_that_is_given_is_not_chosen() -> None:

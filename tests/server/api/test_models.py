@@ -3,7 +3,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,14 @@ import pytest
 from starlette.testclient import TestClient
 
 from cfmr.config import preset
-from cfmr.data.annotations import Annotation, load_annotations, save_annotations
+from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.data.features import FeatureWriter
 from cfmr.server.app import create_app, open_state
 from cfmr.server.context import AppState
 from cfmr.server.settings import Settings, resolve_settings
 from cfmr.server.stores import jobs as jobs_module
-from cfmr.server.stores.models import Model
 from cfmr.server.work.compare import compare
-from cfmr.server.work.learn import TrainingJob, choose_threshold
+from cfmr.server.work.learn import LearnRequest, decide
 from tests.server.sites import CLIPS, SECONDS, WordRetriever, make_settings
 
 CONFIG = {
@@ -60,7 +58,7 @@ class Learned(WordRetriever):
 
     def __init__(self, path: Path) -> None:
         super().__init__(bonus=1.0)
-        rows = json.loads((path.parent / "run" / "checkpoint" / "rows.json").read_text())
+        rows = json.loads((path / "rows.json").read_text())
         for video, _, _, sentence, glance in rows:
             self.clips[video] = [*self.clips[video], (sentence, glance - 1, glance + 1)]
 
@@ -101,15 +99,73 @@ def learn(client: TestClient, **how: object) -> dict[str, Any]:
 
 
 def test_learning_makes_a_model_that_is_served_when_one_says_so(client: TestClient) -> None:
-    said, _ = label(client, 5)
-    job = learn(client)
-    assert (job["state"], job["result"]) == ("done", {"model": "0001"}), job
+    said, held = label(client, 5)
+    job = learn(client, serve="never")
+    assert job["state"] == "done", job
+    assert (job["result"]["model"], job["result"]["served"]) == ("0001", False)
     new, old = client.get("/api/models").json()
-    assert (new["id"], new["labels"], new["served"], old["served"]) == ("0001", 4, False, True)
+    assert (new["id"], new["labels"], new["served"], old["served"]) == ("0001", 5, False, True)
     assert client.get("/api/search", params={"q": said[0]}).json()["moments"][0]["score"] < 1
     assert client.post("/api/models/0001/serve").json() == {"served": "0001", "job": None}
-    assert client.get("/api/search", params={"q": said[0]}).json()["moments"][0]["score"] > 1
+    for sentence in (*said, *held):  # what is served has learned from the held-out labels, too
+        assert client.get("/api/search", params={"q": sentence}).json()["moments"][0]["score"] > 1
     assert client.post("/api/models/original/serve").json()["served"] == "original"
+
+
+def test_the_better_model_is_served_and_what_changed_is_said(client: TestClient, site: AppState) -> None:
+    label(client, 8)
+    job = learn(client)
+    assert job["result"]["served"]
+    assert site.models.current.id == "0001"
+    listed = client.get("/api/models").json()[0]["comparison"]["labels"]
+    improved = sum(one["hit_after"] and not one["hit_before"] for one in listed)
+    assert improved == job["result"]["improved"]
+    assert job["message"] == (
+        f"The new model is in use: of 2 held-out labels, {improved} improved and {job['result']['worse']} got worse"
+    )
+
+
+def test_a_model_is_compared_as_it_was_before_it_learned_from_held_out_labels(client: TestClient) -> None:
+    label(client, 8)
+    learn(client, serve="always")
+    job = learn(client)
+    assert job["result"] == {"model": "0002", "served": True, "improved": 0, "worse": 0}
+    comparison = client.get("/api/models").json()[0]["comparison"]
+    assert comparison["before"] == comparison["after"]
+
+
+def hits(found: int) -> dict[str, Any]:
+    return {"of": 4, "first": found, "several": found, "everywhere": found, "length": 2.0}
+
+
+def changed(before: int, after: int) -> dict[str, Any]:
+    """A comparison of four held-out labels of which so many were found first."""
+    labels = [{"hit_before": i < before, "hit_after": i >= 4 - after} for i in range(4)]
+    return {"before": hits(before), "after": hits(after), "labels": labels}
+
+
+@pytest.mark.parametrize(
+    ("serve", "before", "after", "served"),
+    [("better", 1, 3, True), ("better", 2, 2, True), ("better", 3, 1, False), ("always", 3, 1, True)],
+)
+def test_a_worse_model_is_served_only_if_one_says_so(
+    site: AppState, monkeypatch: pytest.MonkeyPatch, serve: Any, before: int, after: int, served: bool
+) -> None:
+    used: list[str] = []
+    monkeypatch.setattr(type(site.models), "switch", lambda _, name: used.append(name))
+    result, message = decide(site, LearnRequest(serve=serve), "0007", changed(before, after))
+    assert (result.served, used) == (served, ["0007"] * served)
+    assert f"{result.improved} improved and {result.worse} got worse" in message
+    assert ("not in use" in message) is not served
+
+
+def test_without_a_held_out_label_the_current_model_stays(client: TestClient, site: AppState) -> None:
+    label(client, 2)
+    job = learn(client)
+    assert not job["result"]["served"]
+    assert "no held-out label" in job["message"]
+    assert learn(client, serve="always")["result"]["served"]
+    assert site.models.current.id == "0002"
 
 
 def test_before_and_after_are_told_of_held_out_labels(client: TestClient) -> None:
@@ -132,6 +188,7 @@ def test_held_out_labels_are_never_trained_on_even_if_others_said_the_same(
     trained = {row.sentence for row in load_annotations(folder / "train.json")}
     assert trained == {*said, "old"}
     assert {row.sentence for row in load_annotations(folder / "held-out.json")} == set(held)
+    assert {*said, *held, "old"} <= {row.sentence for row in load_annotations(folder / "all.json")}
 
 
 def test_the_configuration_names_what_is_there(client: TestClient, site: AppState) -> None:
@@ -139,8 +196,8 @@ def test_the_configuration_names_what_is_there(client: TestClient, site: AppStat
     learn(client, fits=1)
     config = json.loads((site.models.folder / "0001" / "config.json").read_text())
     data = config["dataset"]
-    assert data["test_data"] == str(site.settings.index.parent / "annotations" / "test.json")
-    assert data["val_data"] is None
+    assert (data["test_data"], data["val_data"]) == ("", None)
+    assert data["train_data"] == str(site.models.folder / "0001" / "train.json")
     assert data["feature_path"] == str(site.features)
     assert config["train"]["num_fits"] == 1
 
@@ -179,7 +236,7 @@ def test_if_training_dies_the_old_model_stays_and_nothing_is_left(client: TestCl
 def test_training_can_be_cancelled(client: TestClient, site: AppState) -> None:
     label(client, 2, "a slow thing")
     job = client.post("/api/learn", json={}).json()["id"]
-    while "Training: epoch 1/3" not in client.get(f"/api/jobs/{job}").json()["message"]:
+    while "Learning: epoch 1/3" not in client.get(f"/api/jobs/{job}").json()["message"]:
         time.sleep(0.02)
     assert client.get(f"/api/jobs/{job}").json()["progress"] == pytest.approx(1 / 3)
     assert client.post("/api/learn", json={}).status_code == 409
@@ -263,26 +320,3 @@ def test_comparing_counts_what_cannot_be_searched_as_missed() -> None:
     assert answer["before"] is None
     assert (answer["after"]["of"], answer["after"]["first"], answer["after"]["length"]) == (2, 1, 2.0)
     assert compare(None, WordRetriever(), []) == {}
-
-
-def test_a_threshold_is_chosen_only_on_enough_sentences_that_were_not_trained_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[list[Annotation]] = []
-    monkeypatch.setattr("cfmr.server.work.learn.calibrate_index", lambda _, rows: asked.append(list(rows)))
-    model = Model("0001", tmp_path / "index", None)
-    run = TrainingJob(tmp_path / "config.json", "last", 1, None)
-    rows = [Annotation(f"video {n % 3}", 6.0, f"sentence {n}", 1.0, None) for n in range(30)]
-    choose_threshold(model, run, rows[:19])
-    choose_threshold(model, run, [row for row in rows * 3 if row.video == "video 0"])
-    assert asked == []
-    choose_threshold(model, run, rows)
-    assert asked == [rows]
-    save_annotations(tmp_path / "val.json", rows[:5])
-    choose_threshold(model, replace(run, validation=tmp_path / "val.json"), rows[5:])
-    assert len(asked[1]) == 30
-
-
-def test_a_model_without_a_threshold_is_no_failure(tmp_path: Path) -> None:
-    rows = [Annotation(f"video {n % 3}", 6.0, f"sentence {n}", 1.0, None) for n in range(30)]
-    choose_threshold(Model("0001", tmp_path, None), TrainingJob(tmp_path, "last", 1, None), rows)  # nothing is there

@@ -8,6 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from cfmr.data.annotations import Annotation, save_annotations
+from cfmr.errors import InputError
 from cfmr.search.retriever import SearchResult
 from cfmr.server.context import AppState
 from cfmr.server.settings import Settings
@@ -243,3 +244,70 @@ def test_without_a_threshold_nothing_is_said_of_how_well_it_fits(settings: Setti
     with opened(settings, Uncalibrated()) as (_, client):
         found = client.get("/api/search", params={"q": "a red square"}).json()
     assert (found["convincing"], found["threshold"]) == (None, None)
+
+
+# --- own labels -------------------------------------------------------------------------------------------------------
+
+
+def add_label(client: TestClient, sentence: str, glance: float = 1.0, video: str = "street") -> dict[str, Any]:
+    answer = client.post("/api/labels", json={"video": video, "glance": glance, "sentence": sentence, "author": "Ada"})
+    assert answer.status_code == 201
+    return dict(answer.json())
+
+
+def first_moment(client: TestClient, q: str, **params: str) -> dict[str, Any]:
+    moments = client.get("/api/search", params={"q": q, **params}).json()["moments"]
+    return dict(moments[0]) if moments else {}
+
+
+def test_a_label_is_found_by_its_text_before_anything_else(client: TestClient) -> None:
+    label = add_label(client, "a green square on a wall")
+    found = first_moment(client, "The green square, on the wall")
+    assert (found["video"], found["label"]["id"], found["label"]["exact"]) == ("street", label["id"], True)
+    assert (found["label"]["author"], found["label"]["sentence"]) == ("Ada", "a green square on a wall")
+    assert found["start"] <= 1.0 <= found["end"]
+
+
+def test_held_out_labels_are_found_too(client: TestClient) -> None:
+    labels = [add_label(client, f"thing number {n}") for n in range(3)]
+    assert labels[2]["held_out"]
+    assert first_moment(client, "thing number 2")["label"]["id"] == labels[2]["id"]
+
+
+def test_a_moment_is_not_listed_twice_for_its_label(client: TestClient) -> None:
+    before = client.get("/api/search", params={"q": "a green square"}).json()["moments"][0]
+    add_label(client, "a green square", (before["start"] + before["end"]) / 2, before["video"])
+    moments = client.get("/api/search", params={"q": "a green square"}).json()["moments"]
+    assert moments[0]["label"] is not None
+    assert moments[0] | {"label": None} == before
+    assert before not in moments[1:]
+
+
+def test_labels_of_other_videos_or_deleted_ones_are_not_found(client: TestClient) -> None:
+    label = add_label(client, "a walrus")
+    assert first_moment(client, "a walrus")["label"]
+    assert first_moment(client, "a walrus", video="kitchen")["label"] is None
+    client.delete(f"/api/labels/{label['id']}", params={"revision": label["revision"]})
+    assert first_moment(client, "a walrus")["label"] is None
+
+
+def test_no_more_moments_are_given_than_were_asked_for(client: TestClient) -> None:
+    for n in range(4):
+        add_label(client, f"a walrus {n}", glance=0.5 + n)
+    assert len(client.get("/api/search", params={"q": "a walrus", "top": 2}).json()["moments"]) == 2
+
+
+class KnowsNothing(WordRetriever):
+    """A model that can read no sentence."""
+
+    def search(self, sentence: str, *_: Any, **__: Any) -> SearchResult:
+        raise InputError(f"this model knows no word of the query ({sentence})")
+
+
+def test_a_label_is_found_though_the_model_reads_no_word_of_it(settings: Settings) -> None:
+    with opened(settings, KnowsNothing()) as (_, client):
+        add_label(client, "un ballon rouge", glance=3.0)
+        found = first_moment(client, "Un ballon rouge!")
+        assert (found["start"], found["end"], found["score"]) == (0.5, 5.5, 0.0)
+        assert not client.get("/api/search", params={"q": "un ballon rouge"}).json()["convincing"]
+        assert client.get("/api/search", params={"q": "un chat"}).status_code == 422

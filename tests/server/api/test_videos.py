@@ -19,7 +19,7 @@ from cfmr.server.context import AppState
 from cfmr.server.problems import Problem
 from cfmr.server.settings import Settings
 from cfmr.server.stores import jobs as jobs_module
-from cfmr.server.stores.videos import clean_name
+from cfmr.server.stores.videos import arriving, clean_name
 from tests.server.sites import opened, render
 
 
@@ -202,7 +202,7 @@ def test_uploads_side_by_side_leave_the_reserve(
     with pytest.raises(Problem, match="the disk is full") as caught:
         anyio.run(_receive, Body(), tmp_path, site)
     assert caught.value.status_code == 507
-    assert not list(tmp_path.glob("upload-*"))
+    assert not [path for path in tmp_path.iterdir() if "upload-" in path.name]
 
 
 @pytest.mark.parametrize(
@@ -232,9 +232,11 @@ def test_a_disk_that_cannot_be_written_is_said_to_be(
 def test_what_broken_off_uploads_left_is_swept_at_the_start(settings: Settings) -> None:
     folder = settings.workspace / "arriving"
     folder.mkdir(parents=True)
-    old, new = folder / "upload-old", folder / "upload-new"
-    for path in (old, new):
-        path.write_bytes(b"half")
-    os.utime(old, (1, 1))
+    kept = arriving(folder).name
+    for name in ("upload-old", "upload-new", kept, ".upload-1.4194305-1.partial"):  # no process has so high a number
+        (folder / name).write_bytes(b"half")
+    os.utime(folder / "upload-old", (1, 1))
+    (settings.videos / ".copy.4194305-1.partial").write_bytes(b"half")
     with opened(settings):
-        assert [path.name for path in folder.iterdir()] == ["upload-new"]
+        assert {path.name for path in folder.iterdir()} == {"upload-new", kept}
+        assert not list(settings.videos.glob("*.partial"))

@@ -315,3 +315,35 @@ def test_servers_killed_at_random_lose_no_job_and_never_do_two_at_once(
     assert not overlap.exists()
     assert set(promised.read_text().split() if promised.exists() else []) <= set(known)
     assert set(known.values()) <= {"done", "failed"}
+
+
+def test_a_long_reading_gives_way_to_what_waits_and_goes_on_after_it(jobs: Jobs, tmp_path: Path) -> None:
+    mark = tmp_path / "done"
+    long = run(jobs, f"import time, os.path; time.sleep(0 if os.path.exists({str(mark)!r}) else 60)", "add")
+    until(lambda: long.state == "running")
+    short = run(jobs, f"open({str(mark)!r}, 'w').close()", "learn")
+    until(lambda: short.over and long.over)
+    assert (short.state, long.state) == ("done", "done")
+    assert short.finished is not None
+    assert long.started is not None
+    assert long.started >= short.finished
+
+
+def test_a_reading_that_is_cancelled_does_not_come_back(jobs: Jobs) -> None:
+    long = run(jobs, "import time; time.sleep(60)", "add")
+    until(lambda: long.state == "running")
+    jobs.cancel(long.id)
+    until(lambda: long.over)
+    assert long.state == "cancelled"
+
+
+def test_the_time_left_follows_from_the_pace_of_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 10.0, 11.0, 21.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    pace = module._Pace()
+    assert pace.left(0.5) is None  # half was done before
+    assert pace.left(0.55) is None  # too early to tell
+    assert pace.left(0.6) == 40.0
+    assert pace.left(None) is None
+    assert pace.left(0.2) is None  # another stage
+    assert pace.left(0.4) == 30.0

@@ -14,7 +14,7 @@ from cfmr.data.annotations import Annotation
 from cfmr.errors import InputError
 from cfmr.server.problems import Problem
 from cfmr.server.settings import resolve_settings
-from cfmr.server.stores.labels import LabelStore, normalized_sentence, split_held_out
+from cfmr.server.stores.labels import PIECE, LabelStore, normalized_sentence, split_held_out
 
 DOG = Annotation("garden", 30.0, "a dog runs", 4.5, None)
 
@@ -233,6 +233,21 @@ def test_while_many_are_imported_the_database_is_asked_few_times(tmp_path: Path)
     assert store.take_in(rows, "Ann") == (2000, 0)
     assert len(asked) < 10, "others wait for the lock meanwhile"
     assert sum(label.held_out for label in store.all()) == 400
+    store.close()
+
+
+def test_between_the_pieces_of_a_large_import_others_write(tmp_path: Path) -> None:
+    store = LabelStore(f"sqlite:///{tmp_path / 'labels.sqlite'}")
+    rows = [Annotation("v", 10.0, f"a ball {number}", float(number % 2), None) for number in range(2 * PIECE + 10)]
+    rows += rows[:5]
+    others: list[object] = []
+    event.listen(store._engine, "commit", others.append)
+    assert store.take_in(rows[:10], "Bob") == (10, 0)
+    others.clear()
+    assert store.take_in(rows, "Ann") == (2 * PIECE, 15)
+    assert len(others) == 3
+    assert len(store.all()) == 2 * PIECE + 10
+    assert sum(label.held_out for label in store.all()) == (2 * PIECE + 10) // 5
     store.close()
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json
+from cfmr.files.reading import decode_text, reading, require_regular
 
 #: Keys that an object of each layout of one object a line has at least; the first layout that fits is taken.
 LINES = {
@@ -49,17 +50,13 @@ class Content(NamedTuple):
 def read_text(path: str | Path) -> str:
     """A UTF-8 text file. Raises InputError that names the file, and what it is where it is none."""
     path = Path(path)
-    try:
+    with reading(path, "a text file"):
+        require_regular(path)
         raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     kind = next((kind for magic, kind in MAGIC.items() if raw.startswith(magic)), None)
     if kind is not None:
         raise InputError(f"{path}: is {kind} with numbers in it, where text is expected; name the annotations")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text; copy it again") from error
+    return decode_text(raw, path)
 
 
 def open_layout(path: str | Path) -> Content:

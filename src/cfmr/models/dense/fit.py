@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.model import NUM_WAVES, SHARPNESS, Dense, Projections, Whitening, unit, waves
 from cfmr.models.dense.objective import Batch, loss_and_gradient
+from cfmr.models.dense.word_prior import WordPrior
 from cfmr.moments.span_reader import SpanReader, running_mean
 
 Floats = NDArray[np.float32]
@@ -33,6 +35,7 @@ BELL_SHARE = 1 / 3  # standard deviation of the target in usual widths: a glance
 MIN_BELL = 0.7  # clips
 SAMPLED_CLIPS = 20_000  # whose principal components are taken
 MIN_VARIANCE = 1e-6  # of a component, relative to the first: below, nothing varies
+OVERSAMPLED, SUBSPACE_ROUNDS = 32, 4  # of the subspace in which the components are found
 CARRY_ON = 0.4  # share of epochs and rate of a fit that starts from an earlier one
 
 
@@ -45,12 +48,27 @@ def fit_whitening(rows: ClipSet, seed: int) -> Whitening:
     )
     mean = sample.mean(axis=0)
     sample -= mean
-    variances, axes = np.linalg.eigh((sample.T @ sample / len(sample)).astype(np.float64))
-    variances, axes = variances[::-1][:NUM_COMPONENTS], axes[:, ::-1][:, :NUM_COMPONENTS]
+    variances, axes = _principal(sample, draw)
     alive = variances > MIN_VARIANCE * max(variances[0], MIN_VARIANCE)
     if not alive.any():  # constant features: every clip looks the same
         return Whitening(mean, np.zeros((len(mean), 1), np.float32))
     return Whitening(mean, (axes[:, alive] / np.sqrt(variances[alive])).astype(np.float32))
+
+
+def _principal(sample: Floats, draw: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The largest variances (k,), falling, and their directions (D, k), of centred rows (n, D), k <= NUM_COMPONENTS.
+
+    By randomised subspace iteration (Halko, Martinsson and Tropp 2011) where D is large: all directions take seconds.
+    """
+    dim = sample.shape[1]
+    basis: NDArray[Any] = np.eye(dim)
+    if dim > 4 * NUM_COMPONENTS:
+        basis = draw.standard_normal((dim, NUM_COMPONENTS + OVERSAMPLED)).astype(np.float32)
+        for _ in range(SUBSPACE_ROUNDS):
+            basis, _ = np.linalg.qr(sample.T @ (sample @ basis))
+    inside = sample @ basis.astype(np.float32)
+    variances, turned = np.linalg.eigh((inside.T @ inside / len(sample)).astype(np.float64))
+    return variances[::-1][:NUM_COMPONENTS], (basis @ turned)[:, ::-1][:, :NUM_COMPONENTS]
 
 
 class AdamW:
@@ -201,20 +219,29 @@ class DenseFit:
         steps = len(self._epoch(rows, np.random.default_rng(0)))
         epochs = max(1, round(share * max(NUM_EPOCHS, -(-MIN_STEPS // steps))))
         adam, total, losses = AdamW(maps), epochs * steps, list[float]()
-        for _ in range(epochs):
-            losses = []
-            for batch in self._epoch(rows, draw):
-                loss, gradient = loss_and_gradient(maps, self.batch(batch, draw))
-                adam.step(gradient, share * RATE * 0.5 * (1 + float(np.cos(np.pi * adam.steps / total))))
-                losses.append(loss)
-                progress(adam.steps, total)
+        with threadpool_limits(1, "blas"):  # matrices are too small to share; on a busy machine threads wait for others
+            for _ in range(epochs):
+                losses = []
+                for batch in self._epoch(rows, draw):
+                    loss, gradient = loss_and_gradient(maps, self.batch(batch, draw))
+                    adam.step(gradient, share * RATE * 0.5 * (1 + float(np.cos(np.pi * adam.steps / total))))
+                    losses.append(loss)
+                    progress(adam.steps, total)
         return maps, float(np.mean(losses))
+
+    def sentences(self, maps: Projections, rows: Indices) -> Floats:
+        """Vectors (R, d) of the sentences of rows, of any length."""
+        return np.asarray(self.words[rows] * self.word_scale @ maps.word + self._shares(rows) @ maps.own)
+
+    def target(self, row: int) -> Floats:
+        """Where the glance of a row says that its moment is: shares (n,) of the clips of its video."""
+        return self._targets[row]
 
     def curves(self, maps: Projections, rows: Indices) -> list[NDArray[Any]]:
         """Relevance curves (n,) of rows in their own videos."""
         shown: dict[int, Floats] = {}
         found = []
-        sentences = unit(self.words[rows] * self.word_scale @ maps.word + self._shares(rows) @ maps.own)
+        sentences = unit(self.sentences(maps, rows))
         for row, sentence in zip(rows, sentences, strict=True):
             video = int(self.rows.videos[row])
             if video not in shown:
@@ -234,9 +261,9 @@ class DenseFit:
         """Undo `exported`, for a fit that is carried on with."""
         return replace(maps, word=maps.word / self.word_scale, own=maps.own[self.known])
 
-    def model(self, fits: list[Projections], max_num_frames: int) -> Dense:
-        """The model of these fits, which are `exported`."""
-        return Dense(self.whitening, fits, self.reader, max_num_frames)
+    def model(self, fits: list[Projections], max_num_frames: int, prior: WordPrior | None = None) -> Dense:
+        """The model of these fits, which are `exported`, and of what was known before."""
+        return Dense(self.whitening, fits, self.reader, max_num_frames, prior)
 
 
 def _dropped(inputs: Floats, draw: np.random.Generator) -> Floats:

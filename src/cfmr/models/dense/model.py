@@ -3,7 +3,8 @@
 The model is linear up to the length of its vectors and needs nothing but numpy (Method, CFMR-Dense).
 
 Shapes: n clips of a video, D numbers of a feature, k principal components, M fits side by side, d numbers of a
-vector of one fit, W word vectors of size w, K waves of place.
+vector of one fit, p of a prior look (0 without a prior), W words of size w, J <= W of them seen in training, K waves of
+place.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from cfmr.data.features import pool_clips
 from cfmr.models.base import Features, Floats, PlainRows
 from cfmr.models.checkpoint import Checkpoint, Tensors, check_parameters
+from cfmr.models.dense.word_prior import NAMES as PRIOR_NAMES
+from cfmr.models.dense.word_prior import WordPrior
 from cfmr.moments.span_reader import SpanReader, running_mean
 
 SHARPNESS = 10.0  # of the softmax in training: a score is so many times the cosine
@@ -61,7 +64,7 @@ class Projections:
         video: (k, d) of their mean over the video.
         place: (K, d) of the waves.
         word: (w, d) of word vectors.
-        own: (W, d) of each word, what it looks like beyond what its vector says.
+        own: (J + 1, d) of each word of training, what it looks like beyond what its vector says.
     """
 
     clip: Floats
@@ -87,16 +90,29 @@ class Dense(PlainRows):
         fits: side by side in every vector: what they have in common is less noisy than one alone.
         reader: how moments are read off the curve; also says over how many clips features are averaged.
         max_num_frames: clips of a video, or of a window of a long one, above which they are pooled.
+        prior: what is known of words before any click, if anything is.
     """
 
-    def __init__(self, whitening: Whitening, fits: Sequence[Projections], reader: SpanReader, max_num_frames: int):
+    def __init__(
+        self,
+        whitening: Whitening,
+        fits: Sequence[Projections],
+        reader: SpanReader,
+        max_num_frames: int,
+        prior: WordPrior | None = None,
+    ) -> None:
         self.whitening, self.fits, self.readout = whitening, list(fits), reader
-        self.max_num_frames = max_num_frames
+        self.max_num_frames, self.prior = max_num_frames, prior
+
+    @property
+    def learned_size(self) -> int:
+        """Numbers of a vector that are learned, M d."""
+        return sum(fit.clip.shape[1] for fit in self.fits)
 
     @property
     def size(self) -> int:
-        """Numbers of a vector, M d."""
-        return sum(fit.clip.shape[1] for fit in self.fits)
+        """Numbers of a vector, M d + p."""
+        return self.learned_size + (0 if self.prior is None else self.prior.size)
 
     def video_vectors(self, features: Features, duration: float) -> tuple[Floats, Floats]:
         """Clips of a video, or of a window of a long one.
@@ -106,7 +122,7 @@ class Dense(PlainRows):
             duration: of what they show, seconds.
 
         Returns:
-            vectors (m, M d) and spans (m, 2) as fractions; m is n, or `max_num_frames` if that is less.
+            vectors (m, M d + p) and spans (m, 2) as fractions; m is n, or `max_num_frames` if that is less.
         """
         if len(features) > self.max_num_frames:
             features = pool_clips(np.asarray(features, np.float32), self.max_num_frames)
@@ -114,25 +130,41 @@ class Dense(PlainRows):
         window = self.readout.window_in(count, duration)
         inputs = running_mean(self.whitening(features), window)
         parts = [fit.clips(inputs) for fit in self.fits]
-        vectors = np.concatenate(parts, axis=1) * np.float32(SHARPNESS / len(self.fits))
+        parts = [part * np.float32(SHARPNESS / len(self.fits)) for part in parts]
+        if self.prior is not None:
+            parts.append(self.prior.clips(features) * np.float32(SHARPNESS))
+        vectors = np.concatenate(parts, axis=1)
         edges = (np.arange(count + 1) / count).astype(np.float32)
         return running_mean(vectors, window), np.stack([edges[:-1], edges[1:]], axis=1)
 
     def word_inputs(self, vectors: Floats) -> Floats:
-        """Vectors (W, w) of the vocabulary's words -> what a sentence sums up of each, (W, M d)."""
-        return np.concatenate([vectors @ fit.word + fit.own for fit in self.fits], axis=1).astype(np.float32)
+        """Vectors (W + 1, w) of the vocabulary's words -> what a sentence sums up of each, (W + 1, M d + s).
+
+        s is p + 2 with a prior, see `WordPrior.words`, and 0 without.
+        """
+        seen = len(self.fits[0].own)  # of words that training has not seen, nothing is learned
+        learned = np.concatenate([vectors[:seen] @ fit.word + fit.own for fit in self.fits], axis=1)
+        if self.prior is None:
+            return learned.astype(np.float32)
+        behind = np.zeros((len(vectors) - seen, self.learned_size), np.float32)
+        return np.column_stack([np.concatenate([learned, behind]), self.prior.words(seen - 1)]).astype(np.float32)
 
     def text_vectors(self, words: Floats, lengths: NDArray[np.int64]) -> Floats:
-        """`word_inputs` of the words of B sentences (B, n, M d), zero behind a sentence's end -> (B, M d)."""
-        summed = words.sum(axis=1).reshape(len(words), len(self.fits), -1)
-        return unit(summed).reshape(len(words), -1)
+        """`word_inputs` of the words of B sentences (B, n, M d + s), zero behind a sentence's end -> (B, M d + p)."""
+        summed = words.sum(axis=1)
+        learned = unit(summed[:, : self.learned_size].reshape(len(words), len(self.fits), -1)).reshape(len(words), -1)
+        if self.prior is None:
+            return learned
+        looks, share = self.prior.sentences(summed[:, self.learned_size :])
+        return np.concatenate([learned * share, looks], axis=1)
 
     # --- in a checkpoint ----------------------------------------------------------------------------------------------
 
     def parameters(self) -> Tensors:
         """By name, for a checkpoint."""
         stacked = {name: np.stack([getattr(fit, name) for fit in self.fits]) for name in Projections.__annotations__}
-        return {"mean": self.whitening.mean, "axes": self.whitening.axes, **stacked}
+        prior = {} if self.prior is None else self.prior.parameters()
+        return {"mean": self.whitening.mean, "axes": self.whitening.axes, **stacked, **prior}
 
     @classmethod
     def restore(cls, checkpoint: Checkpoint) -> "Dense":
@@ -153,10 +185,22 @@ class Dense(PlainRows):
             "word": (fits, sizes.word_dim, size),
             "own": (fits, len(checkpoint.vocabulary) + 1, size),
         }
+        if any(name in found for name in PRIOR_NAMES):  # then words may be known that training has not seen
+            expected |= _prior_shapes(found, sizes.frame_dim, len(checkpoint.vocabulary))
+            seen = found["own"].shape[1] if found.get("own", np.zeros(0)).ndim == 3 else 0
+            expected["own"] = (fits, min(max(seen, 1), len(checkpoint.vocabulary) + 1), size)
         check_parameters(found, expected, "model.safetensors")
         projections = [
             Projections(*(np.asarray(found[name][fit], np.float32) for name in Projections.__annotations__))
             for fit in range(fits)
         ]
         reader = SpanReader.from_json(checkpoint.state.get("reader"), "state.json: key 'reader'")
-        return cls(Whitening(found["mean"], found["axes"]), projections, reader, sizes.max_num_frames)
+        whitening, prior = Whitening(found["mean"], found["axes"]), WordPrior.restore(found)
+        return cls(whitening, projections, reader, sizes.max_num_frames, prior)
+
+
+def _prior_shapes(found: Tensors, frame_dim: int, words: int) -> dict[str, tuple[int, ...]]:
+    """Shapes that the parameters of a prior have to have."""
+    channels, size = (*found["prior_axes"].shape, 0, 0)[:2] if "prior_axes" in found else (0, 0)
+    channels = min(channels, frame_dim)
+    return dict(zip(PRIOR_NAMES, [(channels,), (channels, size), (words + 1, size), (words + 1,), (1,)], strict=True))

@@ -41,12 +41,18 @@ CANDIDATES: tuple[tuple[str, tuple[float, ...]], ...] = (
 # mean log-likelihood of a glance that another value than the first has to gain: the units of widths differ by less than
 # that from fold to fold, and answers with an IoU of 0.5 are best read with one narrow range of widths
 MIN_GAIN = {"width_exponent": 0.01, "width_spread": 0.05}
+LEAST_GAIN = 3.0  # of all glances together: of few, a smaller one is chance
 
 # what is believed before any glance is looked at: it decides where glances are few
 USUAL_WIDTH, WIDTH_DOUBT = 0.25, 0.3
 USUAL_SPREAD = 0.25
 # how much a curve deserves that was fitted to so many glances; fitted to few, it says less than where glances lie
-FULL_WEIGHT, MIN_WEIGHT, FEW_ROWS, HALF_WEIGHT_ROWS = 6.0, 0.5, 10, 50
+FULL_WEIGHT, MIN_WEIGHT, FEW_ROWS, HALF_WEIGHT_ROWS = 5.0, 0.1, 10, 150
+
+# mean log-likelihood of a glance from which curves say so much that answers aim at the greatest IoU: with less, spans
+# near the best one are about as likely, and the one that overlaps most of them is too wide to have an IoU of 0.5
+SAYS_MUCH, DOUBTED_ROWS = 1 / 3, 100
+OVERLAP_SPREADS = (0.25, 0.35, 0.5, 0.7, 1.0)  # the likeliest is taken there: a greater IoU needs the width itself
 
 KERNEL = 0.08  # standard deviation, in videos, of the kernel of the density of glances
 UNIFORM_ROWS = 10.0  # glances' worth of "anywhere" in it
@@ -170,8 +176,13 @@ def best_reader(held: HeldOut, start: SpanReader, fixed: frozenset[str]) -> tupl
     for name, values in CANDIDATES:
         if name not in fixed:
             found = max((_changed(best, name, value) for value in values), key=worth)
-            if worth(found) - worth(best) >= count * MIN_GAIN.get(name, 0.0):
+            if worth(found) - worth(best) >= (max(count * MIN_GAIN[name], LEAST_GAIN) if name in MIN_GAIN else 0):
                 best = found
+    says_much = log_likelihood(glance_densities(held, best)) * count / (count + DOUBTED_ROWS) >= SAYS_MUCH
+    if says_much and "overlap" not in fixed:
+        best = replace(best, overlap=1.0)
+        if "width_spread" not in fixed:
+            best = max((replace(best, width_spread=value) for value in OVERLAP_SPREADS), key=worth)
     if "width" not in fixed:
         near = [width for width in WIDTHS if abs(np.log(width / best.width)) < NEIGHBOURS]
         worths = np.array([worth(replace(best, width=width)) for width in near])

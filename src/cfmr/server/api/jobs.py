@@ -20,6 +20,7 @@ class JobAnswer(BaseModel):
     state: str = Field(description="queued, running, done, failed or cancelled")
     message: str
     progress: float | None = Field(description="from 0 to 1; null where it is not known")
+    left: float | None = Field(description="seconds until the present stage is done; null where it is not known")
     created: float
     started: float | None
     finished: float | None

@@ -1,20 +1,38 @@
 """Searching: the moments of a sentence, its curve over a video, and what this server has."""
 
+import contextlib
 import functools
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import anyio
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from cfmr.search.retriever import Moment
+from cfmr.errors import InputError
+from cfmr.search.own_labels import said_alike
+from cfmr.search.retriever import Moment, SearchResult
 from cfmr.server.context import AppState, Sentence, State, VideoName
 from cfmr.server.problems import Problem
+from cfmr.server.stores.labels import Label
 
 EXAMPLES = 6
+UNREAD = 20  # files that could not be read, of which the status tells
+AROUND = 2.5  # seconds before and after a label that are shown where the model has no moment there
+LOOKED_AT = 5  # moments of a label's video of which one may be around it
 
 router = APIRouter(tags=["search"])
+
+
+class OwnLabel(BaseModel):
+    """A label that says what the query says."""
+
+    id: str
+    sentence: str
+    author: str
+    glance: float
+    exact: bool = Field(description="it has the same words, in any order and form, and no others")
 
 
 class FoundMoment(BaseModel):
@@ -26,6 +44,9 @@ class FoundMoment(BaseModel):
     score: float
     duration: float = Field(description="length of the video")
     watchable: bool = Field(description="whether the video file is there")
+    label: OwnLabel | None = Field(
+        default=None, description="the label by whose text it was found, whatever the model thinks"
+    )
 
 
 class UnknownWordAnswer(BaseModel):
@@ -36,7 +57,7 @@ class UnknownWordAnswer(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """Moments, best first."""
+    """Moments: first those of labels that say the same, then the best of the model."""
 
     sentence: str
     moments: list[FoundMoment]
@@ -69,6 +90,13 @@ class CurveAnswer(BaseModel):
     labels: list[GlanceAnswer] = Field(description="what people said of this video")
 
 
+class UnreadAnswer(BaseModel):
+    """A file that could not be read, and why."""
+
+    video: str
+    reason: str
+
+
 class StatusAnswer(BaseModel):
     """What this server has."""
 
@@ -80,6 +108,11 @@ class StatusAnswer(BaseModel):
     labels: int
     examples: list[str] = Field(description="sentences worth a try")
     folders: list[str] = Field(description="from which folders may be imported")
+    folder: str = Field(description="the folder of the videos")
+    reads: bool = Field(description="whether the server reads what is in the folder by itself")
+    reachable: bool = Field(description="whether the folder is there")
+    unread: list[UnreadAnswer] = Field(description="some of the files that could not be read")
+    unread_total: int
     max_upload: int
 
 
@@ -87,6 +120,7 @@ class StatusAnswer(BaseModel):
 def status(state: State) -> StatusAnswer:
     """What this server has."""
     indexed = state.models.videos
+    unread = state.settings.place.unread()
     return StatusAnswer(
         ready=state.models.ready,
         model=state.models.current.id,
@@ -96,6 +130,11 @@ def status(state: State) -> StatusAnswer:
         labels=sum(state.labels.counts().values()),
         examples=state.ground_truth.examples(indexed, EXAMPLES),
         folders=[str(folder) for folder in state.settings.folders],
+        folder=str(state.library.folder),
+        reads=state.settings.place.own,
+        reachable=state.library.folder.is_dir(),
+        unread=[UnreadAnswer(video=video, reason=reason) for video, reason in list(unread.items())[:UNREAD]],
+        unread_total=len(unread),
         max_upload=state.settings.max_upload,
     )
 
@@ -156,12 +195,18 @@ def _search(
     state: AppState, q: str, top: int, video: list[str] | None, contains: str, min_score: float | None
 ) -> SearchAnswer:
     began = time.perf_counter()
-    retriever = state.models.retriever
     chosen = _selection(state, video, contains)
-    result = retriever.search(q, top=top, videos=chosen, min_score=min_score)
+    own = labelled_moments(state, q, chosen, top)
+    try:
+        result = state.models.retriever.search(q, top=top, videos=chosen, min_score=min_score)
+    except InputError:
+        if not own:
+            raise
+        result = SearchResult(q, (), (), None, None, 0.0, 0.0)  # the model reads no word of it, but someone said it
+    others = [moment for moment in result if not any(_is_same(moment, one) for one in own)]
     return SearchAnswer(
         sentence=result.sentence,
-        moments=[_found(moment, state) for moment in result],
+        moments=[*own, *(_found(moment, state) for moment in others)][:top],
         unknown=[UnknownWordAnswer(word=word.word, used=word.used) for word in result.unknown],
         convincing=result.has_match,
         threshold=result.threshold,
@@ -170,6 +215,49 @@ def _search(
         search_ms=round(result.search_seconds * 1e3, 3),
         total_ms=round((time.perf_counter() - began) * 1e3, 3),
     )
+
+
+def labelled_moments(state: AppState, q: str, videos: Sequence[str] | None, top: int) -> list[FoundMoment]:
+    """Moments of labels that say what a query says, exact ones first; held-out labels, too.
+
+    A label is one second: the moment is the model's best one around it, or some seconds where it has none.
+
+    Args:
+        videos: look only at these; None for all.
+        top: at most so many.
+    """
+    indexed = state.models.videos
+    allowed = indexed.keys() if videos is None else indexed.keys() & set(videos)
+    labels = [label for label in state.labels.present() if label.annotation.video in allowed]
+    alike = said_alike(q, [label.annotation.sentence for label in labels])
+    found: list[FoundMoment] = []
+    for one in alike:
+        label = labels[one.number]
+        if len(found) < top and not any(_holds(moment, label) for moment in found):
+            found.append(_labelled(state, label, one.exact))
+    return found
+
+
+def _labelled(state: AppState, label: Label, exact: bool) -> FoundMoment:
+    said = label.annotation
+    glance = said.glance or 0.0
+    moment = Moment(said.video, max(glance - AROUND, 0.0), min(glance + AROUND, said.duration), 0.0, said.duration)
+    with contextlib.suppress(InputError):  # the model reads no word of it
+        best = state.models.retriever.search(said.sentence, top=LOOKED_AT, videos=[said.video])
+        moment = next((one for one in best if one.start <= glance <= one.end), moment)
+    own = OwnLabel(id=label.id, sentence=said.sentence, author=label.author, glance=glance, exact=exact)
+    return _found(moment, state).model_copy(update={"label": own})
+
+
+def _holds(moment: FoundMoment, label: Label) -> bool:
+    said = label.annotation
+    return moment.video == said.video and moment.start <= (said.glance or 0.0) <= moment.end
+
+
+def _is_same(moment: Moment, own: FoundMoment) -> bool:
+    """Whether a moment of the model is that of a label."""
+    assert own.label is not None
+    return moment.video == own.video and moment.start <= own.label.glance <= moment.end
 
 
 def _found(moment: Moment, state: AppState) -> FoundMoment:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,11 +14,13 @@ from starlette.requests import ClientDisconnect
 from cfmr.console.format import clock
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory
+from cfmr.index.folder import remove_videos
 from cfmr.server.api.jobs import JobAnswer, job_answer
 from cfmr.server.context import AppState, Seconds, State, VideoName
 from cfmr.server.problems import Problem
 from cfmr.server.stores.media import stream_response
-from cfmr.server.stores.videos import ARRIVING, check_video, clean_name, videos_below
+from cfmr.server.stores.videos import ARRIVING, arriving, check_video, clean_name, videos_below
+from cfmr.server.work.watch import TITLE
 
 MOST_FILES = 10_000  # of one folder
 SPARE = 64 << 20  # bytes that uploads leave free
@@ -60,6 +61,12 @@ class VideoAnswer(BaseModel):
     indexed: bool
     watchable: bool
     labels: int
+
+
+class NamedVideo(BaseModel):
+    """A video by its name."""
+
+    video: Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class VideosAnswer(BaseModel):
@@ -173,17 +180,36 @@ def index(state: State) -> JobAnswer:
     return start_adding(state)
 
 
+@router.get("/videos/removed")
+def removed(state: State) -> list[str]:
+    """Videos that were removed from search, by name."""
+    return sorted(state.removed())
+
+
+@router.post("/videos/remove", status_code=204)
+def remove(what: NamedVideo, state: State) -> None:
+    """Remove a video from search: from the index of every model. Its file and its labels stay."""
+    remove_videos(state.settings.place, [what.video])
+    state.models.reload()
+
+
+@router.post("/videos/restore", status_code=202)
+def restore(what: NamedVideo, state: State) -> JobAnswer:
+    """Make a removed video searchable again."""
+    state.settings.place.restore([what.video])
+    return start_adding(state)
+
+
 def start_adding(state: AppState) -> JobAnswer:
     """Put the job in the queue, unless one waits there already."""
-    return job_answer(state.jobs.start("add", "Indexing new videos"))
+    return job_answer(state.jobs.start("add", TITLE if state.settings.place.own else "Indexing new videos"))
 
 
 async def _receive(request: Request, folder: Path, state: AppState) -> Path:
     """Write a body to a file. Raises Problem if the disk has no room, or the client goes away."""
-    handle, name = tempfile.mkstemp(dir=folder, prefix="upload-")
-    path = Path(name)
+    path = arriving(folder)
     try:
-        async with await anyio.open_file(handle, "wb") as file:
+        async with await anyio.open_file(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             left = 0  # bytes that may come before looking at the disk again, which other uploads fill too
             async for piece in request.stream():
                 left -= len(piece)

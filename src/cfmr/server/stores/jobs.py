@@ -28,12 +28,13 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from cfmr.errors import InputError
-from cfmr.files.atomic import make_directory, read_json, write_json
+from cfmr.files.atomic import make_directory, read_json, sweep, write_json
 from cfmr.server.problems import Problem
 from cfmr.server.stores.orphans import end_processes, marked
 
 log = logging.getLogger(__name__)
 
+YIELDING = ("add",)  # kinds that stop for others that come, and go on after them: they may take hours
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 COMMAND = (sys.executable, "-m", "cfmr.cli")
 PROGRESS = ("--progress", "json")
@@ -42,6 +43,7 @@ GRACE = 5.0  # seconds between asking a process to stop and stopping it
 NICE = 10  # searching goes before
 LOG_PIECE = 256 << 10
 TOLD = 0.25  # seconds between two records of how far a job is
+FIRST_GUESS = 2.0  # seconds of a stage after which the time left is guessed
 LOOK = 0.2  # seconds between two looks at what other processes did
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -56,6 +58,7 @@ class Job:
         arguments: of what is done.
         message: what it is doing now, or how it ended.
         progress: from 0 to 1; None where it is not known.
+        left: seconds until the present stage is done, by its pace so far; None where there is none yet.
         result: what came out, by kind.
     """
 
@@ -66,6 +69,7 @@ class Job:
     state: State = "queued"
     message: str = ""
     progress: float | None = None
+    left: float | None = None
     created: float = field(default_factory=time.time)
     started: float | None = None
     finished: float | None = None
@@ -141,6 +145,8 @@ class JobContext:
         self._process: subprocess.Popen[bytes] | None = None
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
+        self._pace = _Pace()
+        self.yields = False
 
     def say(self, message: str, progress: float | None = None) -> None:
         """Tell people what is going on."""
@@ -150,6 +156,7 @@ class JobContext:
 
     def _tell(self, message: str, progress: float | None) -> None:
         self.job.message, self.job.progress = message, progress
+        self.job.left = self._pace.left(progress)
         self._told(self.job)
 
     def run(self, *arguments: str | Path, stage: str) -> None:
@@ -212,6 +219,11 @@ class JobContext:
         with open(self.folder / "log.txt", "a", encoding="utf-8", errors="replace") as file:
             file.write(line + "\n")
 
+    def give_way(self) -> None:
+        """Stop, to go on after what waits."""
+        self.yields = True
+        self.cancel()
+
     def cancel(self) -> None:
         """Stop: first by asking, then by force."""
         self._cancelled.set()
@@ -224,6 +236,31 @@ class JobContext:
             process.wait(GRACE)
             return
         _signal(process.pid, signal.SIGKILL)
+
+
+class _Pace:
+    """Tells how long a stage will take, from how far it has come since it began; what was done before is not counted.
+
+    A stage begins where progress falls, or was not known before.
+    """
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None
+        self._last = 0.0
+
+    def left(self, progress: float | None) -> float | None:
+        """Seconds until the stage is done; None where nothing can be said yet."""
+        if progress is None:
+            self._first = None
+            return None
+        now = time.monotonic()
+        if self._first is None or progress < self._last:
+            self._first = now, progress
+        self._last = progress
+        since, began = self._first
+        if now - since < FIRST_GUESS or progress <= began:
+            return None
+        return round((now - since) * (1 - progress) / (progress - began), 1)
 
 
 def _signal(group: int, number: signal.Signals) -> None:
@@ -252,6 +289,7 @@ class Jobs:
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work_off, name="jobs", daemon=True)
+        self._sweep()
 
     def begin(self) -> None:
         """Do what is waiting, and what comes. Jobs that were running when a server died are marked so."""
@@ -359,7 +397,7 @@ class Jobs:
             waiting = [job for job in self._jobs.values() if job.state == "queued"]
             if not waiting:
                 return None
-            job = min(waiting, key=lambda job: job.created)
+            job = min(waiting, key=lambda job: (job.kind in YIELDING, job.created))
             self._works[job.id] = JobContext(job, self.folder / job.id, self._told)
             job.state, job.started = "running", time.time()
             self._record(job)
@@ -373,7 +411,10 @@ class Jobs:
             job.result = self.handlers[job.kind](work, job.arguments)
             self._end(job, "done", job.message)
         except CancelledError:
-            self._end(job, "cancelled", "cancelled")
+            if work.yields and not self._cancel_marker(job).exists() and not self._closing.is_set():
+                self._wait_again(job)
+            else:
+                self._end(job, "cancelled", "cancelled")
         except (StepFailedError, InputError, Problem) as error:
             self._end(job, "failed", error.detail if isinstance(error, Problem) else str(error))
         except Exception:
@@ -385,19 +426,40 @@ class Jobs:
                 self._works.pop(job.id, None)
 
     def _listen(self, work: JobContext, over: threading.Event) -> None:
-        """Cancel the job if another process was asked to."""
+        """Cancel the job if another process was asked to; let it give way to others."""
         while not over.wait(LOOK):
             if self._cancel_marker(work.job).exists():
                 work.cancel()
                 return
+            if work.job.kind in YIELDING and self._others_wait():
+                work.give_way()
+                return
+
+    def _others_wait(self) -> bool:
+        return any(job.state == "queued" and job.kind not in YIELDING for job in self.all())
+
+    def _wait_again(self, job: Job) -> None:
+        with self._records_lock():
+            job.message, job.started, job.progress, job.left, job.state = "", None, None, None, "queued"
+            self._record(job)
 
     def _cancel_marker(self, job: Job) -> Path:
         return self.folder / job.id / "cancel"
 
     def _end(self, job: Job, state: State, message: str) -> None:
         job.message, job.finished, job.progress = message, time.time(), 1.0 if state == "done" else None
+        job.left = None
         self._record(replace(job, state=state))  # who sees that it is over finds it recorded
         job.state = state
+
+    def _sweep(self) -> None:
+        """Remove what a server left that was killed as it began to record a job."""
+        with self._records_lock():
+            for folder in self.folder.iterdir():
+                if folder.is_dir():
+                    sweep(folder)
+                    with contextlib.suppress(OSError):  # it holds something
+                        folder.rmdir()
 
     # --- records ------------------------------------------------------------------------------------------------------
 

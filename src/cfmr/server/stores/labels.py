@@ -25,6 +25,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Row,
+    Select,
     String,
     Table,
     Text,
@@ -34,6 +35,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    tuple_,
 )
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -53,6 +55,7 @@ from cfmr.server.stores.same_labels import LabelledMoments
 
 HELD_OUT = 5  # one label in so many is never trained on, the third to begin with
 LONGEST_SENTENCE, LONGEST_AUTHOR = 500, 80
+PIECE = 2000  # labels of an import that are written in one transaction
 _WRITES = "cfmr_writes"
 _WORD = re.compile(r"\w+")
 
@@ -124,6 +127,7 @@ class LabelStore:
     """
 
     def __init__(self, url: str | URL) -> None:
+        self._kept: tuple[int, tuple[Label, ...]] | None = None
         try:
             self._engine = _engine(url)
             self._writing = self._engine.execution_options(**{_WRITES: True})
@@ -153,6 +157,15 @@ class LabelStore:
             query = query.limit(limit)
         with self._engine.connect() as connection:
             return [_label(row) for row in connection.execute(query)]
+
+    def present(self) -> tuple[Label, ...]:
+        """All present labels, the newest first, kept in memory until anyone writes one: a search looks at all."""
+        with self._engine.connect() as connection:
+            states = connection.scalar(select(func.count()).select_from(_states)) or 0
+        kept = self._kept  # states are only ever added, so their number says whether any was
+        if kept is None or kept[0] != states:
+            kept = self._kept = (states, tuple(self.all()))
+        return kept[1]
 
     def counts(self) -> dict[str, int]:
         """How many labels each video has."""
@@ -238,28 +251,33 @@ class LabelStore:
         return self._next(label, current or revision, author, undone, deleted_too=True)
 
     def take_in(self, annotations: Sequence[Annotation], author: str) -> tuple[int, int]:
-        """Add all of them or none: (added, already there)."""
+        """Add those that are not there yet: (added, already there).
+
+        A thousand rows hold the database's lock only as long as a few do: they come in pieces, between which others
+        write. If one fails, those before it stay, and taking in the same again adds the rest.
+        """
+        pieces = [annotations[first : first + PIECE] for first in range(0, len(annotations), PIECE)]
+        added = sum(self._take_in_piece(piece, author) for piece in pieces)
+        return added, len(annotations) - added
+
+    def _take_in_piece(self, annotations: Sequence[Annotation], author: str) -> int:
+        now, labels = _now(), list[Label]()
         said = [_said(a) for a in annotations]  # worked out before the database is locked for others
-        videos = {a.video for a in annotations}
-        now = _now()
         with self._writing.begin() as connection:
-            query = select(_states).where(_newest, ~_states.c.deleted)
-            there = LabelledMoments()
-            for row in connection.execute(query):
-                if row.video in videos:
+            sides, there = dict[tuple[str, str], bool](), LabelledMoments()
+            for row in connection.execute(_saying(set(said))):
+                sides[row.video, row.said] = bool(row.held_out)
+                if row.present:
                     there.add((row.video, row.said), _label(row).annotation)
-            new: list[tuple[tuple[str, str], Annotation]] = []
+            count = _count(connection)
             for key, a in zip(said, annotations, strict=True):
-                if not there.has(key, a):
-                    there.add(key, a)
-                    new.append((key, a))
-            sides = _sides(connection, videos)
-            labels = []
-            for number, (key, a) in enumerate(new, _count(connection)):
-                side = sides.setdefault(key, number % HELD_OUT == HELD_OUT // 2)
+                if there.has(key, a):
+                    continue
+                there.add(key, a)
+                side = sides.setdefault(key, (count + len(labels)) % HELD_OUT == HELD_OUT // 2)
                 labels.append(Label(uuid.uuid4().hex, 1, a, author, now, held_out=side))
             _write(connection, labels)
-        return len(new), len(annotations) - len(new)
+        return len(labels)
 
     def _next(
         self, label: str, revision: int, author: str, change: Callable[[Label], Label], *, deleted_too: bool = False
@@ -300,10 +318,10 @@ def _is_held_out(connection: Connection, annotation: Annotation, number: int) ->
     return number % HELD_OUT == HELD_OUT // 2 if found is None else bool(found)
 
 
-def _sides(connection: Connection, videos: set[str]) -> dict[tuple[str, str], bool]:
-    """Which sentences of some videos are held out, by video and normalized sentence."""
-    query = select(_states.c.video, _states.c.said, _states.c.held_out).distinct()
-    return {(row.video, row.said): bool(row.held_out) for row in connection.execute(query) if row.video in videos}
+def _saying(said: Iterable[tuple[str, str]]) -> Select[Any]:
+    """All states that say one of some normalized sentences of their videos, and which of them hold."""
+    c = _states.c
+    return select(_states, and_(_newest, ~c.deleted).label("present")).where(tuple_(c.video, c.said).in_(list(said)))
 
 
 def _overtaken(now: Label) -> Problem:

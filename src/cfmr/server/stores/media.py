@@ -1,11 +1,11 @@
 """What is sent of videos: the file in ranges, stills, and stretches cut out. Stills and cuts are made once and kept."""
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -16,17 +16,18 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from cfmr.files.atomic import make_directory, written_at
+from cfmr.files.atomic import is_alive, make_directory
 from cfmr.server.problems import Problem
 from cfmr.server.stores.decoding import Decoders
 from cfmr.video.timing import Timing
 
-KINDS = {".webm": "video/webm", ".mkv": "video/webm", ".ogv": "video/ogg"}  # of all others browsers know "video/mp4"
+#: Of all others browsers know "video/mp4".
+KINDS = {".gif": "image/gif", ".webm": "video/webm", ".mkv": "video/webm", ".ogv": "video/ogg"}
 LONGEST_CUT = 600.0  # seconds
 WIDTHS = (160, 320, 640)
 DECODERS = 3  # files decoded at once
 SECONDS, CUT_SECONDS = 60.0, 6.0  # for a still, and more for each second of a cut
-_UNFINISHED, _LEFT = ".making-", 3600.0  # beginning of a name; seconds after which nobody makes it any more
+_UNFINISHED = re.compile(r"\.making-(\d+)-.*")  # name of a folder, with the process that makes something in it
 MOST_STILLS, MOST_CUTS = 20_000, 200
 
 
@@ -65,8 +66,9 @@ class Kept:
 
     def __init__(self, folder: Path, most: int, workers: int) -> None:
         self.folder = make_directory(folder)
-        for left in self.folder.glob(f"{_UNFINISHED}*"):  # by a server that was killed
-            if time.time() - written_at(left) / 1e9 > _LEFT:
+        for left in self.folder.glob(".making-*"):  # by a server that was killed
+            found = _UNFINISHED.fullmatch(left.name)
+            if found is None or not is_alive(int(found[1])):
                 shutil.rmtree(left, ignore_errors=True)
         self.most = most
         self._workers = workers
@@ -184,7 +186,7 @@ class Media:
     def _make(self, do: str, path: Path, seconds: float, place: Path, **arguments: float) -> None:
         # whatever a process that was ended leaves behind goes with the folder
         try:
-            with tempfile.TemporaryDirectory(dir=place.parent, prefix=_UNFINISHED) as folder:
+            with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".making-{os.getpid()}-") as folder:
                 made = Path(folder) / place.name
                 self._decoders.ask(do, path, seconds, out=str(made), **arguments)
                 made.replace(place)

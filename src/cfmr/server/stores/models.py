@@ -19,13 +19,13 @@ from cfmr.files.atomic import make_directory, read_json, write_json, written_at
 from cfmr.index.base import Value, Video
 from cfmr.index.embedded.manifest import NAME as MANIFEST
 from cfmr.index.location import has_index
+from cfmr.index.workspace import ORIGINAL, SERVED
 from cfmr.search.retriever import MomentRetriever, SearchResult
 from cfmr.server.problems import Problem
 from cfmr.server.settings import Settings
 
 log = logging.getLogger(__name__)
 
-ORIGINAL = "original"
 LOOK = 0.25  # seconds between two looks at what other processes changed
 
 
@@ -99,7 +99,8 @@ class ModelRegistry:
     def __init__(self, settings: Settings, load: Load = load_retriever) -> None:
         self._load = load
         self.folder = make_directory(settings.workspace / "models")
-        self._choice = settings.workspace / "served.json"
+        self._place = settings.place
+        self._choice = settings.workspace / SERVED
         self._original = Model(ORIGINAL, settings.index, settings.checkpoint)
         self._lock = threading.Lock()
         self._now = self._begin()
@@ -107,14 +108,18 @@ class ModelRegistry:
 
     def _begin(self) -> _Serving:
         """What was served last, if it is still whole; else the model the server was started with."""
-        if self._choice.exists():
-            try:
-                return self._open(self.model(str(read_json(self._choice)["model"])))
-            except (InputError, Problem, KeyError, TypeError):
-                pass
-        if not has_index(self._original.index):
+        if (chosen := self._place.served().id) != ORIGINAL:
+            with contextlib.suppress(InputError, Problem):
+                return self._open(self.model(chosen))
+        if not self._has_original:
             return _Serving(self._original, None, {})
         return self._open(self._original)
+
+    @property
+    def _has_original(self) -> bool:
+        """Whether there is the index that the server was started with; one of its own counts once it is written."""
+        index = self._original.index
+        return (index / MANIFEST).exists() if self._place.own else has_index(index)
 
     def _open(self, model: Model) -> _Serving:
         retriever = self._load(model.index)
@@ -163,6 +168,8 @@ class ModelRegistry:
         """The index that is searched. Raises Problem if there is none yet."""
         retriever = self._refresh().retriever
         if retriever is None:
+            if self._place.own:
+                raise Problem(409, "nothing can be searched yet: no video has been read")
             raise Problem(409, "there is no model yet: label some moments, then train on them")
         return retriever
 
@@ -174,7 +181,7 @@ class ModelRegistry:
     def models(self) -> list[Model]:
         """Every model that can be served, the newest first."""
         learned = [m for path in self.folder.glob("*/model.json") if (m := self._read(path)) is not None]
-        first = [self._original] if has_index(self._original.index) else []
+        first = [self._original] if self._has_original else []
         return sorted(learned, key=lambda m: -m.created) + first
 
     def model(self, name: str) -> Model:
@@ -239,7 +246,7 @@ class ModelRegistry:
         """
         with self._lock:
             self._now = self._open(self.model(name))
-            write_json(self._choice, {"model": name})
+            self._place.serve(name)
             self._seen = self._marks()
             return self._now.model
 

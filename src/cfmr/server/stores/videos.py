@@ -15,11 +15,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cfmr.errors import InputError
-from cfmr.files.atomic import written_at
+from cfmr.files.atomic import beside, sweep, written_at
 from cfmr.server.problems import Problem
 from cfmr.video.files import SUFFIXES, find_videos, restored_path, shown
 
 FRESH = 10.0  # seconds for which a listing of the folder is believed
+SLOW = 0.3  # seconds of a listing from which on requests have the one before instead of waiting for the next
 LONGEST_NAME = 120  # bytes, which leaves room for a number and a suffix everywhere
 ARRIVING = "arriving"  # folder of the workspace for uploads under way
 CHECK_SECONDS = 60
@@ -36,25 +37,47 @@ class Library:
         self.folder = folder.resolve()
         self._files: dict[str, Path] = {}
         self._names: dict[Path, str] = {}
-        self._read, self._changed = -FRESH, 0
+        self._read, self._changed, self._took = -FRESH, 0, 0.0
         self._lock = threading.Lock()
 
     def files(self) -> dict[str, Path]:
-        """Every video file in the folder, by name."""
+        """Every video file in the folder, by name.
+
+        Where listing takes long, as on a network share, the listing before is given while another thread makes a new
+        one.
+        """
         changed = written_at(self.folder)  # by another process, say
-        with self._lock:
-            if time.monotonic() - self._read >= FRESH or changed != self._changed:
-                try:
-                    self._files = {n: path for n, path in find_videos([self.folder]).items() if self._inside(path)}
-                except InputError:  # there is none
-                    self._files = {}
-                self._names = {path: name for name, path in self._files.items()}
-                self._read, self._changed = time.monotonic(), changed
+        if time.monotonic() - self._read < FRESH and changed == self._changed:
             return self._files
+        if self._took <= SLOW:
+            with self._lock:
+                self._list(changed)
+        elif self._lock.acquire(blocking=False):
+            threading.Thread(target=self._list_and_release, args=(changed,), daemon=True).start()
+        return self._files
+
+    def _list_and_release(self, changed: int) -> None:
+        try:
+            self._list(changed)
+        finally:
+            self._lock.release()
+
+    def _list(self, changed: int) -> None:
+        """Read the folder, unless another thread just has."""
+        began = time.monotonic()
+        if began - self._read < FRESH and changed == self._changed:
+            return
+        try:
+            files = {n: path for n, path in find_videos([self.folder]).items() if self._inside(path)}
+        except (InputError, OSError):  # there is none, or the folder went away meanwhile
+            files = {}
+        self._files, self._names = files, {path: name for name, path in files.items()}
+        self._read, self._changed = time.monotonic(), changed
+        self._took = self._read - began
 
     def refresh(self) -> None:
-        """Read the folder again at the next question."""
-        self._read = -FRESH
+        """Read the folder again at the next question, which waits for it."""
+        self._read, self._took = -FRESH, 0.0
 
     def has(self, name: str, indexed: str | None = None) -> bool:
         """Whether `find` found a file when the folder was read last; costs nothing."""
@@ -100,22 +123,19 @@ class Library:
             Problem: the name is no name of a video file.
             OSError: the disk is full, or not writable.
         """
-        beside = self.folder / f".{uuid.uuid4().hex}.partial"
+        sweep(self.folder)
+        copy = beside(self.folder / uuid.uuid4().hex)
         try:
             try:
-                os.link(file, beside)
+                os.link(file, copy)
             except OSError:
-                shutil.copyfile(file, beside)
+                shutil.copyfile(file, copy)
             for place in self._free_places(name):
-                try:
-                    open(place, "xb").close()  # from here on the name is ours
-                except FileExistsError:
-                    continue
-                os.replace(beside, place)
-                self.refresh()
-                return place
+                if _take(copy, place):
+                    self.refresh()
+                    return place
         finally:
-            beside.unlink(missing_ok=True)
+            copy.unlink(missing_ok=True)
         raise Problem(409, f"{name[:80]}: there are too many videos of this name; rename it")
 
     def _free_places(self, name: str) -> Iterator[Path]:
@@ -125,6 +145,21 @@ class Library:
             candidate = stem if number == 1 else f"{stem}-{number}"
             if candidate.casefold() not in taken:
                 yield self.folder / f"{candidate}{suffix}"
+
+
+def _take(file: Path, place: Path) -> bool:
+    """Give a file another name in its folder, unless that is taken."""
+    try:
+        os.link(file, place)
+    except FileExistsError:
+        return False
+    except OSError:  # a disk without links; killed in between, an empty file is left
+        try:
+            open(place, "xb").close()
+        except FileExistsError:
+            return False
+        os.replace(file, place)
+    return True
 
 
 def clean_name(name: str) -> tuple[str, str]:
@@ -143,9 +178,15 @@ def clean_name(name: str) -> tuple[str, str]:
     return stem, suffix.lower()
 
 
+def arriving(folder: Path) -> Path:
+    """A file for an upload, which `sweep_uploads` knows when its server is dead."""
+    return beside(folder / f"upload-{uuid.uuid4().hex}")
+
+
 def sweep_uploads(folder: Path) -> None:
-    """Remove what uploads left behind that a power cut or a kill broke off; none takes longer than a day."""
-    for path in folder.glob("upload-*"):
+    """Remove what uploads left behind whose server is dead, or that take longer than a day."""
+    sweep(folder)
+    for path in (*folder.glob("upload-*"), *folder.glob(".upload-*")):
         if 0 < written_at(path) < (time.time() - 24 * 3600) * 1e9:
             path.unlink(missing_ok=True)
 

@@ -1,16 +1,18 @@
 """The jobs that make videos searchable: features, and their place in a model's index."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
-from cfmr.index.embedded.reader import read_card
-from cfmr.index.location import is_address
+from cfmr.index.folder import zero_shot_source
+from cfmr.index.workspace import REMOVED
 from cfmr.server.context import AppState
 from cfmr.server.problems import Problem
 from cfmr.server.stores.jobs import JobContext
 from cfmr.server.stores.models import Model
+from cfmr.server.work.watch import note_read, snapshot
 
 
 def is_behind(state: AppState, model: Model) -> bool:
@@ -19,7 +21,7 @@ def is_behind(state: AppState, model: Model) -> bool:
         return False
     indexed = {video.id for video in state.models.open(model).videos()}
     with FeatureStore(state.features) as features:
-        return not indexed.issuperset(features.videos)
+        return not indexed.issuperset(set(features.videos) - state.removed())
 
 
 def index_videos(state: AppState, model: Model, job: JobContext) -> None:
@@ -30,22 +32,21 @@ def index_videos(state: AppState, model: Model, job: JobContext) -> None:
     if checkpoint is None:
         raise Problem(409, "the checkpoint of this index is not known; start the server with --checkpoint")
     job.say("Indexing")
+    removed = state.settings.workspace / REMOVED
     job.run(
         *("index", source, checkpoint, "--features", state.features),
         *("--out", model.index, "--videos", state.library.folder),
+        *(("--leave-out", removed) if removed.exists() else ()),
         stage="Indexing",
     )
 
 
 def clip_checkpoint(model: Model) -> Path | None:
-    """The CLIP checkpoint of an index made without training; None for any other."""
-    if is_address(model.index):
-        return None
+    """What an index without training was made with: a CLIP checkpoint, or the built-in model; None for any other."""
     try:
-        said = read_card(model.index).get("zero_shot")
+        return zero_shot_source(model.index)
     except InputError:
         return None
-    return None if said is None else Path(str(said))
 
 
 def update_and_serve(state: AppState, job: JobContext, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -55,8 +56,8 @@ def update_and_serve(state: AppState, job: JobContext, arguments: dict[str, Any]
     return {"served": state.models.switch(model.id).id}
 
 
-def extract_videos(state: AppState, job: JobContext) -> None:
-    """Features of everything in the folder that has none yet."""
+def extract_videos(state: AppState, job: JobContext, only: Iterable[str] = ()) -> None:
+    """Features of what is in the folder and has none yet: of these videos, or of all."""
     extractor: tuple[str, ...] = ()
     if state.features.exists():
         with FeatureStore(state.features) as features:
@@ -66,12 +67,15 @@ def extract_videos(state: AppState, job: JobContext) -> None:
         if clip is not None and name.partition("/")[0] == "clip":
             extractor = (*extractor, "--weights", str(clip))
     job.say("Reading videos")
-    job.run("extract", state.library.folder, *extractor, "--out", state.features, stage="Reading videos")
+    chosen = (part for video in only for part in ("--video", video))
+    job.run("extract", state.library.folder, *chosen, *extractor, "--out", state.features, stage="Reading videos")
 
 
 def add_videos(state: AppState, job: JobContext, _: dict[str, Any]) -> dict[str, Any]:
     """Job: features of new videos, and their rows in the served index."""
     state.library.refresh()
+    if state.settings.place.own:
+        return _read_folder(state, job)
     extract_videos(state, job)
     if not state.models.ready:
         job.say("Ready to be labelled")
@@ -80,3 +84,22 @@ def add_videos(state: AppState, job: JobContext, _: dict[str, Any]) -> dict[str,
     state.models.reload()
     job.say(f"{len(state.models.videos)} videos can be searched")
     return {"videos": len(state.models.videos)}
+
+
+def _read_folder(state: AppState, job: JobContext) -> dict[str, Any]:
+    """Features and rows in one run; each video can be searched soon after it is read."""
+    folder = state.library.folder
+    if not folder.is_dir():
+        raise InputError(f"{folder}: the folder cannot be reached; its videos are read when it is back")
+    files = state.library.files()
+    if not files:
+        job.say(f"No videos in {folder} yet")
+        return {"videos": 0}
+    seen = snapshot(files)
+    job.say("Reading videos")
+    job.run("index", "--in", folder, "--workspace", state.settings.workspace, stage="Reading videos")
+    note_read(state.settings.workspace, seen)
+    state.models.reload()
+    count = len(state.models.videos)
+    job.say(f"{count:,} {'videos' if count != 1 else 'video'} can be searched")
+    return {"videos": count}

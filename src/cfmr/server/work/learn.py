@@ -1,30 +1,29 @@
 """The job that trains a model on labels, indexes with it, and compares it with the current one."""
 
-import contextlib
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from cfmr.config import preset
-from cfmr.data.annotations import Annotation, load_annotations, save_annotations
+from cfmr.data.annotations import load_annotations, save_annotations
 from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json, write_json
-from cfmr.search.calibrate import calibrate_index
+from cfmr.index.workspace import REMOVED
 from cfmr.server.context import AppState
 from cfmr.server.stores.jobs import JobContext
-from cfmr.server.stores.labels import normalized_sentence, split_held_out
-from cfmr.server.stores.models import Model
+from cfmr.server.stores.labels import Label, normalized_sentence, split_held_out
+from cfmr.server.stores.models import Model, Retriever
 from cfmr.server.work.compare import compare
-from cfmr.server.work.index import extract_videos, index_videos
+from cfmr.server.work.index import extract_videos
 
-ENOUGH_VIDEOS = 10  # with fewer, holding videos out for validation costs more than it tells
-ENOUGH_SENTENCES = 20  # with fewer, a threshold is chance
-CALIBRATED = 200  # sentences at most: the server searches them itself
+WORTH_WHILE = 10  # labels from which on a model finds clearly more than what is known before the first one
+
+
+TRIAL = "trial/index"  # in a model's folder: the index of the model that has not seen the held-out labels
 
 
 class LearnRequest(BaseModel):
@@ -32,103 +31,137 @@ class LearnRequest(BaseModel):
 
     with_original: bool = Field(True, description="also train on what the present model was trained on")
     fits: Annotated[int, Field(ge=1, le=16)] | None = Field(None, description="side by side in the model; default: 3")
+    serve: Literal["better", "always", "never"] = Field(
+        "better", description="when to use the new model: if it finds no fewer held-out labels, or whatever it finds"
+    )
+
+
+class Learned(BaseModel):
+    """What came of learning."""
+
+    model: str
+    served: bool = Field(description="whether the new model is in use")
+    improved: int = Field(0, description="held-out labels whose first moment is right now and was not before")
+    worse: int = Field(0, description="held-out labels whose first moment was right before and is not now")
 
 
 def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any]) -> dict[str, Any]:
     """Job: train on labels and on earlier training data, index with that model, compare on held-out labels.
+
+    Compared is a model that has not seen the held-out labels; kept is one that has learned from all of them.
 
     Raises:
         InputError: there are no labels to learn from.
         StepFailedError, CancelledError: nothing of the model is left.
     """
     how = LearnRequest(**arguments)
-    training, held_out = split_held_out(state.labels.all())
+    labels = state.labels.all()
+    training, held_out = split_held_out(labels)
     if not training:
         raise InputError("there are no labels to learn from any more")
-    videos = {row.video for row in [*training, *held_out]}
-    if not state.features.exists() or not _has_all(state.features, videos):
-        extract_videos(state, job)
+    read = read_labelled(state, job, {row.video for row in [*training, *held_out]})
+    labels = [label for label in labels if label.annotation.video in read]
+    training, held_out = split_held_out(labels)
+    if not training:
+        raise InputError("the videos of all labels are gone; label some that are there")
     folder = state.models.new_folder()
     try:
-        run = write_training_job(state, how, folder, training, held_out)
+        write_training_job(state, how, folder, labels)
         job.say("Preparing to train")
-        job.run(
-            *("train", "--config-path", run.config, "--tag", "run", "--log", folder, "--select", run.select),
-            stage="Training",
-        )
-        shutil.rmtree(folder / "run" / "last", ignore_errors=True)  # only a broken-off run needs it
-        model = Model(folder.name, folder / "index", folder / "run" / "checkpoint")
-        index_videos(state, model, job)
-        job.say("Choosing the score threshold")
-        choose_threshold(model, run, held_out)
-        job.say("Comparing on held-out labels")
-        before = state.models.retriever if state.models.ready else None
-        comparison = compare(before, state.models.open(model), held_out)
-        state.models.keep(folder, len(training), comparison)
-        first = not state.models.ready
-        if first:  # there is nothing that it could be worse than
-            state.models.switch(folder.name)
+        job.run("learn", folder, "--videos", state.library.folder, stage="Learning")
+        job.say("Comparing on held-out labels", 1.0)
+        comparison: dict[str, Any] = {}
+        if (folder / TRIAL).exists():
+            comparison = compare(_current(state), state.models.open(Model(folder.name, folder / TRIAL, None)), held_out)
+        for left in (folder / "trial" / "run", folder / "run" / "last"):  # only a broken-off run needs them
+            shutil.rmtree(left, ignore_errors=True)
+        state.models.keep(folder, len(labels), comparison)
+        result, message = decide(state, how, folder.name, comparison)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    job.say("The model is in use" if first else "The model is ready to use", 1.0)
-    return {"model": folder.name}
+    job.say(message, 1.0)
+    return result.model_dump()
 
 
-def _has_all(path: Path, videos: set[str]) -> bool:
-    with FeatureStore(path) as features:
-        return videos.issubset(features.videos)
+def _current(state: AppState) -> Retriever | None:
+    """What the new model is compared with: the served one, as it was before it learned from held-out labels."""
+    if not state.models.ready:
+        return None
+    current = state.models.current
+    trial = state.models.folder / current.id / TRIAL
+    return state.models.open(Model(current.id, trial, None)) if trial.exists() else state.models.retriever
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingJob:
-    """A training about to begin: its configuration, how its epoch is chosen, and how many there are."""
+def decide(state: AppState, how: LearnRequest, name: str, comparison: dict[str, Any]) -> tuple[Learned, str]:
+    """Serve the new model if it is to be, and say so, and why."""
+    first = not state.models.ready
+    listed = comparison.get("labels", [])
+    improved = sum(one["hit_after"] and not one["hit_before"] for one in listed) if not first else 0
+    worse = sum(one["hit_before"] and not one["hit_after"] for one in listed) if not first else 0
+    better = bool(comparison) and found_labels(comparison["after"]) >= found_labels(comparison["before"])
+    served = first or how.serve == "always" or (how.serve == "better" and better)  # nothing can be worse than none
+    if served:
+        state.models.switch(name)
+    changed = f"of {len(listed)} held-out labels, {improved} improved and {worse} got worse"
+    if first or (served and not comparison):
+        message = "The model is in use"
+    elif not comparison:
+        message = "The model is ready to use; there is no held-out label to say whether it is better"
+    else:
+        message = f"The new model is {'in use' if served else 'ready, but not in use'}: {changed}"
+    return Learned(model=name, served=served, improved=improved, worse=worse), message
 
-    config: Path
-    select: str
-    epochs: int
-    validation: Path | None
+
+def found_labels(hits: Mapping[str, Any] | None) -> int:
+    """How often held-out labels were found, by every way of counting together."""
+    return 0 if hits is None else int(hits["first"]) + int(hits["several"]) + int(hits["everywhere"])
 
 
-def choose_threshold(model: Model, run: TrainingJob, held_out: Sequence[Annotation]) -> None:
-    """Choose the score below which nothing matches, on sentences that were not trained on, where there are enough."""
-    rows = [*held_out, *(load_annotations(run.validation) if run.validation else ())]
-    if len(rows) < ENOUGH_SENTENCES or len({row.video for row in rows}) < 2:
-        return
-    with contextlib.suppress(InputError):  # too few of them can be searched: then there is no threshold
-        calibrate_index(model.index, rows[:CALIBRATED])
+def read_labelled(state: AppState, job: JobContext, videos: set[str]) -> set[str]:
+    """Those of the labelled videos that have features; what has none and is in the folder is read for it."""
+    missing = videos - _read(state)
+    state.library.refresh()
+    there = sorted(missing & state.library.files().keys())
+    if there or not state.features.exists():
+        extract_videos(state, job, there)
+    return videos & _read(state)
 
 
-def write_training_job(
-    state: AppState, how: LearnRequest, folder: Path, labels: Sequence[Annotation], held_out: Sequence[Annotation]
-) -> TrainingJob:
-    """Write what `cfmr train` reads: the current model's configuration with other data.
+def _read(state: AppState) -> set[str]:
+    if not state.features.exists():
+        return set()
+    with FeatureStore(state.features) as features:
+        return set(features.videos)
 
-    Held-out labels are in none of it, nor are rows of the original training file that say the same.
+
+def write_training_job(state: AppState, how: LearnRequest, folder: Path, labels: Sequence[Label]) -> None:
+    """Write what `fitting` reads: the current model's configuration with other data.
+
+    Held-out labels are not in `train.json`, nor are rows of the original training file that say the same.
     """
     value, base = base_config(state)
     data = value["dataset"]
+    training, held_out = split_held_out(labels)
     secret = {(row.video, normalized_sentence(row.sentence)) for row in held_out}
-    rows = [row for row in labels if (row.video, normalized_sentence(row.sentence)) not in secret]
-    before = base.get("train_data") if how.with_original else None
-    if before is not None:
-        rows += [
-            row for row in load_annotations(before) if (row.video, normalized_sentence(row.sentence)) not in secret
-        ]
+    original = load_annotations(base["train_data"]) if how.with_original and "train_data" in base else []
+    validation = load_annotations(base["val_data"]) if original and "val_data" in base else []
+    rows = [row for row in [*training, *original] if (row.video, normalized_sentence(row.sentence)) not in secret]
     save_annotations(folder / "train.json", rows)
+    everything = [*(label.annotation for label in labels), *original] if held_out else rows
+    save_annotations(folder / "all.json", everything)
     save_annotations(folder / "held-out.json", held_out)
-    data |= {"train_data": str(folder / "train.json"), "feature_path": str(state.features)}
-    select = "validation"
-    if before is not None and "val_data" in base:
-        data["val_data"] = str(base["val_data"])
-    else:
-        data["val_data"] = None
-        select = "validation" if len({row.video for row in rows}) >= ENOUGH_VIDEOS else "last"
-    data["test_data"] = str(base.get("test_data", ""))
+    save_annotations(folder / "unseen.json", [*held_out, *validation])
+    write_json(folder / REMOVED, sorted(state.removed()))
+    data |= {
+        "train_data": str(folder / "train.json"),
+        "feature_path": str(state.features),
+        "val_data": None,
+        "test_data": "",
+    }
     if how.fits is not None:
         value["train"]["num_fits"] = how.fits
     write_json(folder / "config.json", value)
-    return TrainingJob(folder / "config.json", select, int(value["train"]["num_fits"]), base.get("val_data"))
 
 
 def base_config(state: AppState) -> tuple[dict[str, Any], dict[str, Path]]:

@@ -58,6 +58,7 @@ export class JobView {
       words.states[job.state] && el("strong", { class: colours[job.state] }, `${words.states[job.state]}  `),
       job.message === job.state ? "" : job.message,
       el("span", { class: "text-soft" }, `  ${job.started ? lasting(seconds) : ""}`),
+      job.left ? el("span", { class: "text-soft" }, `, ${text.reading.left(lasting(job.left))}`) : "",
     );
     this.more.hidden = queued === 0;
     this.more.textContent = words.more(queued);

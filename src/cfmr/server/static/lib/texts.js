@@ -29,6 +29,17 @@ export const text = {
     log: "Log",
     cancel: "Cancel",
   },
+  reading: {
+    bar: "Videos read",
+    left: (time) => `${time} left`,
+    soon: "Your videos are being read. You can search as soon as the first is ready.",
+    noVideos: (folder) => `No videos in ${folder} yet. Copy some there, or add them here.`,
+    nothing: (folder) => `No video of ${folder} can be searched.`,
+    unreachable: (folder) =>
+      `${folder} cannot be reached. What has been read can be searched; videos play again when it is back.`,
+    unread: (count) => `${plural(count, "file")} could not be read`,
+    more: (count) => `and ${count.toLocaleString("en")} more`,
+  },
   player: {
     play: "Play",
     pause: "Pause",
@@ -84,6 +95,8 @@ export const text = {
     labelled: (time, video) => `Labelled ${time} in ${video}`,
     noFile: "No file",
     fromLink: "From the link",
+    ownLabel: (sentence) => `Your label: “${sentence}”`,
+    labelCard: (rank, video, when, sentence) => `${rank}. ${video}, ${when}, your label “${sentence}”`,
     linkGone: (video) => `The link is to “${video}”, which is not here.`,
     card: (rank, video, when, score) => `${rank}. ${video}, ${when}, score ${score}`,
     more: "Show more",
@@ -93,7 +106,7 @@ export const text = {
     noModel: "There is no model yet. Label some moments, train on them, then search here.",
     noVideos: "There are no videos yet. Add some, label a few moments, train on them, then search here.",
     howMany:
-      "A first model needs some 20 labels and a few minutes of training. It finds what has been labelled: words that are in no label are not known to it.",
+      "A first model needs some 10 labels and a few seconds of training. It finds what has been labelled: words that are in no label are not known to it.",
     labelMoments: "Label moments",
     addVideos: "Add videos",
     train: "Train",
@@ -192,7 +205,7 @@ export const text = {
     one: "Another training is running.",
     allHeldOut: "All labels so far are held out. Label a few more.",
     few: (count) =>
-      `${plural(count, "label")} to learn from ${count === 1 ? "is" : "are"} very few: the model will find little beyond these sentences. 20 or more are a good start.`,
+      `${plural(count, "label")} to learn from ${count === 1 ? "is" : "are"} too few: the model will find little beyond these sentences. Training is worth while from about 10 labels.`,
     found: " found",
     missed: " missed",
     nothing: "nothing",
@@ -254,6 +267,15 @@ export const text = {
     noFile: "no file",
     label: "Label",
     labelOf: (video) => `Label ${video}`,
+    look: "Look for new videos",
+    remove: "Remove",
+    removeOf: (video) => `Remove ${video} from search`,
+    removed: (video) => `${video} is no longer found. Its file stays.`,
+    restored: (video) => `${video} can be found again soon`,
+    undo: "Undo",
+    removedOnes: "Removed",
+    restore: "Restore",
+    restoreOf: (video) => `Restore ${video}`,
   },
 };
 

@@ -1,7 +1,8 @@
 // Types of what the server answers; see /openapi.json.
 
 /** @typedef {[number, number]} Span start and end in seconds */
-/** @typedef {{ video: string, start: number, end: number, score: number, duration: number, watchable: boolean }} FoundMoment */
+/** @typedef {{ id: string, sentence: string, author: string, glance: number, exact: boolean }} OwnLabel */
+/** @typedef {{ video: string, start: number, end: number, score: number, duration: number, watchable: boolean, label?: OwnLabel | null }} FoundMoment */
 /**
  * @typedef {FoundMoment & { span: Span | null, fromLink?: boolean, labels?: { sentence: string, glance: number }[] }} Moment
  * a found moment; `span` is what its handles were moved to, null where a whole video is watched
@@ -19,7 +20,7 @@
 /**
  * @typedef {{ id: string, kind: string, title: string, state: "queued" | "running" | "done" | "failed" | "cancelled",
  *   message: string, progress: number | null, created: number, started: number | null, finished: number | null,
- *   result: Record<string, unknown> }} Job
+ *   left: number | null, result: Record<string, unknown> }} Job
  */
 /** @typedef {{ of: number, first: number, several: number, everywhere: number, length: number }} Hits */
 /**

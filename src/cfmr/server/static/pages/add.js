@@ -2,7 +2,7 @@
 
 import { JobView } from "../components/job.js";
 import { address, get, Problem, post } from "../lib/api.js";
-import { onChange } from "../lib/changes.js";
+import { changed, onChange } from "../lib/changes.js";
 import { $, complain, el, lasting, notify, replace } from "../lib/dom.js";
 import { follow, lookAtJobs, onJobs } from "../lib/jobs.js";
 import "../lib/keys.js";
@@ -12,7 +12,7 @@ const PAGE = 60;
 const words = text.add;
 const view = new JobView($("#job"));
 let shown = PAGE;
-let status = { max_upload: Infinity, folders: [] };
+let status = { max_upload: Infinity, folders: [], reads: false, folder: "" };
 
 // --- uploads, one after the other --------------------------------------------------------------------------------------
 
@@ -163,6 +163,7 @@ async function list() {
     $("#videos-name").textContent = words.videos(total);
     replace($("#videos"), videos.map(item));
     $("#more").hidden = total <= videos.length;
+    await listRemoved();
   } catch (error) {
     complain(error);
   }
@@ -177,6 +178,7 @@ function item({ video, duration, indexed, watchable, labels }) {
     !indexed && words.searchable,
   ];
   const middle = (duration ?? 2) / 2;
+  const take = { type: "button", class: "button-link", "aria-label": words.removeOf(video) };
   return el(
     "li",
     {},
@@ -202,9 +204,55 @@ function item({ video, duration, indexed, watchable, labels }) {
         " · ",
         el("a", { href: address("/label", { video }), "aria-label": words.labelOf(video) }, words.label),
       ],
+      indexed && [" · ", el("button", { ...take, on: { click: () => remove(video) } }, words.remove)],
     ),
   );
 }
+
+async function remove(video) {
+  try {
+    await post("/api/videos/remove", { video });
+    notify(words.removed(video), { text: words.undo, run: () => restore(video) });
+  } catch (error) {
+    complain(error);
+  }
+  changed("videos");
+  list();
+}
+
+async function restore(video) {
+  try {
+    follow(await post("/api/videos/restore", { video }));
+    notify(words.restored(video));
+  } catch (error) {
+    complain(error);
+  }
+  list();
+}
+
+async function listRemoved() {
+  const names = await get("/api/videos/removed");
+  $("#removed").hidden = !names.length;
+  $("#removed summary").textContent = `${words.removedOnes}: ${words.videos(names.length)}`;
+  const again = (video) => ({
+    type: "button",
+    class: "button-link",
+    "aria-label": words.restoreOf(video),
+    on: { click: () => restore(video) },
+  });
+  replace(
+    $("#removed ul"),
+    names.map((video) => el("li", {}, video, " ", el("button", again(video), words.restore))),
+  );
+}
+
+$("#look").addEventListener("click", async () => {
+  try {
+    follow(await post("/api/videos/index"));
+  } catch (error) {
+    complain(error);
+  }
+});
 
 let typing;
 $("#contains").addEventListener("input", () => {
@@ -229,6 +277,8 @@ async function begin() {
   const listed = list();
   try {
     status = await get("/api/status");
+    $("#look-form").hidden = !status.reads;
+    $("#look-hint").textContent = status.folder;
     $("#folder-form").hidden = !status.folders.length;
     $("#folder-hint").textContent = words.folderHint(status.folders.join(", "));
   } catch (error) {

@@ -8,7 +8,7 @@ import { follow, onJobs } from "../lib/jobs.js";
 import "../lib/keys.js";
 import { text } from "../lib/texts.js";
 
-const FEW = 20; // labels: a model of fewer finds little beyond them
+const FEW = 10; // labels: a model of fewer finds little beyond them
 const words = text.learn;
 const view = new JobView($("#job"));
 let labels = { total: 0, learn: 0, held_out: 0 };
@@ -25,7 +25,7 @@ async function count() {
     el("a", { href: "/label" }, labels.total ? words.more : words.first),
     ".",
   );
-  $("#original-row").hidden = !status.ready;
+  for (const row of ["#original-row", "#always-row"]) $(row).hidden = !status.ready;
   ready();
 }
 
@@ -41,7 +41,12 @@ $("#begin").addEventListener("submit", async (event) => {
   event.preventDefault();
   $("#go").disabled = true;
   try {
-    await follow(await post("/api/learn", { with_original: $("#original").checked }));
+    await follow(
+      await post("/api/learn", {
+        with_original: $("#original").checked,
+        serve: $("#always").checked ? "always" : "better",
+      }),
+    );
     view.cancel.focus();
   } catch (error) {
     complain(error);

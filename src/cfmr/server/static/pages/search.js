@@ -1,6 +1,7 @@
 // The search page.
 
 import { Player, playerKeys } from "../components/player.js";
+import { showReading } from "../components/reading.js";
 import { Timeline } from "../components/timeline.js";
 import { address, download, get, post } from "../lib/api.js";
 import { changed, onChange } from "../lib/changes.js";
@@ -218,9 +219,9 @@ function card(moment, threshold) {
     ? el("img", { alt: "", width: 128, height: 72 })
     : el("span", { class: "no-picture" }, words.noFile);
   if (moment.watchable) {
-    const source = thumbnail(moment.video, (moment.start + moment.end) / 2, 320);
-    if (fetched.has(source)) picture.src = source;
-    else picture.dataset.source = source;
+    const address = thumbnail(moment.video, (moment.start + moment.end) / 2, 320);
+    if (fetched.has(address)) picture.src = address;
+    else picture.dataset.source = address;
   }
   const click = () => choose(moments.indexOf(moment), { play: true, scroll: false });
   const keydown = (event) => {
@@ -238,25 +239,24 @@ function card(moment, threshold) {
       { class: "result-text" },
       el("span", { class: "result-time" }, when),
       el("span", { class: "result-video" }, moment.video),
-      moment.fromLink
-        ? el("span", { class: "result-score" }, words.fromLink)
-        : el(
-            "span",
-            { class: "result-score" },
-            threshold !== null && meter(moment.score, threshold),
-            moment.score.toFixed(2),
-          ),
+      el("span", { class: "result-score" }, source(moment, threshold)),
     ),
   );
   return el("li", {}, button);
 }
 
-// Full at twice the threshold, so that half a bar is what just fits. Without a threshold there is no scale to draw.
+// One scale for all queries: empty up to the threshold, full at twice the threshold. Without one there is none to draw.
 function meter(score, threshold) {
-  const fill = el("i", { class: score < threshold ? "result-meter-below" : "" });
-  const share = threshold > 0 ? score / (2 * threshold) : 0.5 + (score - threshold) / (2 * Math.abs(threshold) || 1);
-  fill.style.width = `${Math.min(Math.max(share * 100, 2), 100)}%`;
+  const fill = el("i");
+  const share = (score - threshold) / (Math.abs(threshold) || 1);
+  fill.style.width = `${Math.min(Math.max(share, 0), 1) * 100}%`;
   return el("span", { class: "result-meter" }, fill);
+}
+
+function source(moment, threshold) {
+  if (moment.fromLink) return words.fromLink;
+  if (moment.label) return words.ownLabel(moment.label.sentence);
+  return [threshold !== null && meter(moment.score, threshold), moment.score.toFixed(2)];
 }
 
 function drawResults(threshold) {
@@ -268,9 +268,11 @@ function drawResults(threshold) {
     const item = card(moment, threshold);
     const picture = before.get(key)?.querySelector("img");
     if (picture) item.querySelector("img")?.replaceWith(picture);
-    const score = moment.fromLink ? "–" : moment.score.toFixed(2);
     const when = stretch(moment.span ?? [moment.start, moment.end]);
-    item.firstElementChild?.setAttribute("aria-label", words.card(at + 1, moment.video, when, score));
+    const name = moment.label
+      ? words.labelCard(at + 1, moment.video, when, moment.label.sentence)
+      : words.card(at + 1, moment.video, when, moment.fromLink ? "–" : moment.score.toFixed(2));
+    item.firstElementChild?.setAttribute("aria-label", name);
     cards.set(key, item);
   }
   arrange();
@@ -368,7 +370,7 @@ function tally(answer, shown) {
       { class: "search-latency", title: words.timing(milliseconds(answer.encode_ms), milliseconds(answer.search_ms)) },
       words.took(milliseconds(shown)),
     ),
-    answer.convincing === false && el("strong", {}, words.weak),
+    answer.convincing === false && !answer.moments.some((one) => one.label) && el("strong", {}, words.weak),
     used.length > 0 && el("strong", {}, used.map((one) => words.replaced(one.word, one.used)).join(" ")),
     lost.length > 0 && el("strong", {}, words.dropped(lost)),
   );
@@ -622,7 +624,51 @@ async function begin() {
   if (!box.value && !moments.length) $("#start").hidden = false;
 }
 
-function welcome({ ready, indexed, videos, seconds, labels, examples }) {
+let ready = true;
+
+// While the folder is read, what is there changes, and a search that found nothing to search in can be made soon.
+showReading($("#reading"), async (reading) => {
+  if (ready && reading) return;
+  const status = await get("/api/status").catch(() => null);
+  if (!status) return;
+  const first = status.ready && !ready;
+  welcome(status, reading);
+  if (first && box.value.trim() && !answered) ask();
+});
+
+/** What is wrong with the folder, for people. */
+function troubles({ folder, reachable, unread, unread_total }) {
+  const one = ({ video, reason }) => el("li", {}, reason.includes(video) ? reason : `${video}: ${reason}`);
+  return [
+    !reachable && el("p", { class: "text-bad" }, text.reading.unreachable(folder)),
+    unread_total > 0 &&
+      el(
+        "details",
+        { class: "disclosure" },
+        el("summary", {}, text.reading.unread(unread_total)),
+        el(
+          "ul",
+          {},
+          unread.map(one),
+          unread_total > unread.length && el("li", {}, text.reading.more(unread_total - unread.length)),
+        ),
+      ),
+  ];
+}
+
+function welcome(status, reading = !$("#reading").hidden) {
+  const { indexed, videos, seconds, labels, examples, folder, reads } = status;
+  ready = status.ready;
+  if (!ready && reads) {
+    const said = reading ? text.reading.soon : videos ? text.reading.nothing(folder) : text.reading.noVideos(folder);
+    replace(
+      $("#start"),
+      el("p", { class: "lead" }, said),
+      !videos && el("p", { class: "row" }, el("a", { class: "button button-main", href: "/add" }, words.addVideos)),
+      troubles(status),
+    );
+    return;
+  }
   if (!ready) {
     replace(
       $("#start"),
@@ -654,6 +700,7 @@ function welcome({ ready, indexed, videos, seconds, labels, examples }) {
     $("#start"),
     el("p", { class: "lead" }, words.collection(indexed, lasting(seconds)), examples.length ? words.examples : ""),
     el("ul", { class: "search-examples" }, examples.map(example)),
+    troubles(status),
   );
 }
 
@@ -663,7 +710,13 @@ onChange(async (kinds) => {
       notify(words.newModel);
       await ask({ keep: true });
     }
-    welcome(await get("/api/status").catch(() => ({ ready: true, indexed: 0, examples: [] })));
+    const status = await get("/api/status").catch(() => null);
+    if (status) welcome(status);
+    if (status?.ready && !answered && box.value.trim()) await ask();
+  } else if (kinds.has("videos")) {
+    const status = await get("/api/status").catch(() => null);
+    if (status) welcome(status);
+    if (answered && player.paused) await ask({ keep: true });
   } else if (kinds.has("labels") && chosen >= 0) draw();
 });
 

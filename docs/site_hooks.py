@@ -1,0 +1,136 @@
+"""Hooks of the documentation site: pages that are generated, and pages that lie outside `docs/`.
+
+The command line, the HTTP API and the home page are written anew at each build, so that they cannot go stale.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import typer
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+
+#: Page of the site -> file of the repository.
+OUTSIDE = {
+    "index.md": "README.md",
+    "CONTRIBUTING.md": "CONTRIBUTING.md",
+    "SECURITY.md": "SECURITY.md",
+    "CHANGELOG.md": "CHANGELOG.md",
+    "tests.md": "tests/README.md",
+}
+LICENCE = "LICENSE"
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are not in `docs/`."""
+    pages = {page: site_links((ROOT / source).read_text("utf-8"), source) for page, source in OUTSIDE.items()}
+    pages["reference/commands.md"] = command_reference()
+    pages["reference/http.md"] = http_reference()
+    for page, text in pages.items():
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Links of a page in `docs/` to files outside it."""
+    return site_links(markdown, f"docs/{page.file.src_path}") if page.file.generated_by is None else markdown
+
+
+def site_links(markdown: str, source: str) -> str:
+    """Links between files of the repository as links between pages of the site; what has no page loses its link."""
+    folder = (ROOT / source).parent
+    page_folder = Path(_page_of(ROOT / source) or "").parent
+    depth = len(page_folder.parts)
+
+    def rewritten(found: re.Match[str]) -> str:
+        text, target, anchor = found.groups()
+        if re.match(r"[a-z]+:", target) or not target:
+            return found[0]
+        path = (folder / target).resolve()
+        to = _page_of(path)
+        return f"[{text}]({'../' * depth}{to}{anchor or ''})" if to else text
+
+    return re.sub(
+        r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)#\s]*)(#[^)\s]*)?\)", rewritten, _pictures(markdown, folder, depth)
+    )
+
+
+def _pictures(markdown: str, folder: Path, depth: int) -> str:
+    def rewritten(found: re.Match[str]) -> str:
+        path = (folder / found[2]).resolve()
+        inside = path.is_relative_to(ROOT / "docs")
+        return f"![{found[1]}]({'../' * depth}{path.relative_to(ROOT / 'docs')})" if inside else found[0]
+
+    return re.sub(r"!\[([^\]]*)\]\(([^)\s]+)\)", rewritten, markdown)
+
+
+def _page_of(path: Path) -> str | None:
+    """The page that a file of the repository has on the site."""
+    for page, source in OUTSIDE.items():
+        if path == ROOT / source:
+            return page
+    docs = ROOT / "docs"
+    return str(path.relative_to(docs)) if path.is_relative_to(docs) and path.suffix in (".md", ".png") else None
+
+
+def command_reference() -> str:
+    """Every command with its arguments and options, from the program itself."""
+    from cfmr.cli import app
+
+    group: Any = typer.main.get_command(app)
+    parts = ["# Command line", "Every command has `--help`; `cfmr --install-completion` completes names in the shell."]
+    for name, command in group.commands.items():
+        if command.hidden:
+            continue
+        context = command.context_class(command, info_name=f"cfmr {name}")
+        parts += [f"## cfmr {name}", command.help or "", f"    {command.get_usage(context).partition(': ')[2]}"]
+        parts.append(_parameters(command, context))
+    return "\n\n".join(parts) + "\n"
+
+
+def _parameters(command: Any, context: Any) -> str:
+    rows = ["| | |", "|---|---|"]
+    for parameter in command.params:
+        record = parameter.get_help_record(context)
+        if record:
+            option, text = (" ".join(part.split()).replace("|", "\\|") for part in record)
+            rows.append(f"| `{option}` | {text.replace('<', '&lt;')} |")
+    return "\n".join(rows)
+
+
+def http_reference() -> str:
+    """Every address of the HTTP API, from the description that the server itself gives."""
+    import tempfile
+
+    from cfmr.server.app import create_app, open_state
+    from cfmr.server.settings import resolve_settings
+
+    with tempfile.TemporaryDirectory() as folder:
+        state = open_state(resolve_settings(None, Path(folder)))
+        try:
+            described = create_app(state).openapi()
+        finally:
+            state.labels.close()
+    parts = [
+        "# HTTP API",
+        str(described["info"]["description"]),
+        "The server gives this description at `/openapi.json`.",
+    ]
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            parts += [f"## {method.upper()} {path}", operation.get("description") or operation.get("summary", "")]
+            parts.append(_inputs(operation))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _inputs(operation: dict[str, Any]) -> str:
+    """Parameters of an operation, and what its body is."""
+    rows = [
+        f"| `{one['name']}` | {one['in']}{', required' if one.get('required') else ''} | {one.get('description', '')} |"
+        for one in operation.get("parameters", [])
+    ]
+    rows += [f"| body | `{kind}` | |" for kind in operation.get("requestBody", {}).get("content", {})]
+    return "\n".join(["| | | |", "|---|---|---|", *rows]) if rows else ""

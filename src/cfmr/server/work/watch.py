@@ -1,0 +1,83 @@
+"""Looks at the folder of the videos now and then, and has it read when something in it has changed."""
+
+import contextlib
+import hashlib
+import logging
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from cfmr.errors import InputError
+from cfmr.files.atomic import replacing
+from cfmr.server.context import AppState
+
+log = logging.getLogger(__name__)
+
+PAUSE = 30.0  # seconds between two looks; a file that grows between them is still being copied
+SEEN = "seen.txt"  # in the workspace: the folder as it was when it was last read to the end
+TITLE = "Reading videos"
+
+
+def snapshot(files: Mapping[str, Path]) -> str:
+    """Equal for videos of the same names, sizes and times, wherever the folder lies."""
+    digest = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            digest.update(f"{name}\0{status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def note_read(workspace: Path, seen: str) -> None:
+    """Note that the folder was read to the end as it was at a snapshot."""
+    with replacing(workspace / SEEN) as temporary:
+        temporary.write_text(seen, encoding="ascii")
+
+
+class FolderWatch:
+    """Starts the job that reads the folder: when the server starts, and when the folder has changed and come to rest.
+
+    What a job could not finish (a full disk, say) is not tried again before something has changed.
+    """
+
+    def __init__(self, state: AppState) -> None:
+        self._state = state
+        self._last: str | None = None  # the folder at the last look
+        self._tried: str | None = None  # as it was when a job was started
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+
+    def begin(self) -> None:
+        """Look at once, and then every `PAUSE` seconds."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._closing.set()
+
+    def _watch(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self.look()
+            except (InputError, OSError) as error:  # a folder that is gone, a full disk
+                log.warning("%s: %s", self._state.library.folder, error)
+            self._closing.wait(PAUSE)
+
+    def look(self) -> None:
+        """Start reading if there is something to read."""
+        files = self._state.library.files()
+        if not files:
+            self._last = None
+            return
+        now, before = snapshot(files), self._last
+        self._last = now
+        resting = before in (None, now)
+        if resting and now not in (self._tried, self._read()) and not self._state.jobs.busy("add"):
+            self._tried = now
+            self._state.jobs.start("add", TITLE)
+
+    def _read(self) -> str:
+        try:
+            return (self._state.settings.workspace / SEEN).read_text(encoding="ascii")
+        except (OSError, ValueError):
+            return ""

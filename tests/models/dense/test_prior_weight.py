@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cfmr.data.annotations import Annotation
+from cfmr.data.features import FeatureStore, FeatureWriter
+from cfmr.data.vocabulary import Vocabulary
+from cfmr.models.dense.clips import ClipSet
+from cfmr.models.dense.fit import DenseFit
+from cfmr.models.dense.prior_weight import USUAL, choose_weight
+from cfmr.models.dense.selection import first_reader
+from cfmr.models.dense.word_prior import WordPrior
+
+WORDS, DIM, CLIPS = 12, 24, 20
+LOOKS = np.linalg.qr(np.random.default_rng(0).standard_normal((DIM, WORDS)))[0].T.astype(np.float32)
+
+
+def made_up(path: Path, videos: int) -> DenseFit:
+    """Videos in which two things can be seen for a while each, and a click on each."""
+    rng = np.random.default_rng(1)
+    rows = []
+    with FeatureWriter(path, {"extractor": "made-up", "version": 1}) as writer:
+        for number in range(videos):
+            clips = 0.3 * rng.standard_normal((CLIPS, DIM))
+            for word, start in zip(rng.permutation(WORDS)[:2], (2, 12), strict=True):
+                clips[start : start + 5] += LOOKS[word]
+                rows.append(Annotation(f"v{number}", 20.0, f"w{word}", start + 2.5, None))
+            writer.add(f"v{number}", clips.astype(np.float32), duration=20.0)
+    vectors = np.random.default_rng(2).standard_normal((WORDS + 1, 50)).astype(np.float32)
+    rows_of = ClipSet(
+        rows, FeatureStore(path), Vocabulary([f"w{word}" for word in range(WORDS)], vectors), max_num_words=5
+    )
+    return DenseFit(rows_of, 0, first_reader(rows_of.glances, rows_of.seconds[rows_of.videos]))
+
+
+def prior(looks: np.ndarray) -> WordPrior:
+    padded = np.concatenate([np.zeros((1, looks.shape[1]), np.float32), looks])
+    return WordPrior(np.zeros(DIM, np.float32), np.eye(DIM, dtype=np.float32), padded, np.ones(len(padded), np.float32))
+
+
+def test_looks_that_are_right_count_much(tmp_path: Path) -> None:
+    assert choose_weight(made_up(tmp_path / "f.hdf5", 12), prior(LOOKS)) > 2
+
+
+def test_looks_that_are_wrong_count_nothing_once_there_are_clicks(tmp_path: Path) -> None:
+    fit = made_up(tmp_path / "f.hdf5", 90)
+    wrong = LOOKS[np.roll(np.arange(WORDS), 1)]
+    assert choose_weight(fit, prior(wrong)) < 0.3
+    assert choose_weight(fit, prior(LOOKS)) > 0.5
+
+
+@pytest.mark.parametrize("videos", [1, 2])
+def test_with_one_or_two_videos_the_usual_weight_is_taken(tmp_path: Path, videos: int) -> None:
+    assert choose_weight(made_up(tmp_path / "f.hdf5", videos), prior(LOOKS)) == USUAL
