@@ -35,7 +35,7 @@ TARGETS = (
     *("config", "annotations", "charades", "activitynet", "tacos", "word-vectors", "glove-pickle", "pickle"),
     *("torch", "torch-legacy", "mindspore", "features", "features-published", "feature-parts", "arrays", "weights"),
     *("components", "checkpoint", "index", "index-own-sums", "text-encoder", "tokenizer", "metadata", "run", "records"),
-    *("layouts", "answers", "sentence-features", "frame-features", "videos", "http"),
+    *("layouts", "answers", "sentence-features", "frame-features", "videos", "http", "labels"),
 )
 Read = Callable[[Path], object]
 
@@ -72,7 +72,7 @@ def make_targets(root: Path) -> list[Target]:
     from tests.support.worlds import make_world
 
     world = make_world(root / "world", videos=6)
-    makers = (_texts, _layouts, _pickles, _arrays, _videos, _models, _index, _page)
+    makers = (_texts, _layouts, _pickles, _arrays, _videos, _models, _index, _labels, _page)
     targets = [target for make in makers for target in make(root, world)]
     assert sorted(target.name for target in targets) == sorted(TARGETS)
     return targets
@@ -525,6 +525,26 @@ def _read_tokens(place: Path) -> object:
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def _labels(root: Path, _: Any) -> list[Target]:
+    """Labels as every tool writes them."""
+    from cfmr.data.annotations import Annotation
+    from cfmr.handover.labels.read import read_labels
+    from cfmr.handover.labels.rows import Given
+    from cfmr.handover.labels.write import LABEL_FORMATS, write_labels
+    from tests.handover.labels.site import SITE
+    from tests.handover.labels.test_read import CVAT
+
+    said = [Annotation("kitchen", 60.0, "a dog & a cat", 2.0, (1.0, 3.0)), Annotation("kitchen", 60.0, "b", 4.0, None)]
+    files = {f"kitchen{form.suffix}": next(iter(write_labels(said, form, SITE).values())) for form in LABEL_FORMATS}
+    files["kitchen.cvat.xml"] = CVAT.format(start=0, step="")
+    folder = _folder(root, "labels", **files)
+
+    def read(place: Path) -> object:
+        return [read_labels(path.read_bytes(), Given(SITE, path.name)) for path in sorted(place.iterdir())]
+
+    return [Target("labels", folder, sorted(files), read, 6)]
 
 
 def _page(root: Path, _: Any) -> list[Target]:
