@@ -16,8 +16,8 @@ from cfmr.moments.rejection import auroc, set_iou
 from cfmr.moments.scoring import score
 from tests.support import answers as made
 
-# What the logic of the field's own scripts gives for the same truths and answers: Moment-DETR's evaluation of
-# QVHighlights ("windows"), GMR's ("rejection"), TVR's and PRVR's ("collection"), TVR-Ranking's ("graded").
+# What the field's own scoring functions give for the same truths and answers: Moment-DETR's evaluation of QVHighlights
+# ("windows"), GMR's ("rejection"), TVR's ("collection"), MS-SL's ("ranking"), TVR-Ranking's ("graded").
 FIGURES = json.loads((Path(__file__).parent / "field_figures.json").read_text())
 
 
@@ -71,11 +71,44 @@ def test_a_submission_over_a_collection_scores_as_in_the_fields_scripts(collecti
     assert {name: found[name] for name in FIGURES["collection"]} == FIGURES["collection"]
 
 
+def test_a_ranking_of_all_videos_scores_as_in_the_fields_script(tmp_path: Path) -> None:
+    rng = Random(11)
+    truth = made.tvr_truth(rng, 90, 130)
+    ranking = whole(tmp_path / "ranking.json", made.complete_ranking(rng, truth, 130))
+    assert figures(jsonl(tmp_path / "truth.jsonl", truth), ranking) == FIGURES["ranking"]
+
+
+@pytest.mark.parametrize("kind", made.DEGENERATE)
+@pytest.mark.parametrize(("script", "seed", "nothing"), [("windows", 12, 0.0), ("rejection", 13, 0.4)])
+def test_degenerate_answers_score_as_in_the_fields_scripts(
+    tmp_path: Path, kind: str, script: str, seed: int, nothing: float
+) -> None:
+    rng = Random(seed)
+    truth = made.windows_truth(rng, 60, nothing=nothing)
+    answers = made.degenerate_answers(rng, truth, kind)
+    found = figures(jsonl(tmp_path / "truth.jsonl", truth), jsonl(tmp_path / "pred.jsonl", answers))
+    expected = FIGURES[f"degenerate {script}, {kind}"]
+    assert {name: found[name] for name in expected} == expected
+
+
 def test_graded_relevance_scores_as_in_the_fields_script(tmp_path: Path) -> None:
     rng = Random(10)
     truth = made.graded_truth(rng, 25, 8)
     submission = whole(tmp_path / "submission.json", made.graded_submission(rng, truth, 8))
     assert figures(jsonl(tmp_path / "truth.jsonl", truth), submission) == FIGURES["graded"]
+
+
+def test_moments_besides_the_first_are_asked_of_sentences_with_several(tmp_path: Path) -> None:
+    truth = [{**QUERY, "relevant_windows": [[0, 10], [20, 30]]}, {**QUERY, "qid": 2, "relevant_windows": [[50, 60]]}]
+    answers = [
+        {**ANSWER, "pred_relevant_windows": [[0, 10, 0.9], [1, 10, 0.8], [20, 30, 0.7]]},
+        {**ANSWER, "qid": 2, "pred_relevant_windows": [[50, 60, 0.9]]},
+    ]
+    found = figures(jsonl(tmp_path / "truth.jsonl", truth), jsonl(tmp_path / "pred.jsonl", answers))
+    assert (found["mR@1"], found["mR@3"]) == (75.0, 100.0)
+    assert (found["mR+@1"], found["mR+@3"]) == (0.0, 100.0)
+    single = figures(jsonl(tmp_path / "one.jsonl", truth[1:]), jsonl(tmp_path / "pred.jsonl", answers[1:]))
+    assert not [name for name in single if name.startswith("mR")]
 
 
 def test_predictions_survive_being_written_and_score_the_same(windows: tuple[Path, Path], tmp_path: Path) -> None:

@@ -61,6 +61,30 @@ def window_answers(rng: Random, truth: list[dict[str, Any]], *, exist: bool = Fa
     return answers
 
 
+DEGENERATE = ("whole video", "one window repeated", "equal scores", "exact", "forty windows", "not sorted", "no length")
+
+
+def degenerate_answers(rng: Random, truth: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """What a broken or trivial system answers: one of DEGENERATE."""
+    answers = []
+    for row in truth:
+        duration, clips = row["duration"], int(row["duration"] / 2)
+        some = [[*window(rng, duration), round(rng.random(), 3)] for _ in range(40)]
+        scores = [round(rng.random(), 1) for _ in range(clips)]
+        found, saliency = {
+            "whole video": ([[0, duration, 1.0]], [1.0] * clips),
+            "one window repeated": ([[10.0, 20.0, 0.5]] * 12, [0.0] * clips),
+            "equal scores": ([[start, end, 0.5] for start, end, _ in some[:8]], [0.5] * (clips + 9)),
+            "exact": ([[*true, 1.0] for true in row["relevant_windows"]] or [[0, 2, 0.1]], [0.1]),
+            "forty windows": (some, scores),
+            "not sorted": (some[:10], [-score for score in scores[5:]]),
+            "no length": ([[5.0, 5.0, 0.9], some[0]], [0.0] * clips),
+        }[kind]
+        answer = {"qid": row["qid"], "query": row["query"], "vid": row["vid"]}
+        answers.append({**answer, "pred_relevant_windows": found, "pred_saliency_scores": saliency})
+    return answers
+
+
 def tvr_truth(rng: Random, count: int, videos: int) -> list[dict[str, Any]]:
     return [
         {
@@ -90,6 +114,16 @@ def tvr_submission(rng: Random, truth: list[dict[str, Any]], videos: int) -> dic
                 found = list({item[0]: item for item in found}.values())
             submission[task].append({"desc_id": row["desc_id"], "desc": row["desc"], "predictions": found})
     return submission
+
+
+def complete_ranking(rng: Random, truth: list[dict[str, Any]], videos: int) -> dict[str, Any]:
+    """PRVR: every video ranked for every sentence, as a submission with nothing but VR."""
+    ranked = []
+    for row in truth:
+        order = sorted(range(videos), key=lambda _: rng.random())
+        found = [[video, 0, 0, round(1 - place / 1000, 4)] for place, video in enumerate(order)]
+        ranked.append({"desc_id": row["desc_id"], "desc": row["desc"], "predictions": found})
+    return {"video2idx": {f"v{i}": i for i in range(videos)}, "VR": ranked}
 
 
 def graded_truth(rng: Random, count: int, videos: int) -> list[dict[str, Any]]:

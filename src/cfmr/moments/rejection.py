@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.moments.metrics import iou
+from cfmr.moments.several import DEPTHS, matched_overlaps
 
 Floats = NDArray[np.float64]
 
-DEPTHS = (1, 3, 5)
 THRESHOLDS = (0.4, 0.5, 0.6)  # GMR's evaluation has the outer two; 0.5 is where `Existence` tells apart best
 MAX_WINDOWS = 10
 
@@ -57,12 +57,7 @@ def set_iou(predicted: Floats, truth: Floats) -> float:
     if not len(predicted) or not len(truth):
         return 1.0 if len(predicted) == len(truth) else 0.0
     overlap = iou(predicted[:, None], truth[None])
-    total = 0.0
-    for row in range(min(overlap.shape)):
-        best = int(overlap[row].argmax())
-        total += float(overlap[row, best])
-        overlap[:, best] = -1
-    return total / float(max(overlap.shape))
+    return float(sum(matched_overlaps(overlap)) / max(overlap.shape))
 
 
 def set_measures(predicted: Sequence[Floats], truth: Sequence[Floats], rejected: Sequence[bool]) -> dict[str, float]:
@@ -77,11 +72,11 @@ def set_measures(predicted: Sequence[Floats], truth: Sequence[Floats], rejected:
         np.zeros((0, 2)) if none else windows[windows[:, 1] > windows[:, 0], :2][:MAX_WINDOWS]
         for windows, none in zip(predicted, rejected, strict=True)
     ]
-    return {
-        f"G-mIoU@{depth}": 100
-        * float(np.mean([set_iou(windows[:depth], true) for windows, true in zip(kept, truth, strict=True)]))
-        for depth in DEPTHS
-    }
+    measures = {}
+    for depth in DEPTHS:
+        overlaps = [set_iou(windows[:depth], true) for windows, true in zip(kept, truth, strict=True)]
+        measures[f"G-mIoU@{depth}"] = 100 * (sum(overlaps) / len(overlaps))  # summed in order: rounds as GMR's script
+    return measures
 
 
 def best_threshold(matching: Floats, other: Floats) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cfmr.data.layouts.predictions import Answers, Prediction, Submission, read_answers
 from cfmr.data.layouts.queries import Query, match_answers, read_queries
 from cfmr.errors import InputError
-from cfmr.moments import average_precision, collection, highlights, rejection
+from cfmr.moments import average_precision, collection, highlights, rejection, several
 from cfmr.moments.metrics import DEPTHS, rounded
 
 Floats = NDArray[np.float64]
@@ -70,6 +70,8 @@ def score_predictions(
     matching = [(_spans(query), answer.windows) for query, answer in known if query.windows]
     if matching:
         measures |= _window_measures(matching)
+        if len(matching) < len(known) or any(len(spans) > 1 for spans, _ in matching):
+            measures |= several.several_measures(matching)
     measures |= _highlight_measures(known, source)
     if len(matching) < len(known):
         measures |= _rejection_measures(known, thresholds)
