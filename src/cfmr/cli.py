@@ -17,6 +17,7 @@ from cfmr.index import BUILT_IN
 from cfmr.progress import Progress
 
 if TYPE_CHECKING:
+    from cfmr.console.handover import Export
     from cfmr.data.pack import Packed
     from cfmr.extractors.batch import Summary
     from cfmr.index.build import Encode
@@ -308,7 +309,8 @@ def report(
     truth: Annotated[Path | None, typer.Option(help="annotations that --predictions answer")] = None,
 ) -> None:
     """Write tables and pictures of runs, published and other figures."""
-    from cfmr.report import Comparison, write_report
+    from cfmr.report.comparison import Comparison
+    from cfmr.report.writing import write_report
 
     if (truth is None) != (not predictions):
         raise InputError("--predictions and --truth go together: answers, and what they are measured on")
@@ -591,6 +593,12 @@ def _where_to_search(within: Path | None, index: str | None) -> "str | IndexLoca
     return index
 
 
+def _parse_export(path: str, form: str | None, fps: str | None, drop: bool | None) -> "Export":
+    from cfmr.console.handover import Export  # opens video files; searching alone should not wait for that
+
+    return Export.parse(path, form, fps, drop)
+
+
 @app.command()
 def search(
     sentence: Annotated[list[str] | None, typer.Argument(metavar="SENTENCE", help="what happens in the moment")] = None,
@@ -634,18 +642,19 @@ def search(
     videos: Annotated[Path | None, typer.Option(help="folder of the video files, if they have moved")] = None,
 ) -> None:
     """Find the moments that a sentence describes."""
-    from cfmr.console import answers, handover
+    from cfmr.console import answers
+    from cfmr.console.queries import STANDARD, Query, read_queries
     from cfmr.search.retriever import MomentRetriever
 
     if (queries is None) == (not sentence):
         raise InputError("name what to search for: a sentence, or --queries FILE with one a line (not both)")
     if export is None and (form or fps or drop is not None):
         raise InputError("--format, --fps and --drop go with --export FILE")
-    exporting = None if export is None else handover.Export.parse(export, form, fps, drop)
-    to_stdout = export == handover.STANDARD
+    exporting = None if export is None else _parse_export(export, form, fps, drop)
+    to_stdout = export == STANDARD
     if to_stdout and as_json:
         raise InputError("--json and --export - both write to standard output; leave one out")
-    asked = [handover.Query(" ".join(sentence), "")] if sentence else handover.read_queries(str(queries))
+    asked = [Query(" ".join(sentence), "")] if sentence else read_queries(str(queries))
     filters = answers.parse_where(where or [])
     retriever = MomentRetriever.load(_where_to_search(within, index))
     least = answers.parse_min_score(min_score, retriever, video)

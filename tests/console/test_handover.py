@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cfmr.cli import app
-from cfmr.console.handover import read_queries
+from cfmr.console.queries import read_queries
 from cfmr.errors import InputError
 from cfmr.handover.export import FORMATS
 from cfmr.search.retriever import MomentRetriever

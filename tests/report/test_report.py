@@ -17,10 +17,10 @@ from cfmr.config import load_config  # noqa: E402
 from cfmr.data.vocabulary import tokenize  # noqa: E402
 from cfmr.errors import InputError  # noqa: E402
 from cfmr.models.cfmr.pytorch.model import CFMR  # noqa: E402
-from cfmr.report import write_report  # noqa: E402
 from cfmr.report.efficiency import count_flops, count_parameters  # noqa: E402
 from cfmr.report.finished_run import read_runs  # noqa: E402
 from cfmr.report.published import benchmark_of, benchmarks  # noqa: E402
+from cfmr.report.writing import write_report  # noqa: E402
 from cfmr.training.pytorch import train  # noqa: E402
 from tests.support.worlds import World, make_world  # noqa: E402
 
