@@ -142,12 +142,13 @@ class Dense(PlainRows):
 
         s is p + 2 with a prior, see `WordPrior.words`, and 0 without.
         """
-        seen = len(self.fits[0].own)  # of words that training has not seen, nothing is learned
-        learned = np.concatenate([vectors[:seen] @ fit.word + fit.own for fit in self.fits], axis=1)
+        seen = len(self.fits[0].own)  # the features of a sentence, in place of words, have no own look
+        learned = np.concatenate([vectors @ fit.word for fit in self.fits], axis=1)
+        learned[:seen] += np.concatenate([fit.own for fit in self.fits], axis=1)
         if self.prior is None:
             return learned.astype(np.float32)
-        behind = np.zeros((len(vectors) - seen, self.learned_size), np.float32)
-        return np.column_stack([np.concatenate([learned, behind]), self.prior.words(seen - 1)]).astype(np.float32)
+        learned[seen:] = 0  # of words that training has not seen, nothing is learned
+        return np.column_stack([learned, self.prior.words(seen - 1)]).astype(np.float32)
 
     def text_vectors(self, words: Floats, lengths: NDArray[np.int64]) -> Floats:
         """`word_inputs` of the words of B sentences (B, n, M d + s), zero behind a sentence's end -> (B, M d + p)."""
