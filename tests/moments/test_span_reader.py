@@ -208,3 +208,9 @@ def test_a_readout_that_is_none_is_refused_in_one_line(value: object, said: str)
 
 def test_anchors_are_a_readout_too() -> None:
     assert readout_from_json(readout_to_json("anchors"), "card.json") == "anchors"
+
+
+def test_a_reader_from_before_overlap_was_chosen_is_read_as_it_was() -> None:
+    kept = SpanReader(width=0.4).to_json()
+    del kept["overlap"]
+    assert SpanReader.from_json(kept, "card.json") == SpanReader(width=0.4)

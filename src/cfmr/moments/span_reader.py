@@ -83,8 +83,9 @@ class SpanReader:
     def from_json(cls, value: Any, source: str) -> "SpanReader":
         """Undo `to_json`. Raises InputError naming the key that is missing or no number."""
         names = set(cls.__dataclass_fields__)
-        if not isinstance(value, dict) or set(value) != names:
+        if not isinstance(value, dict) or {"overlap", *value} != names:
             raise InputError(f"{source}: it does not say how moments are read ({', '.join(sorted(names))})")
+        value = {"overlap": 0.0, **value}  # models of before have none
         density = value["place_density"]
         numbers = [value[name] for name in names - {"place_density"}]
         if not isinstance(density, list) or len(density) != NUM_KNOTS:
