@@ -20,11 +20,12 @@ PACKAGE := $(VENV)/.ready-package
 demo: $(READY)
 	$(BIN)/cfmr demo
 
+# One thread a process: there is a process for every core, and some tests fork, which loses threads of OpenMP.
 test: $(READY)
-	$(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 coverage: $(PACKAGE)
-	$(BIN)/python -m pytest -n auto --cov=cfmr --cov-report=term --cov-report=xml:coverage.xml
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov=cfmr --cov-report=term --cov-report=xml:coverage.xml
 
 # The documentation site, in site/. A broken link, or a page that is in no menu, fails.
 docs: $(SITE)

@@ -78,6 +78,7 @@ def _work(target: Target, numbers: range, seed: int, board: mmap.mmap, keep: Pat
     """In the child: try one input after the other; end with 1 at the first that raises what it must not."""
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a handler in Python would wait for what hangs
     virtual = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (virtual + MEMORY, virtual + MEMORY))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
