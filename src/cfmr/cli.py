@@ -605,6 +605,18 @@ def search(
     queries: Annotated[
         str | None, typer.Option(metavar="FILE", help="sentences to search for at once, one a line or CSV; - is stdin")
     ] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VIDEO@START-END", help="find more like this moment; may be repeated"),
+    ] = None,
+    unlike: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--not",
+            metavar="VIDEO@START-END|WORDS",
+            help="nothing like this moment, or without these words; may be repeated",
+        ),
+    ] = None,
     within: Annotated[
         Path | None, typer.Option("--in", metavar="VIDEOS", help="folder of videos that serve, or index --in, has read")
     ] = None,
@@ -641,37 +653,35 @@ def search(
     ] = None,
     videos: Annotated[Path | None, typer.Option(help="folder of the video files, if they have moved")] = None,
 ) -> None:
-    """Find the moments that a sentence describes."""
+    """Find the moments that a sentence describes. Words with a minus are what it is not: "a dog -cat"."""
     from cfmr.console import answers
-    from cfmr.console.queries import STANDARD, Query, read_queries
+    from cfmr.console.queries import STANDARD, composed_queries
     from cfmr.search.retriever import MomentRetriever
 
-    if (queries is None) == (not sentence):
-        raise InputError("name what to search for: a sentence, or --queries FILE with one a line (not both)")
+    asked = composed_queries(" ".join(sentence or []), queries, like or [], unlike or [])
     if export is None and (form or fps or drop is not None):
         raise InputError("--format, --fps and --drop go with --export FILE")
     exporting = None if export is None else _parse_export(export, form, fps, drop)
     to_stdout = export == STANDARD
     if to_stdout and as_json:
         raise InputError("--json and --export - both write to standard output; leave one out")
-    asked = [Query(" ".join(sentence), "")] if sentence else read_queries(str(queries))
     filters = answers.parse_where(where or [])
     retriever = MomentRetriever.load(_where_to_search(within, index))
     least = answers.parse_min_score(min_score, retriever, video)
     results, failed = [], 0
-    for query in asked:
+    for where_it_stands, query in asked:
         try:
-            result = retriever.search(query.sentence, top, video, filters, least)
+            result = retriever.search(query, top, video, filters, least)
         except InputError as error:
-            if not query.where:
+            if not where_it_stands:
                 raise
-            typer.echo(f"cfmr: {query.where}: {error}", err=True)
+            typer.echo(f"cfmr: {where_it_stands}: {error}", err=True)
             failed += 1
             continue
         results.append(result)
         if not to_stdout and not as_json:
-            if query.where:
-                typer.echo(f"{query.sentence}:")
+            if where_it_stands:
+                typer.echo(f"{query}:")
             for line in answers.lines(retriever, result):
                 typer.echo(line)
     if as_json:

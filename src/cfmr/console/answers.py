@@ -21,7 +21,7 @@ def lines(retriever: MomentRetriever, result: SearchResult) -> Iterator[str]:
     curves: dict[str, str] = {}
     for rank, moment in enumerate(result, 1):
         if moment.video not in curves:
-            curves[moment.video] = bar(retriever.curve(result.sentence, moment.video, BAR)[1])
+            curves[moment.video] = bar(retriever.curve(result.query, moment.video, BAR)[1])
         span = f"{clock(moment.start)}-{clock(moment.end)}"
         yield f"{rank:>2}  {moment.score:6.{digits}f}  {moment.video:<{width}}  {span:>11}  {curves[moment.video]}"
     yield from remarks(result)
@@ -70,6 +70,9 @@ def _as_object(result: SearchResult) -> dict[str, Any]:
     ]
     return {
         "sentence": result.sentence,
+        "without": list(result.query.without),
+        "like": [str(one) for one in result.query.like],
+        "unlike": [str(one) for one in result.query.unlike],
         "moments": moments,
         "unknown": [{"word": u.word, "used": u.used} for u in result.unknown],
         "convincing": result.has_match,

@@ -67,9 +67,10 @@ def read_folder(
     extractor, weights = _extractor(place)
     options = {} if weights is None else {"weights": weights}
     try:
-        files = extract_all(videos, extractor, place.features, workers, tell, steps, **options)
+        files = extract_all(videos, extractor, place.features, workers, tell, steps, place.note_reading, **options)
     finally:
         steps.batch.unlink(missing_ok=True)
+        place.note_reading([])
     files.failed |= steps.failed
     write_json(place.root / UNREAD, files.failed)
     return FolderReport(files, steps.report)

@@ -5,6 +5,7 @@
       served.json             the model that answers, replaced in one rename; everything follows it
       removed.json            videos that are not to be found any more
       unread.json             files that could not be read, and why
+      reading.json            videos that are being read; believed only while someone reads
       features.hdf5
       index/                  of the first model
       models/NNNN/            learned on the page: index/, run/checkpoint/, model.json
@@ -31,6 +32,7 @@ from cfmr.index.location import is_address
 FORMAT, VERSION = "cfmr-workspace", 1
 FOLDER = ".cfmr"
 NAME, SERVED, REMOVED, UNREAD = "workspace.json", "served.json", "removed.json", "unread.json"
+READING = "reading.json"
 ORIGINAL = "original"
 BESIDE = "page"  # the workspace of an index that was named, beside it
 MANIFEST = "manifest.json"
@@ -104,6 +106,17 @@ class Workspace:
         except InputError:
             return {}
         return {str(name): str(why) for name, why in found.items()} if isinstance(found, dict) else {}
+
+    def reading(self) -> frozenset[str]:
+        """Videos that are being read, if anyone reads; a run that was killed leaves its own."""
+        try:
+            return read_names(self.root / READING)
+        except InputError:
+            return frozenset()
+
+    def note_reading(self, names: Iterable[str]) -> None:
+        """Note which videos are being read."""
+        write_json(self.root / READING, sorted(names))
 
     # --- removed videos -----------------------------------------------------------------------------------------------
 

@@ -4,6 +4,8 @@ from cfmr import MomentRetriever
 retriever = MomentRetriever.load("runs/demo/index")
 for moment in retriever.search("a red ball bounces twice", top=5):
     print(moment.video, moment.start, moment.end, moment.score)
+
+More like a moment, and not like another: `retriever.search(ComposedQuery("a ball", like=(Stretch("kitchen", 3, 5),)))`.
 """
 
 import threading
@@ -22,13 +24,15 @@ from cfmr.index.open import open_index, parse_location
 from cfmr.index.text_encoder import Query, TextEncoder, UnknownWord, open_text_encoder
 from cfmr.moments.anchors import anchor_relevance
 from cfmr.moments.span_reader import Readout, readout_from_json
+from cfmr.search.composed import EMPTY, ComposedQuery, compose, shows_example
 from cfmr.search.ranking import rank
 
 Times = NDArray[np.float64]
 Answer = TypeVar("Answer")
 
 CURVE_POINTS = 200
-MAX_TOP = 1000  # answers to one query
+MAX_TOP = 10_000  # answers to one query
+SHOWING_ONE = 8  # moments that may show one and the same example, which are left out
 MIN_THRESHOLD_ACCURACY = 0.65  # share of its sentences that a threshold has to be right for; guessing is for 0.5
 MAX_REOPENS = 3  # times that an index may be replaced while one question is answered
 
@@ -56,6 +60,7 @@ class SearchResult(Sequence[Moment]):
         best: the best score before `min_score` was applied; None if there is nothing to search.
         encode_seconds: how long the sentence took.
         search_seconds: how long the search took.
+        query: the sentence, and what else it was composed of.
     """
 
     sentence: str
@@ -65,6 +70,7 @@ class SearchResult(Sequence[Moment]):
     best: float | None
     encode_seconds: float
     search_seconds: float
+    query: ComposedQuery = EMPTY
 
     @property
     def has_match(self) -> bool | None:
@@ -188,7 +194,7 @@ class MomentRetriever:
 
     def search(
         self,
-        sentence: str,
+        query: str | ComposedQuery,
         top: int = 5,
         videos: Sequence[str] | None = None,
         where: Mapping[str, Value] | None = None,
@@ -198,7 +204,8 @@ class MomentRetriever:
         """The moments that a sentence describes, best first.
 
         Args:
-            sentence: what happens.
+            query: what happens; or composed of that, moments that are like it or unlike it, and words that it is
+                without. Those moments themselves are no answers, and there is no threshold.
             top: at most so many moments.
             videos: search only in these.
             where: search only in videos whose metadata has these values.
@@ -214,29 +221,36 @@ class MomentRetriever:
         if not 1 <= top <= MAX_TOP:
             raise InputError(f"top is {top}; ask for 1 to {MAX_TOP} moments")
         began = time.perf_counter()
+        composed = ComposedQuery(query) if isinstance(query, str) else query
+        examples = len(composed.like) + len(composed.unlike)
 
         def ask(opened: _Opened) -> tuple[Query, list[Hit], float]:
-            query = opened.encoder.encode(sentence)
-            encoded = time.perf_counter()
+            encoded = compose(composed, opened.index, opened.encoder, opened.readout)
+            at = time.perf_counter()
             selection = opened.index.select(videos, where)
             alone = videos[0] if videos is not None and len(set(videos)) == 1 else None
-            hits = rank(opened.index, opened.readout, query.vector, top, selection, alone, duplicate)
-            return query, hits, encoded
+            most = top + SHOWING_ONE * examples
+            hits = rank(opened.index, opened.readout, encoded.vector, most, selection, alone, duplicate)
+            return encoded, hits, at
 
-        query, hits, encoded = self._on_present(ask)
+        encoded, hits, at = self._on_present(ask)
+        if examples:
+            shown = shows_example(composed)
+            hits = [hit for hit in hits if not shown(hit.video.id, hit.start, hit.end)][:top]
         done = time.perf_counter()
         return SearchResult(
-            sentence=sentence,
+            sentence=composed.sentence,
             moments=tuple(_moment(h) for h in hits if min_score is None or h.score >= min_score),
-            unknown=query.unknown,
-            threshold=self.threshold(videos),
+            unknown=encoded.unknown,
+            threshold=self.threshold(videos) if composed.plain else None,
             best=hits[0].score if hits else None,
-            encode_seconds=encoded - began,
-            search_seconds=done - encoded,
+            encode_seconds=at - began,
+            search_seconds=done - at,
+            query=composed,
         )
 
-    def curve(self, sentence: str, video: str, points: int = CURVE_POINTS) -> tuple[Times, Times]:
-        """How well each point in time of a video fits a sentence.
+    def curve(self, query: str | ComposedQuery, video: str, points: int = CURVE_POINTS) -> tuple[Times, Times]:
+        """How well each point in time of a video fits a query.
 
         Returns:
             times (points,) in seconds over the whole video, and scores (points,), comparable within the video.
@@ -245,9 +259,12 @@ class MomentRetriever:
             InputError: as `search`.
         """
 
+        composed = ComposedQuery(query) if isinstance(query, str) else query
+
         def ask(opened: _Opened) -> tuple[float, Times, NDArray[np.float32], Readout]:
             duration = opened.index.video(video).duration
-            spans, scores = opened.index.curve(opened.encoder.encode(sentence).vector, video)
+            vector = compose(composed, opened.index, opened.encoder, opened.readout).vector
+            spans, scores = opened.index.curve(vector, video)
             return duration, spans, scores, opened.readout
 
         duration, spans, scores, readout = self._on_present(ask)

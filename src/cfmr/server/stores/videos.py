@@ -5,13 +5,15 @@ import filecmp
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import threading
 import time
 import unicodedata
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from cfmr.errors import InputError
@@ -26,6 +28,15 @@ ARRIVING = "arriving"  # folder of the workspace for uploads under way
 CHECK_SECONDS = 60
 
 
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """A file of the folder: where it is, its bytes, and when it was last written (seconds since 1970)."""
+
+    path: Path
+    size: int
+    written: float
+
+
 class Library:
     """Files by name. A name is looked up, never joined to a path, so no name leads outside the folder.
 
@@ -37,6 +48,7 @@ class Library:
         self.folder = folder.resolve()
         self._files: dict[str, Path] = {}
         self._names: dict[Path, str] = {}
+        self._facts: dict[str, FileFacts] = {}
         self._read, self._changed, self._took = -FRESH, 0, 0.0
         self._lock = threading.Lock()
 
@@ -68,12 +80,33 @@ class Library:
         if began - self._read < FRESH and changed == self._changed:
             return
         try:
-            files = {n: path for n, path in find_videos([self.folder]).items() if self._inside(path)}
+            facts = dict(self._look(find_videos([self.folder])))
         except (InputError, OSError):  # there is none, or the folder went away meanwhile
-            files = {}
-        self._files, self._names = files, {path: name for name, path in files.items()}
+            facts = {}
+        self._files = {name: one.path for name, one in facts.items()}
+        self._names = {one.path: name for name, one in facts.items()}
+        if facts != self._facts:
+            self._facts = facts
         self._read, self._changed = time.monotonic(), changed
         self._took = self._read - began
+
+    def _look(self, found: Mapping[str, Path]) -> Iterator[tuple[str, FileFacts]]:
+        """What is known of each file that lies in the folder; a folder is resolved once for all of its files."""
+        inside: dict[str, bool] = {}
+        for name, path in found.items():
+            with contextlib.suppress(OSError):
+                folder, status = os.path.dirname(path), os.lstat(path)
+                if folder not in inside:
+                    inside[folder] = Path(os.path.realpath(folder)).is_relative_to(self.folder)
+                if stat.S_ISLNK(status.st_mode) and self._inside(path):
+                    status = os.stat(path)
+                if inside[folder] and stat.S_ISREG(status.st_mode):
+                    yield name, FileFacts(path, status.st_size, status.st_mtime)
+
+    def facts(self) -> dict[str, FileFacts]:
+        """What is known of every video file in the folder, by name; the same object until something changes."""
+        self.files()
+        return self._facts
 
     def refresh(self) -> None:
         """Read the folder again at the next question, which waits for it."""
