@@ -20,7 +20,7 @@ from cfmr.index.text_encoder import Query, TextEncoder, UnknownWord
 from cfmr.moments.span_reader import Readout
 
 #: How much moments and words count beside a sentence of weight 1 (docs/search.md says how they were chosen).
-LIKE, UNLIKE, WITHOUT = 1.0, 0.5, 0.5
+LIKE, UNLIKE, WITHOUT = 0.3, 0.2, 0.5
 MAX_EXAMPLES = 50  # moments, and words, of one query
 _LEAST = 1e-3  # length of a sum of unit vectors below which it has no direction
 _STRETCH = re.compile(r"(?P<video>.+)@(?P<start>[\d:.]+)-(?P<end>[\d:.]+)", re.DOTALL)

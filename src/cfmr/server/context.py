@@ -10,7 +10,7 @@ from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
 
 from cfmr.files.atomic import written_at
-from cfmr.index.workspace import READING, REMOVED, UNREAD
+from cfmr.index.workspace import COPIES, READING, REMOVED, UNREAD
 from cfmr.server.problems import Problem
 from cfmr.server.settings import Settings
 from cfmr.server.stores.catalog import Catalog, Listing, Sources
@@ -72,13 +72,15 @@ class AppState:
         root = self.settings.place.root
 
         def marks() -> object:
-            noted = [written_at(root / name) for name in (REMOVED, UNREAD, READING)]
+            noted = [written_at(root / name) for name in (REMOVED, UNREAD, COPIES, READING)]
             return self.library.facts(), self.models.videos, noted, self.jobs.busy("add")
 
         def sources() -> Sources:
             place = self.settings.place
             reading = place.reading() if self.jobs.busy("add") else frozenset[str]()
-            return Sources(self.library.facts(), self.models.videos, place.removed(), place.unread(), reading)
+            return Sources(
+                self.library.facts(), self.models.videos, place.removed(), place.unread(), place.copies(), reading
+            )
 
         return Catalog(marks, sources)
 

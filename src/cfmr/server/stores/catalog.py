@@ -10,7 +10,7 @@ from cfmr.index.base import Video
 from cfmr.server.stores.videos import FileFacts
 from cfmr.video.files import restored_path
 
-State = Literal["queued", "reading", "searchable", "damaged", "gone", "removed"]
+State = Literal["queued", "reading", "searchable", "damaged", "copy", "gone", "removed"]
 Sort = Literal["name", "date", "length", "labels", "size", "state"]
 STATES: tuple[State, ...] = get_args(State)
 
@@ -21,8 +21,8 @@ class Entry:
 
     Attributes:
         state: "queued" and "reading" become "searchable"; "damaged" could not be read; "gone" has no file any more;
-            "removed" was taken out of search.
-        reason: why it could not be read.
+            "copy" has the content of another; "removed" was taken out of search.
+        reason: why it could not be read, or the video that it is a copy of.
         duration: seconds; None where it is not known yet.
         date: when its file was last written, seconds since 1970; 0 where there is no file.
         size: bytes of the file.
@@ -52,6 +52,7 @@ class Sources:
         indexed: by name.
         removed: names of videos that were taken out.
         unread: file that could not be read -> why.
+        copies: file with the content of a video -> that video.
         reading: names of videos that are being read.
     """
 
@@ -59,6 +60,7 @@ class Sources:
     indexed: Mapping[str, Video]
     removed: frozenset[str]
     unread: Mapping[str, str]
+    copies: Mapping[str, str]
     reading: Container[str]
 
 
@@ -145,8 +147,10 @@ def entries_of(sources: Sources) -> Iterator[Entry]:
             yield _entry(name, "gone" if facts is None else "searchable", facts, video)
     for name, facts in sources.files.items():
         if name not in taken and name not in sources.removed:
-            reason = sources.unread.get(name, "")
-            state: State = "damaged" if reason else "reading" if name in sources.reading else "queued"
+            reason = sources.unread.get(name) or sources.copies.get(name, "")
+            state: State = "reading" if name in sources.reading else "queued"
+            if reason:
+                state = "damaged" if name in sources.unread else "copy"
             yield _entry(name, state, facts, reason=reason)
     for name in sources.removed:
         yield _entry(name, "removed", sources.files.get(name))

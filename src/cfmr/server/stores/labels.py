@@ -242,6 +242,21 @@ class LabelStore:
 
         return self._next(label, current or revision, author, undone, deleted_too=True)
 
+    def move(self, video: str, name: str) -> int:
+        """Labels of a video become those of another name; returns how many."""
+        moved = [
+            replace(
+                now,
+                annotation=replace(now.annotation, video=name),
+                revision=now.revision + 1,
+                at=_now(),
+            )
+            for now in self.all(video)
+        ]
+        with self._writing.begin() as connection:
+            _write(connection, moved)
+        return len(moved)
+
     def take_in(self, annotations: Sequence[Annotation], author: str) -> tuple[int, int]:
         """Add those that are not there yet: (added, already there).
 

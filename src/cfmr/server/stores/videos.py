@@ -49,6 +49,7 @@ class Library:
         self._files: dict[str, Path] = {}
         self._names: dict[Path, str] = {}
         self._facts: dict[str, FileFacts] = {}
+        self._by_size: tuple[dict[str, FileFacts], dict[int, list[str]]] = {}, {}
         self._read, self._changed, self._took = -FRESH, 0, 0.0
         self._lock = threading.Lock()
 
@@ -140,12 +141,40 @@ class Library:
 
     def twin(self, file: Path) -> str | None:
         """The video with the same content as a file, whatever its name; None if there is none."""
-        size = file.stat().st_size
-        for name, path in self.files().items():
+        size, facts = file.stat().st_size, self.facts()
+        if self._by_size[0] is not facts:
+            sizes: dict[int, list[str]] = {}
+            for name, one in facts.items():
+                sizes.setdefault(one.size, []).append(name)
+            self._by_size = facts, sizes
+        for name in self._by_size[1].get(size, ()):
+            path = facts[name].path
             with contextlib.suppress(OSError):
-                if path.stat().st_size == size and (path.samefile(file) or filecmp.cmp(path, file, shallow=False)):
+                if path.samefile(file) or filecmp.cmp(path, file, shallow=False):
                     return name
         return None
+
+    def rename(self, file: Path, stem: str) -> Path:
+        """Call a file of the folder otherwise, where it lies; its ending stays.
+
+        Raises:
+            Problem: the name is no name of a file, or another has it.
+            OSError: the folder cannot be written.
+        """
+        clean, _ = clean_name(f"{stem}{file.suffix}")
+        place = file.with_name(f"{clean}{file.suffix}")
+        if place == file:
+            return file
+        if not _take(file, place):
+            raise Problem(409, f"{clean[:80]}: there is a file of this name already; choose another")
+        file.unlink(missing_ok=True)
+        self.refresh()
+        return place
+
+    def delete(self, file: Path) -> None:
+        """Delete a file of the folder. Raises OSError if it cannot be."""
+        file.unlink(missing_ok=True)
+        self.refresh()
 
     def keep(self, file: Path, name: str) -> Path:
         """Put a file into the folder under about this name, by link where the disk is the same and else by copy.
