@@ -4,12 +4,16 @@ The command line, the HTTP API and the home page are written anew at each build,
 """
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+
+sys.path.insert(0, str(Path(__file__).parent))
+import results
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +33,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {page: site_links((ROOT / source).read_text("utf-8"), source) for page, source in OUTSIDE.items()}
     pages["reference/commands.md"] = command_reference()
     pages["reference/http.md"] = http_reference()
+    pages["results.md"], drawings = results.page(ROOT / "benchmarks" / "results")
+    for name, drawing in drawings.items():
+        files.append(File.generated(config, name, content=drawing))
     for page, text in pages.items():
         files.append(File.generated(config, page, content=text))
     return files
