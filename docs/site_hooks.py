@@ -99,7 +99,7 @@ def command_reference() -> str:
 
 
 def _parameters(command: Any, context: Any) -> str:
-    rows = ["| | |", "|---|---|"]
+    rows = ["| option | |", "|---|---|"]
     for parameter in command.params:
         record = parameter.get_help_record(context)
         if record:
@@ -140,4 +140,4 @@ def _inputs(operation: dict[str, Any]) -> str:
         for one in operation.get("parameters", [])
     ]
     rows += [f"| body | `{kind}` | |" for kind in operation.get("requestBody", {}).get("content", {})]
-    return "\n".join(["| | | |", "|---|---|---|", *rows]) if rows else ""
+    return "\n".join(["| name | where | |", "|---|---|---|", *rows]) if rows else ""
