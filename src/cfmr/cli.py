@@ -160,7 +160,8 @@ def evaluate(
         Path | None, typer.Option(help="feature file of these videos; default: the configuration's")
     ] = None,
     calibrate: Annotated[
-        Path | None, typer.Option(help="validation annotations, to learn from when to say that nothing fits")
+        Path | None,
+        typer.Option(help="validation annotations, to learn from when to say that nothing fits; default: the run's"),
     ] = None,
     corpus: Annotated[bool, typer.Option("--corpus", help="also search all test videos together")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
@@ -307,6 +308,10 @@ def report(
         list[Path] | None, typer.Option(help="answers of another system, to compare; may be given again")
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="annotations that --predictions answer")] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="validation annotations, to learn from when to say that nothing fits; default: the run's"),
+    ] = None,
 ) -> None:
     """Write tables and pictures of runs, published and other figures."""
     from cfmr.report.comparison import Comparison
@@ -314,7 +319,9 @@ def report(
 
     if (truth is None) != (not predictions):
         raise InputError("--predictions and --truth go together: answers, and what they are measured on")
-    comparison = None if truth is None else Comparison(truth, predictions or ())
+    if calibrate is not None and truth is None:
+        raise InputError("--calibrate goes with --predictions and --truth: it concerns sentences that nothing fits")
+    comparison = None if truth is None else Comparison(truth, predictions or (), calibrate)
     typer.echo(f"written to {write_report(runs or [], out, videos, comparison)}")
 
 
