@@ -588,13 +588,13 @@ def _calibrated_on_names(report: "IndexReport", location: "IndexLocation", model
     return replace(report, metrics={**report.metrics, **metrics})
 
 
-def _where_to_search(within: Path | None, index: str | None) -> "str | IndexLocation":
-    """The index of a folder of videos, or the one that was named."""
+def _where_to_search(within: Path | None, index: str | None) -> str | Path:
+    """The folder of videos, or the index that was named."""
     if within is not None:
-        from cfmr.index.workspace import need_workspace, served_index
+        from cfmr.index.workspace import need_workspace
 
         need_workspace(within)
-        return served_index(within)
+        return within
     if index is None:
         raise InputError("name where to search: --in VIDEOS, or --index INDEX (or CFMR_INDEX)")
     return index

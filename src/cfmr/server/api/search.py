@@ -1,6 +1,5 @@
 """Searching: the moments of a sentence, its curve over a video, and what this server has."""
 
-import contextlib
 import functools
 import time
 from collections.abc import Sequence
@@ -11,21 +10,18 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from cfmr.errors import InputError
-from cfmr.search.own_labels import said_alike
-from cfmr.search.retriever import Moment, SearchResult
+from cfmr.search.own_labels import OwnLabel
+from cfmr.search.retriever import Moment, SearchResult, is_of_label, labelled_moments
 from cfmr.server.context import AppState, Sentence, State, VideoName
 from cfmr.server.problems import Problem
-from cfmr.server.stores.labels import Label
 
 EXAMPLES = 6
 UNREAD = 20  # files that could not be read, of which the status tells
-AROUND = 2.5  # seconds before and after a label that are shown where the model has no moment there
-LOOKED_AT = 5  # moments of a label's video of which one may be around it
 
 router = APIRouter(tags=["search"])
 
 
-class OwnLabel(BaseModel):
+class OwnLabelAnswer(BaseModel):
     """A label that says what the query says."""
 
     id: str
@@ -44,7 +40,7 @@ class FoundMoment(BaseModel):
     score: float
     duration: float = Field(description="length of the video")
     watchable: bool = Field(description="whether the video file is there")
-    label: OwnLabel | None = Field(
+    label: OwnLabelAnswer | None = Field(
         default=None, description="the label by whose text it was found, whatever the model thinks"
     )
 
@@ -196,17 +192,17 @@ def _search(
 ) -> SearchAnswer:
     began = time.perf_counter()
     chosen = _selection(state, video, contains)
-    own = labelled_moments(state, q, chosen, top)
+    own = _labelled_moments(state, q, chosen, top)
     try:
         result = state.models.retriever.search(q, top=top, videos=chosen, min_score=min_score)
     except InputError:
         if not own:
             raise
         result = SearchResult(q, (), (), None, None, 0.0, 0.0)  # the model reads no word of it, but someone said it
-    others = [moment for moment in result if not any(_is_same(moment, one) for one in own)]
+    others = [moment for moment in result if not any(is_of_label(moment, one) for one in own)]
     return SearchAnswer(
         sentence=result.sentence,
-        moments=[*own, *(_found(moment, state) for moment in others)][:top],
+        moments=[_found(moment, state) for moment in [*own, *others][:top]],
         unknown=[UnknownWordAnswer(word=word.word, used=word.used) for word in result.unknown],
         convincing=result.has_match,
         threshold=result.threshold,
@@ -217,47 +213,20 @@ def _search(
     )
 
 
-def labelled_moments(state: AppState, q: str, videos: Sequence[str] | None, top: int) -> list[FoundMoment]:
-    """Moments of labels that say what a query says, exact ones first; held-out labels, too.
-
-    A label is one second: the moment is the model's best one around it, or some seconds where it has none.
+def _labelled_moments(state: AppState, q: str, videos: Sequence[str] | None, top: int) -> list[Moment]:
+    """Moments of labels that say what a query says; held-out labels, too.
 
     Args:
         videos: look only at these; None for all.
-        top: at most so many.
     """
     indexed = state.models.videos
-    allowed = indexed.keys() if videos is None else indexed.keys() & set(videos)
-    labels = [label for label in state.labels.present() if label.annotation.video in allowed]
-    alike = said_alike(q, [label.annotation.sentence for label in labels])
-    found: list[FoundMoment] = []
-    for one in alike:
-        label = labels[one.number]
-        if len(found) < top and not any(_holds(moment, label) for moment in found):
-            found.append(_labelled(state, label, one.exact))
-    return found
-
-
-def _labelled(state: AppState, label: Label, exact: bool) -> FoundMoment:
-    said = label.annotation
-    glance = said.glance or 0.0
-    moment = Moment(said.video, max(glance - AROUND, 0.0), min(glance + AROUND, said.duration), 0.0, said.duration)
-    with contextlib.suppress(InputError):  # the model reads no word of it
-        best = state.models.retriever.search(said.sentence, top=LOOKED_AT, videos=[said.video])
-        moment = next((one for one in best if one.start <= glance <= one.end), moment)
-    own = OwnLabel(id=label.id, sentence=said.sentence, author=label.author, glance=glance, exact=exact)
-    return _found(moment, state).model_copy(update={"label": own})
-
-
-def _holds(moment: FoundMoment, label: Label) -> bool:
-    said = label.annotation
-    return moment.video == said.video and moment.start <= (said.glance or 0.0) <= moment.end
-
-
-def _is_same(moment: Moment, own: FoundMoment) -> bool:
-    """Whether a moment of the model is that of a label."""
-    assert own.label is not None
-    return moment.video == own.video and moment.start <= own.label.glance <= moment.end
+    allowed = [video for name, video in indexed.items() if videos is None or name in videos]
+    labels = [
+        OwnLabel(label.id, said.video, said.duration, said.sentence, said.glance or 0.0, label.author)
+        for label in state.labels.present()
+        for said in [label.annotation]
+    ]
+    return labelled_moments(q, labels, allowed, top, state.models.retriever.search)
 
 
 def _found(moment: Moment, state: AppState) -> FoundMoment:
@@ -268,4 +237,5 @@ def _found(moment: Moment, state: AppState) -> FoundMoment:
         score=round(moment.score, 5),
         duration=moment.duration,
         watchable=state.watchable(moment.video),
+        label=None if moment.label is None else OwnLabelAnswer.model_validate(moment.label, from_attributes=True),
     )
