@@ -240,3 +240,21 @@ def test_what_broken_off_uploads_left_is_swept_at_the_start(settings: Settings) 
     with opened(settings):
         assert {path.name for path in folder.iterdir()} == {"upload-new", kept}
         assert not list(settings.videos.glob("*.partial"))
+
+
+def test_a_sheet_is_asked_for_until_it_is_there(client: TestClient) -> None:
+    asked = {"video": "kitchen", "interval": 0.5}
+    answer = client.get("/api/sheet", params=asked)
+    assert answer.status_code == 202
+    assert (answer.content, answer.headers["cache-control"]) == (b"", "no-store")
+    while (answer := client.get("/api/sheet", params=asked)).status_code == 202:
+        time.sleep(0.05)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+    assert "max-age" in answer.headers["cache-control"]
+    assert client.get("/api/sheet", params=asked | {"interval": 0.3}).status_code == 422
+    assert client.get("/api/sheet", params=asked | {"number": -1}).status_code == 422
+    assert client.get("/api/sheet", params=asked | {"video": "nowhere"}).status_code == 404
+    while (answer := client.get("/api/sheet", params=asked | {"number": 7})).status_code == 202:
+        time.sleep(0.05)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "kitchen.mp4: ends before 87.5 s"
