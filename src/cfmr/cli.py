@@ -160,7 +160,8 @@ def evaluate(
         Path | None, typer.Option(help="feature file of these videos; default: the configuration's")
     ] = None,
     calibrate: Annotated[
-        Path | None, typer.Option(help="validation annotations, to learn from when to say that nothing fits")
+        Path | None,
+        typer.Option(help="validation annotations, to learn from when to say that nothing fits; default: the run's"),
     ] = None,
     corpus: Annotated[bool, typer.Option("--corpus", help="also search all test videos together")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
@@ -307,6 +308,10 @@ def report(
         list[Path] | None, typer.Option(help="answers of another system, to compare; may be given again")
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="annotations that --predictions answer")] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="validation annotations, to learn from when to say that nothing fits; default: the run's"),
+    ] = None,
 ) -> None:
     """Write tables and pictures of runs, published and other figures."""
     from cfmr.report.comparison import Comparison
@@ -314,7 +319,9 @@ def report(
 
     if (truth is None) != (not predictions):
         raise InputError("--predictions and --truth go together: answers, and what they are measured on")
-    comparison = None if truth is None else Comparison(truth, predictions or ())
+    if calibrate is not None and truth is None:
+        raise InputError("--calibrate goes with --predictions and --truth: it concerns sentences that nothing fits")
+    comparison = None if truth is None else Comparison(truth, predictions or (), calibrate)
     typer.echo(f"written to {write_report(runs or [], out, videos, comparison)}")
 
 
@@ -581,13 +588,13 @@ def _calibrated_on_names(report: "IndexReport", location: "IndexLocation", model
     return replace(report, metrics={**report.metrics, **metrics})
 
 
-def _where_to_search(within: Path | None, index: str | None) -> "str | IndexLocation":
-    """The index of a folder of videos, or the one that was named."""
+def _where_to_search(within: Path | None, index: str | None) -> str | Path:
+    """The folder of videos, or the index that was named."""
     if within is not None:
-        from cfmr.index.workspace import need_workspace, served_index
+        from cfmr.index.workspace import need_workspace
 
         need_workspace(within)
-        return served_index(within)
+        return within
     if index is None:
         raise InputError("name where to search: --in VIDEOS, or --index INDEX (or CFMR_INDEX)")
     return index

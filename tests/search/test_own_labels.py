@@ -1,8 +1,14 @@
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from cfmr.data.annotations import Annotation
 from cfmr.data.word_vectors import WordVectors
-from cfmr.search.own_labels import SaidAlike, Sayings
+from cfmr.errors import InputError
+from cfmr.search.own_labels import FILE, SaidAlike, Sayings, read_own_labels
+from cfmr.server.stores.labels import LabelStore
 
 VECTORS = WordVectors(
     ["man", "person", "open", "door", "red", "car", "bus", "dog"],
@@ -78,3 +84,54 @@ def test_a_sentence_is_added_once() -> None:
     sayings.add(["a dog", "a cat"])
     sayings.add(["a dog"])
     assert [one.sentence for one in sayings.alike("a dog")] == ["a dog"]
+
+
+# --- the labels of a workspace ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[LabelStore]:
+    made = LabelStore(f"sqlite:///{tmp_path / FILE}")
+    yield made
+    made.close()
+
+
+def annotation(sentence: str, glance: float) -> Annotation:
+    return Annotation("film", 30.0, sentence, glance, None)
+
+
+def test_labels_of_the_page_are_read_as_they_are_now(store: LabelStore, tmp_path: Path) -> None:
+    first = store.add(annotation("a dog barks", 3.0), "Ann")
+    second = store.add(annotation("a cat sleeps", 9.0), "Bob")
+    gone = store.add(annotation("a bird sings", 12.0), "Bob")
+    store.change(first.id, 1, "Cleo", sentence="a dog runs")
+    store.delete(gone.id, 1, "Bob")
+    found = read_own_labels(tmp_path / FILE)
+    assert sorted((label.id, label.sentence, label.glance, label.author) for label in found) == sorted(
+        [(first.id, "a dog runs", 3.0, "Cleo"), (second.id, "a cat sleeps", 9.0, "Bob")]
+    )
+    assert {(label.video, label.duration) for label in found} == {("film", 30.0)}
+
+
+def test_labels_are_read_where_nothing_can_be_written(store: LabelStore, tmp_path: Path) -> None:
+    store.add(annotation("a dog barks", 3.0), "Ann")
+    store.close()
+    copy = tmp_path / "copy" / FILE
+    copy.parent.mkdir()
+    copy.write_bytes((tmp_path / FILE).read_bytes())
+    copy.parent.chmod(0o500)
+    try:
+        assert [label.sentence for label in read_own_labels(copy)] == ["a dog barks"]
+    finally:
+        copy.parent.chmod(0o700)
+
+
+def test_where_nobody_has_labelled_there_are_none(tmp_path: Path) -> None:
+    assert read_own_labels(tmp_path / FILE) == []
+
+
+@pytest.mark.parametrize("content", [b"no database at all, by far", b""])
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(InputError, match=r"labels.sqlite: labels cannot be read"):
+        read_own_labels(tmp_path / FILE)

@@ -1,11 +1,18 @@
-"""A person's own labels found as text: what someone has said of a moment is found by it, whatever a model thinks."""
+"""A person's own labels found as text: what someone has said of a moment is found by it, whatever a model thinks.
+
+The page keeps labels in a workspace, each state of one a row of its own (`cfmr.server.stores.labels`); here they are
+only read, by what comes with Python.
+"""
 
 import math
+import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +23,54 @@ from cfmr.errors import InputError
 SAME_WORDS = 2 / 3  # of the words of both sentences, those that have to be the same for the others to be compared
 NEAR_WORD = 0.7  # least cosine of two words that may stand for each other amid the same words
 NEAR = 0.85  # least likeness of two sentences
+
+FILE = "labels.sqlite"  # of a workspace
+WAIT = 2.0  # seconds for whoever writes it at the moment
+_NEWEST = """
+SELECT label, video, duration, sentence, glance, author FROM label_states AS state
+WHERE NOT deleted AND revision = (SELECT max(revision) FROM label_states WHERE label = state.label) ORDER BY at, label
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLabel:
+    """What someone has said of a second of a video.
+
+    Attributes:
+        exact: it says what was asked in the same words, in any order and form, and no others.
+    """
+
+    id: str
+    video: str
+    duration: float
+    sentence: str
+    glance: float
+    author: str
+    exact: bool = False
+
+
+def read_own_labels(path: Path) -> list[OwnLabel]:
+    """All labels of a workspace's file as they are now, held-out ones too, the oldest first; none where it is missing.
+
+    Raises:
+        InputError: it is damaged or no such file.
+    """
+    if not path.is_file():
+        return []
+    try:
+        try:
+            return _read(path, "mode=ro")
+        except sqlite3.OperationalError:  # nobody may write beside it, and so nobody does
+            return _read(path, "immutable=1")
+    except sqlite3.Error as error:
+        raise InputError(
+            f"{path}: labels cannot be read ({error}); move the file away to search without them"
+        ) from error
+
+
+def _read(path: Path, how: str) -> list[OwnLabel]:
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=WAIT)) as database:
+        return [OwnLabel(*row) for row in database.execute(_NEWEST)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +139,16 @@ class Sayings:
             if likeness >= NEAR:
                 return SaidAlike(sentence, round(likeness, 4), exact=False)
         return None
+
+
+def alike_labels(query: str, labels: Sequence[OwnLabel]) -> list[OwnLabel]:
+    """Those of some labels that say what a query says, exact ones first, then by likeness."""
+    by_sentence: dict[str, list[OwnLabel]] = {}
+    for label in labels:
+        by_sentence.setdefault(label.sentence, []).append(label)
+    sayings = Sayings()
+    sayings.add(by_sentence)
+    return [replace(label, exact=one.exact) for one in sayings.alike(query) for label in by_sentence[one.sentence]]
 
 
 @lru_cache(maxsize=1 << 16)

@@ -340,3 +340,21 @@ def test_a_name_that_cannot_be_is_refused(
 ) -> None:
     assert client.post("/api/videos/rename", json={"video": video, "name": name}).status_code == status
     assert site.jobs.all() == []
+
+
+def test_a_sheet_is_asked_for_until_it_is_there(client: TestClient) -> None:
+    asked = {"video": "kitchen", "interval": 0.5}
+    answer = client.get("/api/sheet", params=asked)
+    assert answer.status_code == 202
+    assert (answer.content, answer.headers["cache-control"]) == (b"", "no-store")
+    while (answer := client.get("/api/sheet", params=asked)).status_code == 202:
+        time.sleep(0.05)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+    assert "max-age" in answer.headers["cache-control"]
+    assert client.get("/api/sheet", params=asked | {"interval": 0.3}).status_code == 422
+    assert client.get("/api/sheet", params=asked | {"number": -1}).status_code == 422
+    assert client.get("/api/sheet", params=asked | {"video": "nowhere"}).status_code == 404
+    while (answer := client.get("/api/sheet", params=asked | {"number": 7})).status_code == 202:
+        time.sleep(0.05)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "kitchen.mp4: ends before 87.5 s"

@@ -1,6 +1,5 @@
 """Searching: the moments of a sentence, its curve over a video, and what this server has."""
 
-import contextlib
 import functools
 import time
 from collections.abc import Sequence
@@ -11,16 +10,14 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from cfmr.errors import InputError
-from cfmr.search.composed import MAX_EXAMPLES, ComposedQuery, parse_stretch, shows_example, split_minus
-from cfmr.search.retriever import MAX_TOP, Moment, SearchResult
+from cfmr.search.composed import MAX_EXAMPLES, ComposedQuery, parse_stretch, split_minus
+from cfmr.search.own_labels import OwnLabel
+from cfmr.search.retriever import MAX_TOP, Moment, SearchResult, is_of_label, labelled_moments
 from cfmr.server.context import AppState, State, VideoName
 from cfmr.server.problems import Problem
-from cfmr.server.stores.labels import Label
 
 EXAMPLES = 6
 UNREAD = 20  # files that could not be read, of which the status tells
-AROUND = 2.5  # seconds before and after a label that are shown where the model has no moment there
-LOOKED_AT = 5  # moments of a label's video of which one may be around it
 MOST_CHOSEN = 500  # videos that a search may be limited to
 
 router = APIRouter(tags=["search"])
@@ -45,7 +42,7 @@ def composed(
 Composed = Annotated[ComposedQuery, Depends(composed)]
 
 
-class OwnLabel(BaseModel):
+class OwnLabelAnswer(BaseModel):
     """A label that says what the query says."""
 
     id: str
@@ -64,7 +61,7 @@ class FoundMoment(BaseModel):
     score: float
     duration: float = Field(description="length of the video")
     watchable: bool = Field(description="whether the video file is there")
-    label: OwnLabel | None = Field(
+    label: OwnLabelAnswer | None = Field(
         default=None, description="the label by whose text it was found, whatever the model thinks"
     )
 
@@ -229,7 +226,7 @@ def _search(
     began = time.perf_counter()
     chosen = _selection(state, video, contains)
     top = min(page.stop + 1, MAX_TOP)  # one more says whether there is a next page
-    own = labelled_moments(state, query, chosen, top) if query.sentence else []
+    own = _labelled_moments(state, query, chosen, top) if query.sentence else []
     try:
         result = state.models.retriever.search(_plainly(query), top=top, videos=chosen, min_score=min_score)
     except InputError:
@@ -237,12 +234,12 @@ def _search(
             raise
         # the model reads no word of it, but someone said it
         result = SearchResult(query.sentence, (), (), None, None, 0.0, 0.0)
-    others = (moment for moment in result if not any(_is_same(moment, one) for one in own))
-    listed: list[FoundMoment | Moment] = [*own, *others]
+    others = (moment for moment in result if not any(is_of_label(moment, one) for one in own))
+    listed = [*own, *others]
     return SearchAnswer(
         sentence=result.sentence,
         without=list(query.without),
-        moments=[one if isinstance(one, FoundMoment) else _found(one, state) for one in listed[page]],
+        moments=[_found(moment, state) for moment in listed[page]],
         more=len(listed) > page.stop,
         unknown=[UnknownWordAnswer(word=word.word, used=word.used) for word in result.unknown],
         convincing=result.has_match,
@@ -254,50 +251,23 @@ def _search(
     )
 
 
-def labelled_moments(
-    state: AppState, query: ComposedQuery, videos: Sequence[str] | None, top: int
-) -> list[FoundMoment]:
-    """Moments of labels that say what a query says, exact ones first; held-out labels, too.
-
-    A label is one second: the moment is the model's best one around it, or some seconds where it has none.
+def _labelled_moments(state: AppState, query: ComposedQuery, videos: Sequence[str] | None, top: int) -> list[Moment]:
+    """Moments of labels that say what a query says; held-out labels, too.
 
     Args:
         videos: look only at these; None for all.
-        top: at most so many.
     """
+    pairs = state.labels.present().said_alike(query.sentence)
+    if not pairs:
+        return []
+    alike = (
+        OwnLabel(label.id, said.video, said.duration, said.sentence, said.glance or 0.0, label.author, one.exact)
+        for label, one in pairs
+        for said in [label.annotation]
+    )
     indexed = state.models.videos
-    allowed = indexed.keys() if videos is None else indexed.keys() & set(videos)
-    alike = [pair for pair in state.labels.present().said_alike(query.sentence) if pair[0].annotation.video in allowed]
-    found: list[FoundMoment] = []
-    shown = shows_example(query)
-    for label, one in alike:
-        at = label.annotation.glance or 0.0
-        known = shown(label.annotation.video, at, at) or any(_holds(moment, label) for moment in found)
-        if len(found) < top and not known:
-            found.append(_labelled(state, label, one.exact))
-    return found
-
-
-def _labelled(state: AppState, label: Label, exact: bool) -> FoundMoment:
-    said = label.annotation
-    glance = said.glance or 0.0
-    moment = Moment(said.video, max(glance - AROUND, 0.0), min(glance + AROUND, said.duration), 0.0, said.duration)
-    with contextlib.suppress(InputError):  # the model reads no word of it
-        best = state.models.retriever.search(said.sentence, top=LOOKED_AT, videos=[said.video])
-        moment = next((one for one in best if one.start <= glance <= one.end), moment)
-    own = OwnLabel(id=label.id, sentence=said.sentence, author=label.author, glance=glance, exact=exact)
-    return _found(moment, state).model_copy(update={"label": own})
-
-
-def _holds(moment: FoundMoment, label: Label) -> bool:
-    said = label.annotation
-    return moment.video == said.video and moment.start <= (said.glance or 0.0) <= moment.end
-
-
-def _is_same(moment: Moment, own: FoundMoment) -> bool:
-    """Whether a moment of the model is that of a label."""
-    assert own.label is not None
-    return moment.video == own.video and moment.start <= own.label.glance <= moment.end
+    allowed = [indexed[name] for name in (indexed if videos is None else set(videos) & indexed.keys())]
+    return labelled_moments(query, alike, allowed, top, state.models.retriever.search)
 
 
 def _found(moment: Moment, state: AppState) -> FoundMoment:
@@ -308,4 +278,5 @@ def _found(moment: Moment, state: AppState) -> FoundMoment:
         score=round(moment.score, 5),
         duration=moment.duration,
         watchable=state.watchable(moment.video),
+        label=None if moment.label is None else OwnLabelAnswer.model_validate(moment.label, from_attributes=True),
     )

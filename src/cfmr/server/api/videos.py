@@ -22,12 +22,14 @@ from cfmr.server.problems import Problem
 from cfmr.server.stores.catalog import STATES, Entry, Sort, in_order
 from cfmr.server.stores.catalog import State as VideoState
 from cfmr.server.stores.media import stream_response
+from cfmr.server.stores.sheets import INTERVALS
 from cfmr.server.stores.videos import ARRIVING, arriving, check_video, clean_name, videos_below
 from cfmr.server.work.curate import candidates
 from cfmr.server.work.watch import TITLE
 from cfmr.video.files import shown
 
 PREVIEWED = 200  # files that a preview names
+MOST_SHEETS = 200_000  # of one video: more than a week at the shortest interval
 SPARE = 64 << 20  # bytes that uploads leave free
 LOOK = 4 << 20  # bytes that come between two looks at the disk
 DAY = {"cache-control": "private, max-age=86400"}
@@ -198,6 +200,27 @@ async def thumbnail(
 ) -> Response:
     """What is on the screen at a time."""
     place = await state.media.still(await anyio.to_thread.run_sync(state.file, video), t, width)
+    return FileResponse(place, media_type="image/jpeg", headers=DAY)
+
+
+@router.get(
+    "/sheet",
+    response_class=Response,
+    responses=_media("image/jpeg") | {202: {"description": "it is being made: ask again in half a second"}},
+)
+async def sheet(
+    video: VideoName,
+    state: State,
+    interval: Annotated[
+        float, Query(description="seconds between two pictures", json_schema_extra={"enum": INTERVALS})
+    ],
+    number: Annotated[int, Query(ge=0, le=MOST_SHEETS, description="0 for the sheet that begins at 0 s")] = 0,
+) -> Response:
+    """25 small pictures in five rows, 160 x 90 pixels each: what is on the screen in the middle of 25 intervals."""
+    source = await anyio.to_thread.run_sync(state.file, video)
+    place = await anyio.to_thread.run_sync(state.media.sheets.get, source, interval, number)
+    if place is None:
+        return Response(status_code=202, headers={"cache-control": "no-store", "retry-after": "1"})
     return FileResponse(place, media_type="image/jpeg", headers=DAY)
 
 
