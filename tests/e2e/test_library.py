@@ -24,8 +24,8 @@ def folder(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (videos / "broken.mp4").write_bytes(b"no film")
     (videos / "copy of red.mp4").write_bytes((videos / "red.mp4").read_bytes())
     server = Server(root, alone=videos)
-    server.wait_until(lambda: server.ask("/api/status")["indexed"] == 3)
-    server.wait_for_jobs()
+    server.wait_until(lambda: server.ask("/api/status")["indexed"] == 3, 500)
+    server.wait_for_jobs(300)
     yield server, videos
     server.stop()
 
