@@ -26,7 +26,7 @@ from cfmr.index.base import Video, VideoRows
 from cfmr.index.open import open_index, open_writer, parse_location
 from cfmr.server.stores.labels import LabelStore
 
-SECONDS, ROWS = 60.0, 60
+SECONDS, ROWS = 60.0, 6
 VERBS, THINGS = (
     ["moves", "stops", "falls", "turns", "jumps", "bounces", "rolls", "rises"],
     ["square", "ball", "cup", "box", "car", "dog", "cat", "bird"],
