@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from cfmr.console.interrupt import saying_what_is_kept
 from cfmr.console.mode import ProgressMode
-from cfmr.errors import InputError
+from cfmr.errors import NO_ROOM, InputError
 from cfmr.index import BUILT_IN
 from cfmr.progress import Progress
 
@@ -940,6 +940,12 @@ def main() -> None:
         app(prog_name="cfmr")
     except InputError as error:
         print(f"cfmr: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
+    except OSError as error:  # a disk may be full wherever something is written
+        if error.errno not in NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"cfmr: {where}the disk is full; make room, and the same command goes on", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
 
 

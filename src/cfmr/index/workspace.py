@@ -24,8 +24,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cfmr.errors import InputError
-from cfmr.files.atomic import NO_ROOM, cannot_write, data_folder, make_directory, read_json, write_json
+from cfmr.errors import NO_ROOM, InputError
+from cfmr.files.atomic import cannot_write, data_folder, make_directory, read_json, write_json
 from cfmr.index.base import BeingWrittenError
 from cfmr.index.location import is_address
 

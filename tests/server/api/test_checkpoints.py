@@ -160,7 +160,7 @@ def test_a_download_does_not_wait_for_other_work_and_can_be_cancelled(hub: Hub, 
         assert hub.held.wait(100)
         assert listed(client)["fetching"] == job
         client.post("/api/videos/index")
-        until(lambda: [one.state for one in state.jobs.all() if one.kind == "add"][0] == "done")
+        until(lambda: next(one.state for one in state.jobs.all() if one.kind == "add") == "done")
         assert client.post(f"/api/jobs/{job}/cancel").status_code == 200
         assert done(client, job)["state"] == "cancelled"
         assert not listed(client)["here"]
