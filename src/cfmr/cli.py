@@ -107,8 +107,13 @@ def train(
         str, typer.Option(help="epoch to keep: best on 'validation' videos, 'last', or best on 'test' (the original's)")
     ] = "validation",
     progress: ProgressOption = ProgressMode.BAR,
+    page_videos: Annotated[
+        Path | None, typer.Option(hidden=True, help="train on what the page wrote to --log, and index this folder")
+    ] = None,
 ) -> None:
     """Train a model from one point label (glance) per sentence."""
+    if page_videos is not None and log is not None:
+        return _learn(log, page_videos, progress)
     if evaluate_only:
         if resume is None:
             raise InputError("--eval needs --resume CHECKPOINT")
@@ -134,6 +139,15 @@ def train(
     if figures:
         print_run(figures, directory)
     return None
+
+
+def _learn(folder: Path, videos: Path, progress: ProgressMode) -> None:
+    """Train on labels and index with that model: what the page does when it learns."""
+    from cfmr.console.progress import showing_progress
+    from cfmr.server.work.fitting import fit_and_index
+
+    with showing_progress(progress) as told:
+        fit_and_index(folder, videos, told)
 
 
 @app.command()
@@ -500,20 +514,6 @@ def _edited(location: "IndexLocation", remove: list[str], engine: str | None) ->
         return edit_index(location, remove=remove, engine=engine)
     reports = remove_videos(place, remove)
     return edit_index(location, engine=engine) if engine is not None else reports.popitem()[1]
-
-
-@app.command(hidden=True)
-def learn(
-    folder: Annotated[Path, typer.Argument(help="what the page has written down to learn from")],
-    videos: Annotated[Path, typer.Option(help="folder of the video files")],
-    progress: ProgressOption = ProgressMode.BAR,
-) -> None:
-    """Train on labels and index with that model: what the page does when it learns."""
-    from cfmr.console.progress import showing_progress
-    from cfmr.server.work.fitting import fit_and_index
-
-    with showing_progress(progress) as told:
-        fit_and_index(folder, videos, told)
 
 
 def _refuse_unused(**given: object) -> None:
