@@ -26,6 +26,7 @@ from cfmr.index.card import load_card
 from cfmr.index.codec import BLOCK, Codec, Floats, PreparedQuery
 from cfmr.index.embedded.disk import check_part
 from cfmr.index.embedded.manifest import Manifest, read_manifest
+from cfmr.index.embedded.outline import LEAST_ROWS, ROUNDING, Rows
 from cfmr.index.embedded.segment import Segment
 from cfmr.index.files import damaged, part_file, read_array
 from cfmr.index.tuning import num_candidates
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 Range = tuple[int, int, int]  # segment, from row, to row
 
 FEW_ROWS = 8192  # a filter that leaves no more rows than this is searched exactly
+MUCH_WORK = 4  # scoring gathered rows takes so many times as long as scoring them where they lie
 MANY_RANGES = 64  # above this, ranges of a segment are gathered instead of scored one by one
 
 
@@ -203,7 +205,7 @@ class EmbeddedIndex:
         self, query: PreparedQuery, ranges: Sequence[Range], count: int
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
         """Segment, row and score of the `count` best rows in the ranges."""
-        blocks = list(self._blocks(ranges))
+        blocks = list(self._blocks(query, ranges, count))
         if not blocks:
             nothing = np.zeros(0, np.intp)
             return nothing, nothing, np.zeros(0, np.float32)
@@ -229,19 +231,43 @@ class EmbeddedIndex:
         ]
         return np.array([blocks[i][0] for i in block], np.intp), np.array(numbers, np.intp), scores[chosen]
 
-    @staticmethod
-    def _blocks(ranges: Sequence[Range]) -> Iterator[tuple[int, slice | NDArray[np.intp]]]:
-        """Ranges cut to blocks that fit the cache; many small ranges of a segment become lists of rows."""
+    def _blocks(self, query: PreparedQuery, ranges: Sequence[Range], count: int) -> Iterator[tuple[int, Rows]]:
+        """Ranges cut to blocks that fit the cache; many small ranges of a segment become lists of rows.
+
+        Rows whose outlines tell that they are not among the `count` best are left out.
+        """
         by_segment: dict[int, list[tuple[int, int]]] = {}
         for at, low, high in ranges:
             by_segment.setdefault(at, []).append((low, high))
         for at, pairs in by_segment.items():
-            if len(pairs) > MANY_RANGES:
+            few = self._promising(self.segments[at], query, pairs, count)
+            if few is not None:
+                yield at, few
+            elif len(pairs) > MANY_RANGES:
                 rows = np.concatenate([np.arange(low, high) for low, high in pairs])
                 yield from ((at, rows[i : i + BLOCK]) for i in range(0, len(rows), BLOCK))
             else:
                 for low, high in pairs:
                     yield from ((at, slice(i, min(i + BLOCK, high))) for i in range(low, high, BLOCK))
+
+    @staticmethod
+    def _promising(
+        segment: Segment, query: PreparedQuery, pairs: Sequence[tuple[int, int]], count: int
+    ) -> NDArray[np.intp] | None:
+        """Those rows of a segment's ranges that may be among the `count` best; None if scoring all is no more work."""
+        among = sum(high - low for low, high in pairs)
+        if segment.outline is None or among < max(LEAST_ROWS, MUCH_WORK * count):
+            return None
+        rows = slice(*pairs[0]) if len(pairs) == 1 else np.concatenate([np.arange(*pair) for pair in pairs])
+        estimates, most = segment.outline.bounds(query.vector, rows)
+        likely = top_k(estimates, count)  # the best rows score no less than the last of any so many
+        likely = likely + rows.start if isinstance(rows, slice) else rows[likely]
+        scales = None if segment.scales is None else segment.scales[likely]
+        floor = float(Codec.score(segment.rows[likely], scales, query).min())
+        kept = np.flatnonzero(most >= floor - ROUNDING)
+        if len(kept) * MUCH_WORK > among:
+            return None
+        return kept + rows.start if isinstance(rows, slice) else rows[kept]
 
     def _approximate(self, ann: "Ann", query: PreparedQuery, count: int, selection: RowSelection) -> list[Hit]:
         assert self.manifest.ann is not None

@@ -14,6 +14,7 @@ from cfmr.index.base import Video, VideoRows
 from cfmr.index.codec import Codec, Floats
 from cfmr.index.embedded.disk import Part, sync_directory
 from cfmr.index.embedded.manifest import SegmentPart
+from cfmr.index.embedded.outline import OUTLINE, Outline
 from cfmr.index.files import damaged, map_array, part_file, write_array, write_json
 
 
@@ -61,6 +62,7 @@ class Segment:
             self.videos = _videos_from_json(parse_json(content, self.path / "videos.json"), entry.rows)
         self._starts = [v.first for v in self.videos]
         self.dead = frozenset(entry.dead)
+        self.outline = Outline.open(self.path) if OUTLINE in entry.part.files else None
 
     def check(self, codec: Codec) -> None:
         """Raise InputError if an array is not of the shape that the index's card and manifest tell."""
@@ -72,6 +74,8 @@ class Segment:
             raise damaged(self.path, "scales.npy does not belong to the model")
         if self.scales is not None:
             _check_array(self.path / "scales.npy", self.scales, (count, concepts), np.float32)
+        if self.outline is not None:
+            self.outline.check(self.path, count, codec.dim)
         if not all(0 <= number < len(self.videos) for number in self.dead):
             raise damaged(self.path, "a video is removed that it does not have")
 
@@ -108,6 +112,7 @@ def write_segment(
     first_row: int,
     videos: Sequence[VideoRows],
     scales: Floats | None,
+    outline: Outline | None = None,
 ) -> SegmentPart:
     """Write videos as a new segment. Nothing refers to it until a manifest does."""
     path = root / name
@@ -124,5 +129,7 @@ def write_segment(
     }
     if scales is not None:
         files["scales.npy"] = write_array(path / "scales.npy", [scales], total)
+    if outline is not None:
+        files |= outline.write(path)
     sync_directory(path)
     return SegmentPart(Part(name, files), first_row, total)
