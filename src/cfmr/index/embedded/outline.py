@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cfmr.index.codec import BLOCK, Codec, Floats
 from cfmr.index.files import FileRecord, damaged, map_array, write_array
 
-Rows = slice | NDArray[np.intp]
+Chosen = slice | NDArray[np.intp]  # of rows
 
 OUTLINE, DIRECTIONS = "outline.npy", "directions.npy"
 DIMENSIONS = 64  # numbers of an outline
@@ -69,7 +69,7 @@ class Outline:
         if numbers.shape != (rows, len(directions) + 1) or numbers.dtype != np.float32:
             raise damaged(folder / OUTLINE, f"{numbers.dtype} {numbers.shape} instead of {rows} outlines")
 
-    def bounds(self, vector: Floats, rows: Rows) -> tuple[Floats, Floats]:
+    def bounds(self, vector: Floats, rows: Chosen) -> tuple[Floats, Floats]:
         """What some rows about score with a query (dim,), and the most that they can score; (n,) each."""
         query = self.directions @ vector
         rest = np.sqrt(max(float(vector @ vector) - float(query @ query), 0.0)) + ROUNDING

@@ -24,10 +24,10 @@ from cfmr.index.base import (
 )
 from cfmr.index.card import load_card
 from cfmr.index.codec import BLOCK, Codec, Floats, PreparedQuery
-from cfmr.index.embedded.disk import check_part
+from cfmr.index.embedded.disk import Verification, check_part
 from cfmr.index.embedded.manifest import Manifest, read_manifest
-from cfmr.index.embedded.outline import LEAST_ROWS, ROUNDING, Rows
-from cfmr.index.embedded.segment import Segment
+from cfmr.index.embedded.outline import LEAST_ROWS, ROUNDING, Chosen
+from cfmr.index.embedded.segment import ROWS, Segment
 from cfmr.index.files import damaged, part_file, read_array
 from cfmr.index.tuning import num_candidates
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Range = tuple[int, int, int]  # segment, from row, to row
 
+VERIFIED_AT_ONCE = 512 << 20  # bytes of rows; what is more is compared in the background
 FEW_ROWS = 8192  # a filter that leaves no more rows than this is searched exactly
 MUCH_WORK = 4  # scoring gathered rows takes so many times as long as scoring them where they lie
 MANY_RANGES = 64  # above this, ranges of a segment are gathered instead of scored one by one
@@ -59,8 +60,11 @@ class EmbeddedIndex:
     def __init__(self, root: Path, manifest: Manifest, verify: bool) -> None:
         self.root = root
         self.manifest = manifest
+        rows = [(root / s.part.directory / ROWS, s.part.files[ROWS]) for s in manifest.segments if ROWS in s.part.files]
+        later = rows if verify and sum(record.size for _, record in rows) > VERIFIED_AT_ONCE else []
         for part in manifest.parts():
-            check_part(root, part, verify)
+            check_part(root, part, verify, later=[ROWS] if later else [])
+        self._verification = Verification(root, later)
         self.model_path = root / manifest.model.directory
         self.card = load_card(self.model_path / CARD)
         has_codec = CODEC in manifest.model.files
@@ -83,18 +87,21 @@ class EmbeddedIndex:
             directory = root / entry.part.directory
             self.ann = ivf.load(directory, entry.part.files, entry.nprobe, entry.rerank)
             # Re-ranking reads single rows; reading instead of mapping keeps them out of this process' memory.
-            self._files = [os.open(s.path / "rows.npy", os.O_RDONLY) for s in self.segments]
+            self._files = [os.open(s.path / ROWS, os.O_RDONLY) for s in self.segments]
 
     def __del__(self) -> None:
         for file in getattr(self, "_files", []):
             os.close(file)
+        if hasattr(self, "_verification"):
+            self._verification.stop()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], verify: bool = True) -> "EmbeddedIndex":
         """Open the present generation.
 
         Args:
-            verify: compare every file with its checksum (some 5 GB a second); without it, only sizes.
+            verify: compare every file with its checksum (some 5 GB a second); without it, only sizes. Rows of more than
+                VERIFIED_AT_ONCE bytes are compared while the index is searched already, see `verified`.
 
         Raises:
             InputError: no index there, or it is damaged; names the file.
@@ -118,6 +125,16 @@ class EmbeddedIndex:
     def changed(self) -> bool:
         """Whether the index has changed on the disk since it was opened. Raises InputError if it is damaged."""
         return read_manifest(self.root).generation != self.generation
+
+    @property
+    def verified(self) -> bool:
+        """Whether everything is compared with its checksum; if a row's file is damaged, searching says so from then on.
+
+        Raises:
+            InputError: names the damaged file.
+        """
+        self._verification.require()
+        return self._verification.finished.is_set()
 
     @property
     def metrics(self) -> Mapping[str, Any]:
@@ -178,6 +195,7 @@ class EmbeddedIndex:
             selection: from `select`; None for all rows.
             exact: score every row, whatever the size.
         """
+        self._verification.require()
         selection = selection or self._selections.everything
         assert isinstance(selection, RowSelection)
         query = self.codec.prepare(vector)
@@ -187,6 +205,7 @@ class EmbeddedIndex:
 
     def curve(self, vector: Floats, name: str) -> tuple[NDArray[np.float64], Floats]:
         """Spans (n, 2) in seconds and scores (n,) of all rows of one video."""
+        self._verification.require()
         at, video = self._find(name)
         segment = self.segments[at]
         rows = slice(video.first, video.first + video.rows)
@@ -231,7 +250,7 @@ class EmbeddedIndex:
         ]
         return np.array([blocks[i][0] for i in block], np.intp), np.array(numbers, np.intp), scores[chosen]
 
-    def _blocks(self, query: PreparedQuery, ranges: Sequence[Range], count: int) -> Iterator[tuple[int, Rows]]:
+    def _blocks(self, query: PreparedQuery, ranges: Sequence[Range], count: int) -> Iterator[tuple[int, Chosen]]:
         """Ranges cut to blocks that fit the cache; many small ranges of a segment become lists of rows.
 
         Rows whose outlines tell that they are not among the `count` best are left out.

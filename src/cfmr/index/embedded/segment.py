@@ -17,6 +17,8 @@ from cfmr.index.embedded.manifest import SegmentPart
 from cfmr.index.embedded.outline import OUTLINE, Outline
 from cfmr.index.files import damaged, map_array, part_file, write_array, write_json
 
+ROWS = "rows.npy"
+
 
 def _video_to_json(video: Video) -> list[Any]:
     return [video.id, video.duration, video.first, video.rows, video.path, dict(video.metadata), video.fingerprint]
@@ -50,7 +52,7 @@ class Segment:
         self.entry = entry
         self.first_row = entry.first_row
         self.path = root / entry.part.directory
-        mapped = map_array(self.path / "rows.npy")
+        mapped = map_array(self.path / ROWS)
         self.rows: Floats = mapped.view(np.ndarray)
         self.rows_offset = int(mapped.offset)  # of the first row in the file
         self.scales: Floats | None = None
@@ -68,7 +70,7 @@ class Segment:
         """Raise InputError if an array is not of the shape that the index's card and manifest tell."""
         count = self.entry.rows
         concepts = 0 if codec.weight is None else len(codec.weight)
-        _check_array(self.path / "rows.npy", self.rows, (count, codec.width), np.float32)
+        _check_array(self.path / ROWS, self.rows, (count, codec.width), np.float32)
         _check_array(self.path / "spans.npy", self.spans, (count, 2), np.float64)
         if (self.scales is None) != (concepts == 0):
             raise damaged(self.path, "scales.npy does not belong to the model")
@@ -123,7 +125,7 @@ def write_segment(
         table.append(_video_to_json(Video(v.id, v.duration, len(item.rows), total, v.path, v.metadata, v.fingerprint)))
         total += len(item.rows)
     files = {
-        "rows.npy": write_array(path / "rows.npy", (v.rows for v in videos), total),
+        ROWS: write_array(path / ROWS, (v.rows for v in videos), total),
         "spans.npy": write_array(path / "spans.npy", (v.spans for v in videos), total),
         "videos.json": write_json(path / "videos.json", table),
     }
