@@ -212,8 +212,10 @@ class Windows:
 
     def attend(self, attention: Attention, qkv: Tensor) -> Tensor:
         """Queries, keys and values (N, 3 d) -> (N, d)."""
-        groups = zip(self._groups(qkv), self._bias, strict=True)
-        mixed = [attention.mix(*x.chunk(3, dim=-1), bias).flatten(0, 1) for x, bias in groups]
+        mixed = []
+        for group, bias in zip(self._groups(qkv), self._bias, strict=True):
+            q, k, v = group.chunk(3, dim=-1)
+            mixed.append(attention.mix(q, k, v, bias).flatten(0, 1))
         return attention.out_proj(torch.cat(mixed))
 
     def read(self, attention: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
