@@ -27,7 +27,7 @@ from cfmr.index.codec import BLOCK, Codec, Floats, PreparedQuery
 from cfmr.index.embedded.disk import Verification, check_part
 from cfmr.index.embedded.manifest import Manifest, read_manifest
 from cfmr.index.embedded.outline import LEAST_ROWS, ROUNDING, Chosen
-from cfmr.index.embedded.segment import ROWS, Segment
+from cfmr.index.embedded.segment import ROWS, SCALES, Segment
 from cfmr.index.files import damaged, part_file, read_array
 from cfmr.index.tuning import num_candidates
 
@@ -79,7 +79,7 @@ class EmbeddedIndex:
         self._selections = SelectionCache(self._select(self._videos.values()), self._select_matching)
         self.ann: Ann | None = None
         self._filter: tuple[Selection, RowFilter] | None = None
-        self._files: list[int] = []
+        self._row_files, self._scale_files = list[int](), list[int]()
         if manifest.ann is not None:
             from cfmr.index.embedded import ivf  # FAISS takes a tenth of a second to import: only where it is used
 
@@ -87,10 +87,13 @@ class EmbeddedIndex:
             directory = root / entry.part.directory
             self.ann = ivf.load(directory, entry.part.files, entry.nprobe, entry.rerank)
             # Re-ranking reads single rows; reading instead of mapping keeps them out of this process' memory.
-            self._files = [os.open(s.path / ROWS, os.O_RDONLY) for s in self.segments]
+            for segment in self.segments:
+                self._row_files.append(os.open(segment.path / ROWS, os.O_RDONLY))
+                if segment.scales is not None:
+                    self._scale_files.append(os.open(segment.path / SCALES, os.O_RDONLY))
 
     def __del__(self) -> None:
-        for file in getattr(self, "_files", []):
+        for file in [*getattr(self, "_row_files", []), *getattr(self, "_scale_files", [])]:
             os.close(file)
         if hasattr(self, "_verification"):
             self._verification.stop()
@@ -320,15 +323,17 @@ class EmbeddedIndex:
 
     def _rescore(self, query: PreparedQuery, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> Floats:
         """Exact scores of single rows, read from the files."""
-        width = self.codec.width * 4
+        width, concepts = self.codec.width, 0 if self.codec.weight is None else len(self.codec.weight)
         pieces, scales = [], []
         for at, row in zip(segments.tolist(), rows.tolist(), strict=True):
             segment = self.segments[at]
-            pieces.append(os.pread(self._files[at], width, segment.rows_offset + row * width))
-            if segment.scales is not None:
-                scales.append(segment.scales[row])
-        values = np.frombuffer(b"".join(pieces), np.float32).reshape(len(rows), self.codec.width)
-        return Codec.score(values, np.stack(scales) if scales else None, query)
+            pieces.append(os.pread(self._row_files[at], 4 * width, segment.rows_offset + 4 * width * row))
+            if concepts:
+                start = segment.scales_offset + 4 * concepts * row
+                scales.append(os.pread(self._scale_files[at], 4 * concepts, start))
+        values = np.frombuffer(b"".join(pieces), np.float32).reshape(len(rows), width)
+        norms = np.frombuffer(b"".join(scales), np.float32).reshape(len(rows), concepts) if concepts else None
+        return Codec.score(values, norms, query)
 
 
 def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:

@@ -17,7 +17,7 @@ from cfmr.index.embedded.manifest import SegmentPart
 from cfmr.index.embedded.outline import OUTLINE, Outline
 from cfmr.index.files import damaged, map_array, part_file, write_array, write_json
 
-ROWS = "rows.npy"
+ROWS, SCALES = "rows.npy", "scales.npy"
 
 
 def _video_to_json(video: Video) -> list[Any]:
@@ -56,8 +56,10 @@ class Segment:
         self.rows: Floats = mapped.view(np.ndarray)
         self.rows_offset = int(mapped.offset)  # of the first row in the file
         self.scales: Floats | None = None
-        if "scales.npy" in entry.part.files:
-            self.scales = map_array(self.path / "scales.npy").view(np.ndarray)
+        self.scales_offset = 0
+        if SCALES in entry.part.files:
+            mapped = map_array(self.path / SCALES)
+            self.scales, self.scales_offset = mapped.view(np.ndarray), int(mapped.offset)
         self.spans: NDArray[np.float64] = map_array(self.path / "spans.npy").view(np.ndarray)
         with part_file(self.path / "videos.json"):
             content = (self.path / "videos.json").read_bytes()
@@ -75,7 +77,7 @@ class Segment:
         if (self.scales is None) != (concepts == 0):
             raise damaged(self.path, "scales.npy does not belong to the model")
         if self.scales is not None:
-            _check_array(self.path / "scales.npy", self.scales, (count, concepts), np.float32)
+            _check_array(self.path / SCALES, self.scales, (count, concepts), np.float32)
         if self.outline is not None:
             self.outline.check(self.path, count, codec.dim)
         if not all(0 <= number < len(self.videos) for number in self.dead):
@@ -130,7 +132,7 @@ def write_segment(
         "videos.json": write_json(path / "videos.json", table),
     }
     if scales is not None:
-        files["scales.npy"] = write_array(path / "scales.npy", [scales], total)
+        files[SCALES] = write_array(path / SCALES, [scales], total)
     if outline is not None:
         files |= outline.write(path)
     sync_directory(path)
