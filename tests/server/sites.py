@@ -78,8 +78,11 @@ class WordRetriever:
         unknown = tuple(UnknownWord(w, None) for w in sorted(words - known))
         return SearchResult(sentence, tuple(found), unknown, 0.5, found[0].score if found else None, 0.0004, 0.0003)
 
-    def curve(self, sentence: str, video: str) -> tuple[Any, Any]:
-        times = (np.arange(50) + 0.5) / 50 * SECONDS
+    def curve(self, sentence: str, video: str, *, part: tuple[float, float] | None = None) -> tuple[Any, Any]:
+        start, end = part or (0.0, SECONDS)
+        if not 0 <= start < end:
+            raise InputError("there is nothing")
+        times = start + (np.arange(50) + 0.5) / 50 * (end - start)
         return times, np.exp(-((times - 2) ** 2))
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from cfmr.errors import InputError
 from cfmr.search.own_labels import said_alike
 from cfmr.search.retriever import Moment, SearchResult
-from cfmr.server.context import AppState, Sentence, State, VideoName
+from cfmr.server.context import AppState, Seconds, Sentence, State, VideoName
 from cfmr.server.problems import Problem
 from cfmr.server.stores.labels import Label
 
@@ -154,10 +154,13 @@ async def search(
 
 
 @router.get("/curve")
-def curve(q: Sentence, video: VideoName, state: State) -> CurveAnswer:
-    """How well each point in time of a video fits a sentence, and what is known of it."""
+def curve(
+    q: Sentence, video: VideoName, state: State, start: Seconds | None = None, end: Seconds | None = None
+) -> CurveAnswer:
+    """How well each point in time of a video, or of a part of it, fits a sentence, and what is known of it."""
     facts = state.facts(video)
-    times, scores = state.models.retriever.curve(q, video)
+    part = None if start is None and end is None else (start or 0.0, facts.duration if end is None else end)
+    times, scores = state.models.retriever.curve(q, video, part=part)
     said = [
         GlanceAnswer(id=label.id, sentence=label.annotation.sentence, glance=glance, author=label.author)
         for label in state.labels.all(video, limit=500)
