@@ -328,6 +328,7 @@ export class Timeline {
     const curve = await this.askCurve?.(Math.max(from - BESIDE * seen, 0), Math.min(to + BESIDE * seen, this.duration));
     if (!curve || shown !== this.shown) return;
     this.fine = curve;
+    this.low = curve.scores.reduce((least, score) => Math.min(least, score), this.low); // the whole has only its peaks
     this.draw();
   }
 
@@ -548,6 +549,7 @@ export class Timeline {
     ) {
       const mark = el("span", {}, clock(number * step, step < 0.1 ? 2 : step < 1));
       mark.style.left = `${this.share(number * step)}%`;
+      mark.classList.toggle("timeline-axis-start", (this.share(number * step) / 100) * width < room / 2);
       marks.push(mark);
     }
     marks.push(el("span", { class: "timeline-axis-end" }, end));
