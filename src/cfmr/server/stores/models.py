@@ -45,7 +45,9 @@ class Retriever(Protocol):
         where: Mapping[str, Value] | None = None,
         min_score: float | None = None,
     ) -> SearchResult: ...
-    def curve(self, query: str | ComposedQuery, video: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+    def curve(
+        self, query: str | ComposedQuery, video: str, *, part: tuple[float, float] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 
 
 Load = Callable[[Path], Retriever]
