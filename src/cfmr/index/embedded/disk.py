@@ -100,7 +100,7 @@ def writer_lock(root: Path) -> Iterator[None]:
     """Hold the index for writing. Raises InputError if another process does; the lock ends with its process."""
     path = root / "lock"
     try:
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115  closed below: closing it gives the lock back
+        file = open(path, "ab+", buffering=0)  # noqa: SIM115  closed below: closing it gives the lock back
     except OSError as error:
         raise InputError(f"{root}: cannot be written ({error.strerror or error})") from error
     with file:
@@ -108,9 +108,9 @@ def writer_lock(root: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            owner = file.read().strip() or "unknown"
+            owner = file.read().decode("utf-8", "replace").strip() or "unknown"
             raise being_written(root, owner) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        with contextlib.suppress(OSError):  # a full disk: who holds the lock cannot be said, what is written tells
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n".encode())
         yield
