@@ -243,7 +243,9 @@ def test_the_built_in_model_has_no_checkpoint_to_evaluate(
 
 
 @pytest.mark.parametrize("room", [300, 30_000, 600_000, 6_000_000])
-def test_a_full_disk_while_reading_is_one_line_and_the_next_run_goes_on(filmed: Path, tmp_path: Path, room: int) -> None:
+def test_a_full_disk_while_reading_is_one_line_and_the_next_run_goes_on(
+    filmed: Path, tmp_path: Path, room: int
+) -> None:
     shutil.copytree(filmed, tmp_path / "videos")
     command = [sys.executable, "-m", "cfmr", "index", "--in", str(tmp_path / "videos"), "--progress", "none"]
 

@@ -69,7 +69,7 @@ class FolderWatch:
 
     def look(self) -> None:
         """Start reading if there is something to read."""
-        files = self._state.library.files()
+        files = self._state.library.files() if self._state.library.answers() else {}
         if not files:
             self._last = None
             return
