@@ -7,7 +7,7 @@ is to answer, the folder is read anew, and the model before goes on answering un
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from cfmr.index.open import open_index, parse_location
 from cfmr.index.report import IndexReport
 from cfmr.index.workspace import MANIFEST, MODEL, ORIGINAL, UNREAD, ServedModel, Workspace, when_free
 from cfmr.progress import Progress, silent
-from cfmr.video.files import find_videos
+from cfmr.video.files import find_videos, without_copies
 
 STEP = 3.0  # seconds between two steps at least
 SHARE = 0.05  # of the time since the beginning: so much lies between two steps
@@ -76,21 +76,23 @@ def read_folder(
     """
     if not place.own:
         raise InputError(f"{place.root}: beside an index that was named; add videos to it with: cfmr index --out")
-    videos = find_videos([place.videos])
     model, weights = _wanted(place, zero_shot)
     extractor, options = _extractor(model, weights)
     if weights is not None:
         get_extractor(extractor, **options)  # what is missing is said before a folder is made for it
     make_directory(model.features.parent)
+    videos, copies = without_copies(find_videos([place.videos]), _known(model.features))
+    place.note_copies(copies)
     steps = _Steps(place, model, weights, calibrate, list(videos.values())[:LOOKED_AT])
 
     def tell(label: str, done: int, total: int | None) -> None:
         progress(label.replace("extracting: ", "", 1), done, total)
 
     try:
-        files = extract_all(videos, extractor, model.features, workers, tell, steps, **options)
+        files = extract_all(videos, extractor, model.features, workers, tell, steps, place.note_reading, **options)
     finally:
         steps.batch.unlink(missing_ok=True)
+        place.note_reading([])
     files.failed |= steps.failed
     write_json(place.root / UNREAD, files.failed)
     if zero_shot is not None:
@@ -152,6 +154,13 @@ def remove_videos(place: Workspace, names: list[str]) -> dict[Path, IndexReport]
     return {index: _remove(parse_location(index), found) for index, found in holding.items() if found}
 
 
+def drop_videos(place: Workspace, names: Iterable[str]) -> None:
+    """Take videos out of every index of a workspace that has them, without keeping them out."""
+    for model in place.models():
+        if (known := _indexed(model.index)) is not None and (found := [name for name in names if name in known]):
+            _remove(parse_location(model.index), found)
+
+
 def _remove(index: IndexLocation, names: list[str]) -> IndexReport:
     return when_free(lambda: edit_index(index, remove=names))
 
@@ -161,6 +170,14 @@ def _indexed(index: Path) -> dict[str, str | None] | None:
     if not is_address(index) and not (index / MANIFEST).exists():
         return None
     return {video.id: video.path for video in open_index(parse_location(index), verify=False).videos()}
+
+
+def _known(path: Path) -> frozenset[str]:
+    """Videos that have features in a file."""
+    if not path.exists():
+        return frozenset()
+    with FeatureStore(path) as features:
+        return frozenset(features.videos)
 
 
 def _extractor(model: ServedModel, weights: Path | None) -> tuple[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,7 @@ _INDEXED = {"mov", "matroska", "avi", "asf", "mxf"}  # those in which a time is 
 _THREADS, _THREAD_MEMORY = 16, 128 << 20  # at most, in one decoder
 _EARLIER = (0.0, 2.0, 10.0)  # seconds before the time sought at which one tries to begin
 _LEARNED = 8  # pictures by which one knows a file's stamps
+_FAR = 5.0  # seconds between two times from which on seeking is cheaper than decoding what lies between
 _SKIPPED = 128 << 20  # bytes of packets that are kept while one looks for a time
 _STREAMED = {"mpegts", "mpeg", "flv", "asf", "nut", "ogg", "matroska"}  # whose packets reach almost to the end
 _UNREAD = 0.2  # share of a stream's bytes that may follow its last picture
@@ -296,6 +297,31 @@ class Video:
         while shown is not None and ((sample := start + count / fps) < stop - 1e-6 or count == 0):
             yield replace(shown, time=sample)
             count += 1
+
+    def glimpses(self, times: Sequence[float], within: float) -> Iterator[Frame]:
+        """For each time a frame that is on the screen then, or begins at most `within` seconds before.
+
+        Where times lie far apart the file is entered anew for each, and a key frame that is near enough spares decoding
+        any other. After the end it is the last frame.
+
+        Args:
+            times: in seconds, rising.
+        """
+        jumps = self._indexed and len(times) > 1 and times[1] - times[0] >= _FAR
+        pictures = self._pictures(times[0]) if len(times) else iter(())
+        shown, following = next(pictures, None), None
+        for number, time in enumerate(times):
+            if jumps and number and self._seek(time):
+                pictures = in_line(self._decoded(self.packets()), self.step)
+                shown, following = next(pictures, shown), None
+            while shown is not None and shown[0] < time - within:
+                following = following or next(pictures, None)
+                if following is None or following[0] > time + 1e-6:
+                    break
+                shown, following = following, None
+            if shown is None:
+                return
+            yield self._frame(*shown)
 
     def _bounded(self, pictures: Iterator[tuple[float, Any]]) -> Iterator[tuple[float, Any]]:
         for time, picture in pictures:

@@ -55,7 +55,7 @@ class Job:
     """What is known of a job. Times are seconds since 1970.
 
     Attributes:
-        kind: "add", "learn", "switch", "fetch" or "use"; says what is done.
+        kind: "add", "import", "rename", "reread", "learn", "switch", "fetch" or "use"; says what is done.
         title: what it does, for people.
         arguments: of what is done.
         message: what it is doing now, or how it ended.
@@ -333,10 +333,14 @@ class Jobs:
             return "", 0
         return piece.decode("utf-8", "replace"), offset + len(piece)
 
-    def start(self, kind: str, title: str, arguments: dict[str, Any] | None = None) -> Job:
-        """Put a job in the queue; if one that does the same waits there already, that is the job."""
+    def start(self, kind: str, title: str, arguments: dict[str, Any] | None = None, *, join: bool = True) -> Job:
+        """Put a job in the queue; if one that does the same waits there already, that is the job.
+
+        Args:
+            join: false where each has something else to do.
+        """
         with self._records_lock():
-            for waiting in self._jobs.values():
+            for waiting in self._jobs.values() if join else ():
                 if waiting.state == "queued" and (waiting.kind, waiting.arguments) == (kind, arguments or {}):
                     return waiting
             job = Job(uuid.uuid4().hex[:12], kind, title, arguments or {})
