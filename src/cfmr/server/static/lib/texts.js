@@ -267,7 +267,7 @@ export const text = {
     title: "Models that know more words",
     lead: "Trained on pictures and captions by others, and downloaded only when you ask for it. The videos are read again with the one you use; until that is done, the present model answers.",
     size: (bytes) => `${Math.round(bytes / 1e6).toLocaleString("en")} MB`,
-    languages: (languages) => `language: ${languages}`,
+    languages: (languages) => `languages: ${languages}`,
     licence: (licence) => `licence: ${licence}`,
     needs: (packages) => `To use it, ${packages.join(" and ")} must be installed where the server runs:`,
     download: "Download",
