@@ -300,7 +300,7 @@ def test_the_browser_is_opened_where_there_is_one(tmp_path: Path) -> None:
         command, stdout=other_end, stderr=other_end, env=os.environ | {"BROWSER": f"{browser} %s"}
     )
     try:
-        until(lambda: note.exists() and note.read_text(), 60)
+        until(lambda: note.exists() and note.read_text(), 200)
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+\n", note.read_text())
     finally:
         process.send_signal(signal.SIGINT)
