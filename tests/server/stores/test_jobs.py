@@ -122,6 +122,20 @@ def test_one_of_a_kind_waits_at_a_time_and_a_waiting_one_can_be_cancelled(jobs: 
     assert not jobs.busy("add")
 
 
+def test_downloads_do_not_wait_for_the_rest_and_each_has_its_own_place(jobs: Jobs) -> None:
+    running = run(jobs, f"import time; {FIRST}; time.sleep(60)")
+    first = run(jobs, "pass", "fetch")
+    until(lambda: first.over)
+    assert (running.over, first.state) == (False, "done")
+    slow = run(jobs, "import time; time.sleep(60)", "fetch")
+    until(lambda: slow.state == "running")
+    others = [run(jobs, f"print({number})", "fetch") for number in range(2)]
+    assert len({job.id for job in others}) == 2
+    jobs.cancel(slow.id)
+    until(lambda: all(job.over for job in others))
+    jobs.cancel(running.id)
+
+
 def test_closing_ends_what_runs(jobs: Jobs) -> None:
     job = run(jobs, f"import time; {FIRST}; print('epoch 1', flush=True); time.sleep(60)")
     until(lambda: job.message)
