@@ -151,7 +151,7 @@ def status(state: State) -> StatusAnswer:
         folders=[str(folder) for folder in state.settings.folders],
         folder=str(state.library.folder),
         reads=state.settings.place.own,
-        reachable=state.library.folder.is_dir(),
+        reachable=state.library.reachable(),
         unread=[UnreadAnswer(video=video, reason=reason) for video, reason in list(unread.items())[:UNREAD]],
         unread_total=len(unread),
         max_upload=state.settings.max_upload,

@@ -265,6 +265,21 @@ export const text = {
     search: "Search",
     models: "Models",
   },
+  checkpoints: {
+    title: "Models that know more words",
+    lead: "Trained on pictures and captions by others, and downloaded only when you ask for it. The videos are read again with the one you use; until that is done, the present model answers.",
+    size: (bytes) => `${Math.round(bytes / 1e6).toLocaleString("en")} MB`,
+    languages: (languages) => `languages: ${languages}`,
+    licence: (licence) => `licence: ${licence}`,
+    needs: (packages) => `To use it, ${packages.join(" and ")} must be installed where the server runs:`,
+    download: "Download",
+    goOn: "Continue download",
+    cancelOf: (title) => `Cancel: ${title}`,
+    arrived: (bytes, all) =>
+      `${Math.round(bytes / 1e6).toLocaleString("en")} of ${Math.round(all / 1e6).toLocaleString("en")} MB`,
+    waits: "Waits for other work",
+    reading: (name) => `The videos are read with ${name}; it is used when that is done`,
+  },
   exporting: {
     menu: "Export",
     preparing: "Preparing the file…",
@@ -365,21 +380,6 @@ export const text = {
       rename: "Rename the video",
       remove: "Remove from search",
     },
-  },
-  checkpoints: {
-    title: "Models that know more words",
-    lead: "Trained on pictures and captions by others, and downloaded only when you ask for it. The videos are read again with the one you use; until that is done, the present model answers.",
-    size: (bytes) => `${Math.round(bytes / 1e6).toLocaleString("en")} MB`,
-    languages: (languages) => `language: ${languages}`,
-    licence: (licence) => `licence: ${licence}`,
-    needs: (packages) => `To use it, ${packages.join(" and ")} must be installed where the server runs:`,
-    download: "Download",
-    goOn: "Continue download",
-    cancelOf: (title) => `Cancel: ${title}`,
-    arrived: (bytes, all) =>
-      `${Math.round(bytes / 1e6).toLocaleString("en")} of ${Math.round(all / 1e6).toLocaleString("en")} MB`,
-    waits: "Waits for other work",
-    reading: (name) => `The videos are read with ${name}; it is used when that is done`,
   },
   add: {
     upload: (name) => `Upload of ${name}`,
