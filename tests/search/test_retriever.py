@@ -14,12 +14,12 @@ import cfmr
 from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
+from cfmr.index.workspace import Workspace, write_workspace
 from cfmr.models.base import load_model
 from cfmr.models.checkpoint import Checkpoint
 from cfmr.models.encode import encode, encode_sentences, rank_moments
 from cfmr.moments.nms import iou
 from cfmr.moments.span_reader import MAX_MOMENTS
-from cfmr.index.workspace import Workspace, write_workspace
 from cfmr.search.own_labels import FILE
 from cfmr.search.retriever import MomentRetriever
 from cfmr.server.stores.labels import LabelStore

@@ -60,7 +60,9 @@ def read_own_labels(path: Path) -> list[OwnLabel]:
         except sqlite3.OperationalError:  # nobody may write beside it, and so nobody does
             return _read(path, "immutable=1")
     except sqlite3.Error as error:
-        raise InputError(f"{path}: labels cannot be read ({error}); move the file away to search without them") from error
+        raise InputError(
+            f"{path}: labels cannot be read ({error}); move the file away to search without them"
+        ) from error
 
 
 def _read(path: Path, how: str) -> list[OwnLabel]:

@@ -15,7 +15,7 @@ from cfmr.models.checkpoint import Checkpoint, Tensors
 from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.fit import DenseFit
 from cfmr.models.dense.model import Dense, Projections, Whitening
-from cfmr.models.dense.prior_weight import choose_weight
+from cfmr.models.dense.prior_weight import believed, choose_weight
 from cfmr.models.dense.selection import choose_reader, first_reader
 from cfmr.models.dense.word_prior import WordPrior, adapted, find_prior
 from cfmr.progress import TrainingProgress, silent
@@ -80,7 +80,10 @@ class DenseTrainer(Trainer):
         assert self.prior is not None
         self.prior = adapted(self.prior, self.rows.clips())
         if "prior_weight" not in self.chosen:
-            self.chosen = {**self.chosen, "prior_weight": choose_weight(self.fit, self.prior, progress)}
+            weight = choose_weight(self.fit, self.prior, progress)
+            self.chosen = {**self.chosen, "prior_weight": weight}
+            if "curve_weight" not in self.chosen.get("given", {}):
+                self.fit.reader = believed(self.fit.reader, weight)
         self.prior = replace(self.prior, weight=self.chosen["prior_weight"])
 
     def stop_training(self) -> None:
