@@ -7,6 +7,7 @@ from typing import Any
 
 from cfmr.console.format import bar, clock
 from cfmr.errors import InputError
+from cfmr.search.composed import ComposedQuery
 from cfmr.search.own_labels import OwnLabel
 from cfmr.search.retriever import Moment, MomentRetriever, SearchResult
 from cfmr.video.files import restored_path, video_file
@@ -22,7 +23,7 @@ def lines(retriever: MomentRetriever, result: SearchResult) -> Iterator[str]:
     curves: dict[str, str] = {}
     for rank, moment in enumerate(result, 1):
         if moment.video not in curves:
-            curves[moment.video] = _curve(retriever, result.sentence, moment.video)
+            curves[moment.video] = _curve(retriever, result.query, moment.video)
         span = f"{clock(moment.start)}-{clock(moment.end)}"
         shown = curves[moment.video] if moment.label is None else f"your label: {moment.label.sentence}"
         score = f"{moment.score:6.{digits}f}" if moment.label is None else " " * 6
@@ -32,9 +33,9 @@ def lines(retriever: MomentRetriever, result: SearchResult) -> Iterator[str]:
     yield f"searched {len(retriever.index):,} moments of {len(retriever.videos()):,} videos in {took:.1f} ms"
 
 
-def _curve(retriever: MomentRetriever, sentence: str, video: str) -> str:
+def _curve(retriever: MomentRetriever, query: ComposedQuery, video: str) -> str:
     try:
-        return bar(retriever.curve(sentence, video, BAR)[1])
+        return bar(retriever.curve(query, video, BAR)[1])
     except InputError:  # found by a label alone: the model reads no word of it
         return ""
 
@@ -81,6 +82,9 @@ def _as_object(result: SearchResult) -> dict[str, Any]:
     ]
     return {
         "sentence": result.sentence,
+        "without": list(result.query.without),
+        "like": [str(one) for one in result.query.like],
+        "unlike": [str(one) for one in result.query.unlike],
         "moments": moments,
         "unknown": [{"word": u.word, "used": u.used} for u in result.unknown],
         "convincing": result.has_match,

@@ -4,10 +4,13 @@ The page keeps labels in a workspace, each state of one a row of its own (`cfmr.
 only read, by what comes with Python.
 """
 
+import math
 import sqlite3
-from collections.abc import Sequence
+import threading
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -75,37 +78,77 @@ class SaidAlike:
     """A sentence that says the same as a query, or nearly.
 
     Attributes:
-        number: of the sentence.
+        sentence: as it was said.
         likeness: 1 for the same words in any order and form, or for all of the query's words among others; less where
             some are only near by word vectors.
         exact: the same words and no others.
     """
 
-    number: int
+    sentence: str
     likeness: float
     exact: bool
 
 
-def said_alike(query: str, sentences: Sequence[str], vectors: WordVectors | None = None) -> list[SaidAlike]:
-    """Those of some sentences that say what a query says, exact ones first, then by likeness.
+class Sayings:
+    """Sentences by their words, so that of many only those are looked at that share words with a query.
 
     Args:
         vectors: how alike words are; the default ones if None.
     """
-    asked = _stems(query)
-    if not asked:
-        return []
-    found = []
-    for number, sentence in enumerate(sentences):
-        said = _stems(sentence)
+
+    def __init__(self, vectors: WordVectors | None = None) -> None:
+        self._vectors = vectors
+        self._said: dict[str, frozenset[str]] = {}
+        self._having: dict[str, list[str]] = {}  # a word -> the sentences that have it
+        self._lock = threading.Lock()
+
+    def add(self, sentences: Iterable[str]) -> None:
+        """Add sentences; those that are there already stay as they are."""
+        with self._lock:
+            for sentence in sentences:
+                if sentence not in self._said:
+                    self._said[sentence] = words = _stems(sentence)
+                    for word in words:
+                        self._having.setdefault(word, []).append(sentence)
+
+    def alike(self, query: str) -> list[SaidAlike]:
+        """Those that say what a query says: exact ones first, then by likeness, else in the order they were added."""
+        asked = _stems(query)
+        if not asked:
+            return []
+        found = [one for said in self._sharing(asked) if (one := self._compared(asked, said))]
+        return sorted(found, key=lambda one: (not one.exact, -one.likeness))
+
+    def _sharing(self, asked: frozenset[str]) -> Iterable[str]:
+        """Sentences that have as many of these words as is needed to be like them.
+
+        So many are needed that one of the rarest has to be among them: only sentences that have one are counted.
+        """
+        needed = math.ceil(SAME_WORDS * len(asked) - 1e-9)
+        rare = sorted(asked, key=lambda word: len(self._having.get(word, ())))[: len(asked) - needed + 1]
+        counted = Counter(sentence for word in rare for sentence in tuple(self._having.get(word, ())))
+        return [sentence for sentence in counted if len(asked & self._said[sentence]) >= needed]
+
+    def _compared(self, asked: frozenset[str], sentence: str) -> SaidAlike | None:
+        said = self._said[sentence]
         common = asked & said
         if len(common) == len(asked):
-            found.append(SaidAlike(number, 1.0, said == asked))
-        elif len(common) >= SAME_WORDS * max(len(asked), len(said)):
-            likeness = _likeness(asked - common, said - common, len(common), vectors)
+            return SaidAlike(sentence, 1.0, said == asked)
+        if len(common) >= SAME_WORDS * max(len(asked), len(said)):
+            likeness = _likeness(asked - common, said - common, len(common), self._vectors)
             if likeness >= NEAR:
-                found.append(SaidAlike(number, round(likeness, 4), exact=False))
-    return sorted(found, key=lambda one: (not one.exact, -one.likeness))
+                return SaidAlike(sentence, round(likeness, 4), exact=False)
+        return None
+
+
+def alike_labels(query: str, labels: Sequence[OwnLabel]) -> list[OwnLabel]:
+    """Those of some labels that say what a query says, exact ones first, then by likeness."""
+    by_sentence: dict[str, list[OwnLabel]] = {}
+    for label in labels:
+        by_sentence.setdefault(label.sentence, []).append(label)
+    sayings = Sayings()
+    sayings.add(by_sentence)
+    return [replace(label, exact=one.exact) for one in sayings.alike(query) for label in by_sentence[one.sentence]]
 
 
 @lru_cache(maxsize=1 << 16)

@@ -30,6 +30,7 @@ from cfmr.index.embedded.manifest import (
     read_manifest,
     write_manifest,
 )
+from cfmr.index.embedded.outline import LEAST_ROWS, Outline
 from cfmr.index.embedded.reader import EmbeddedIndex
 from cfmr.index.embedded.segment import Segment, write_segment
 from cfmr.index.files import FileRecord, damaged, read_array, record, write_array, write_json
@@ -235,9 +236,13 @@ class EmbeddedWriter:
     def _append(self, videos: Sequence[VideoRows]) -> None:
         """Write videos as one more segment."""
         assert self._codec is not None
-        scales = self._codec.scales(np.concatenate([v.rows for v in videos]))
+        rows = np.concatenate([v.rows for v in videos])
+        scales = self._codec.scales(rows)
+        outline = None
+        if scales is not None and len(rows) >= LEAST_ROWS and self._wanted_engine(self.rows + len(rows)) == "exact":
+            outline = Outline.of(self._codec, rows, scales)
         name = self._new_part("segment")
-        entry = write_segment(self.root, name, self._manifest.next_row, videos, scales)
+        entry = write_segment(self.root, name, self._manifest.next_row, videos, scales, outline)
         self._set_segments([*self._manifest.segments, entry])
         self._manifest = replace(self._manifest, next_row=self._manifest.next_row + entry.rows)
         at = len(self._manifest.segments) - 1

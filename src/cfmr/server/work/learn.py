@@ -69,7 +69,8 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
     try:
         write_training_job(state, how, folder, labels)
         job.say("Preparing to train")
-        job.run("learn", folder, "--videos", state.library.folder, stage="Learning")
+        written = ("--config-path", folder / "config.json", "--log", folder)
+        job.run("train", *written, "--page-videos", state.library.folder, stage="Learning")
         job.say("Comparing on held-out labels", 1.0)
         comparison: dict[str, Any] = {}
         if (folder / TRIAL).exists():
