@@ -79,6 +79,7 @@ class FeatureStore:
         self._names: list[str] | None = None
         self._skipped: dict[str, str] = {}
         self._forms: dict[str, str] | None = None
+        self._last: tuple[h5py.File, str, h5py.Dataset] | None = None  # what was asked for last: most ask several times
         self._file()
 
     def __reduce__(self) -> tuple[type["FeatureStore"], tuple[Path]]:
@@ -94,7 +95,7 @@ class FeatureStore:
         """Close the file; it opens again when read again."""
         if self._open is not None:
             self._open[1].close()
-            self._open = None
+            self._open = self._last = None
 
     def _file(self) -> h5py.File:
         if self._open is None or self._open[0] != os.getpid():  # HDF5 handles do not survive a fork
@@ -213,12 +214,18 @@ class FeatureStore:
             )
 
     def _find(self, video: str) -> h5py.Dataset | None:
+        file = self._file()
+        if (last := self._last) is not None and last[0] is file and last[1] == video:
+            return last[2]
         name = _key(video) if self._ours else video if self._member is None else f"{video}/{self._member}"
         with reading(self.path, "an HDF5 file"):
-            found = _inside(self._file(), name)
+            found = _inside(file, name)
         if found is None and (other := self._normal_forms.get(unicodedata.normalize("NFC", video), video)) != video:
             return self._find(other)
-        return found if isinstance(found, h5py.Dataset) else None
+        if not isinstance(found, h5py.Dataset):
+            return None
+        self._last = file, video, found
+        return found
 
     @property
     def _normal_forms(self) -> dict[str, str]:
