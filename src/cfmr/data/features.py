@@ -289,6 +289,7 @@ class FeatureWriter:
         self.parts = _parts_of(self.path)
         self._done: dict[str, dict[str, Any]] = {}
         self._in_parts: dict[str, Path] = {}
+        self._called: dict[str, str] = {}  # a video's name -> the one it has in the file as it is
         self._noted = False
         if self.path.is_dir():
             raise InputError(f"{self.path}: is a folder; name a file to write the features to")
@@ -347,12 +348,24 @@ class FeatureWriter:
         self._done[video] = self._done[video] | attributes
         self._noted = True
 
+    def rename(self, video: str, name: str) -> None:
+        """Call a finished video otherwise. Raises InputError if another has that name."""
+        if name in self._done:
+            raise InputError(f"{self.path}: there is a video {name!r} already")
+        self._done[name] = self._done.pop(video)
+        if video in self._in_parts:
+            self.add(name, _read_part(part := self._in_parts.pop(video)), **self._done[name])
+            part.unlink(missing_ok=True)
+        else:
+            self._called[name] = self._called.pop(video, video)
+        self._noted = True
+
     def close(self) -> None:
         """Assemble the file under its final name and remove the parts."""
         if self._in_parts or self._noted or not self.path.exists():
             self.copy(self.videos, self.path)
         shutil.rmtree(self.parts, ignore_errors=True)
-        self._in_parts = {}
+        self._in_parts, self._called = {}, {}
 
     @property
     def pending(self) -> list[str]:
@@ -374,7 +387,7 @@ class FeatureWriter:
                     features = _read_part(self._in_parts[video])
                 else:
                     assert store is not None
-                    features = store.read(video)
+                    features = store.read(self._called.get(video, video))
                 # fletcher32: a checksum of every piece, which HDF5 itself compares when it reads
                 dataset = file.create_dataset(_key(video), data=features, chunks=_piece(features), fletcher32=True)
                 _write_attributes(dataset, self._done[video])

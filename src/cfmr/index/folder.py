@@ -5,7 +5,7 @@ then every few seconds, and less often in a long run, since each step costs a li
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from cfmr.index.open import open_index, parse_location
 from cfmr.index.report import IndexReport
 from cfmr.index.workspace import MANIFEST, UNREAD, ServedModel, Workspace, when_free
 from cfmr.progress import Progress, silent
-from cfmr.video.files import find_videos
+from cfmr.video.files import find_videos, without_copies
 
 STEP = 3.0  # seconds between two steps at least
 SHARE = 0.05  # of the time since the beginning: so much lies between two steps
@@ -58,7 +58,8 @@ def read_folder(
     """
     if not place.own:
         raise InputError(f"{place.root}: beside an index that was named; add videos to it with: cfmr index --out")
-    videos = find_videos([place.videos])
+    videos, copies = without_copies(find_videos([place.videos]), _known(place))
+    place.note_copies(copies)
     steps = _Steps(place, calibrate, list(videos.values())[:LOOKED_AT])
 
     def tell(label: str, done: int, total: int | None) -> None:
@@ -67,9 +68,10 @@ def read_folder(
     extractor, weights = _extractor(place)
     options = {} if weights is None else {"weights": weights}
     try:
-        files = extract_all(videos, extractor, place.features, workers, tell, steps, **options)
+        files = extract_all(videos, extractor, place.features, workers, tell, steps, place.note_reading, **options)
     finally:
         steps.batch.unlink(missing_ok=True)
+        place.note_reading([])
     files.failed |= steps.failed
     write_json(place.root / UNREAD, files.failed)
     return FolderReport(files, steps.report)
@@ -95,6 +97,13 @@ def remove_videos(place: Workspace, names: list[str]) -> dict[Path, IndexReport]
     return {index: _remove(parse_location(index), found) for index, found in holding.items() if found}
 
 
+def drop_videos(place: Workspace, names: Iterable[str]) -> None:
+    """Take videos out of every index of a workspace that has them, without keeping them out."""
+    for model in place.models():
+        if (known := _indexed(model.index)) is not None and (found := [name for name in names if name in known]):
+            _remove(parse_location(model.index), found)
+
+
 def _remove(index: IndexLocation, names: list[str]) -> IndexReport:
     return when_free(lambda: edit_index(index, remove=names))
 
@@ -104,6 +113,14 @@ def _indexed(index: Path) -> dict[str, str | None] | None:
     if not is_address(index) and not (index / MANIFEST).exists():
         return None
     return {video.id: video.path for video in open_index(parse_location(index), verify=False).videos()}
+
+
+def _known(place: Workspace) -> frozenset[str]:
+    """Videos that have features."""
+    if not place.features.exists():
+        return frozenset()
+    with FeatureStore(place.features) as features:
+        return frozenset(features.videos)
 
 
 def _extractor(place: Workspace) -> tuple[str, Path | None]:

@@ -5,6 +5,8 @@
       served.json             the model that answers, replaced in one rename; everything follows it
       removed.json            videos that are not to be found any more
       unread.json             files that could not be read, and why
+      copies.json             files with the content of another, and of which
+      reading.json            videos that are being read; believed only while someone reads
       features.hdf5
       index/                  of the first model
       models/NNNN/            learned on the page: index/, run/checkpoint/, model.json
@@ -18,7 +20,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +33,7 @@ from cfmr.index.location import is_address
 FORMAT, VERSION = "cfmr-workspace", 1
 FOLDER = ".cfmr"
 NAME, SERVED, REMOVED, UNREAD = "workspace.json", "served.json", "removed.json", "unread.json"
+READING, COPIES = "reading.json", "copies.json"
 ORIGINAL = "original"
 BESIDE = "page"  # the workspace of an index that was named, beside it
 MANIFEST = "manifest.json"
@@ -99,11 +102,26 @@ class Workspace:
 
     def unread(self) -> dict[str, str]:
         """Files that could not be read when the folder was read last, with a line each that says why."""
+        return _texts(self.root / UNREAD)
+
+    def copies(self) -> dict[str, str]:
+        """Files with the content of another when the folder was read last, and of which."""
+        return _texts(self.root / COPIES)
+
+    def note_copies(self, copies: Mapping[str, str]) -> None:
+        """Note which files are copies of which videos."""
+        write_json(self.root / COPIES, dict(copies))
+
+    def reading(self) -> frozenset[str]:
+        """Videos that are being read, if anyone reads; a run that was killed leaves its own."""
         try:
-            found = read_json(self.root / UNREAD)
+            return read_names(self.root / READING)
         except InputError:
-            return {}
-        return {str(name): str(why) for name, why in found.items()} if isinstance(found, dict) else {}
+            return frozenset()
+
+    def note_reading(self, names: Iterable[str]) -> None:
+        """Note which videos are being read."""
+        write_json(self.root / READING, sorted(names))
 
     # --- removed videos -----------------------------------------------------------------------------------------------
 
@@ -130,6 +148,15 @@ class Workspace:
         with open(self.root / "removed.lock", "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             write_json(self.root / REMOVED, sorted(change(self.removed())))
+
+
+def _texts(path: Path) -> dict[str, str]:
+    """A JSON object of texts; nothing where there is none."""
+    try:
+        found = read_json(path)
+    except InputError:
+        return {}
+    return {str(name): str(text) for name, text in found.items()} if isinstance(found, dict) else {}
 
 
 def read_names(path: Path) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """The application: everything put together, the pages, and running it."""
 
 import contextlib
+import errno
 import functools
 import os
 import socket
@@ -217,4 +218,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.set_inheritable(False)
         return listening
     except OSError as error:
-        raise InputError(f"--host {host} --port {port}: cannot listen there ({error.strerror or error})") from error
+        taken = "; choose another --port, or 0 for a free one" if error.errno == errno.EADDRINUSE else ""
+        raise InputError(
+            f"--host {host} --port {port}: cannot listen there ({error.strerror or error}){taken}"
+        ) from error

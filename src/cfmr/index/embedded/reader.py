@@ -191,6 +191,14 @@ class EmbeddedIndex:
         scales = None if segment.scales is None else segment.scales[rows]
         return segment.spans[rows], Codec.score(segment.rows[rows], scales, self.codec.prepare(vector))
 
+    def vectors(self, name: str) -> tuple[NDArray[np.float64], Floats]:
+        """Spans (n, 2) in seconds and vectors (n, dim) of all rows of one video."""
+        at, video = self._find(name)
+        segment = self.segments[at]
+        rows = slice(video.first, video.first + video.rows)
+        scales = None if segment.scales is None else segment.scales[rows]
+        return segment.spans[rows], self.codec.expand(np.asarray(segment.rows[rows], np.float32), scales)
+
     def _hits(self, segments: NDArray[np.intp], rows: NDArray[np.intp], scores: Floats) -> list[Hit]:
         hits = []
         for at, row, score in zip(segments.tolist(), rows.tolist(), scores.tolist(), strict=True):

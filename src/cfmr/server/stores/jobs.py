@@ -53,7 +53,7 @@ class Job:
     """What is known of a job. Times are seconds since 1970.
 
     Attributes:
-        kind: "add", "learn" or "switch"; says what is done.
+        kind: "add", "import", "rename", "reread", "learn" or "switch"; says what is done.
         title: what it does, for people.
         arguments: of what is done.
         message: what it is doing now, or how it ended.
@@ -320,11 +320,15 @@ class Jobs:
             return "", 0
         return piece.decode("utf-8", "replace"), offset + len(piece)
 
-    def start(self, kind: str, title: str, arguments: dict[str, Any] | None = None) -> Job:
-        """Put a job in the queue; if one of its kind waits there already, that is the job."""
+    def start(self, kind: str, title: str, arguments: dict[str, Any] | None = None, *, join: bool = True) -> Job:
+        """Put a job in the queue; if one of its kind waits there already, that is the job.
+
+        Args:
+            join: false where each has something else to do.
+        """
         with self._records_lock():
             waiting = next((j for j in self._jobs.values() if j.kind == kind and j.state == "queued"), None)
-            if waiting is not None:
+            if join and waiting is not None:
                 return waiting
             job = Job(uuid.uuid4().hex[:12], kind, title, arguments or {})
             make_directory(self.folder / job.id)

@@ -20,6 +20,7 @@ from cfmr.index.base import Value, Video
 from cfmr.index.embedded.manifest import NAME as MANIFEST
 from cfmr.index.location import has_index
 from cfmr.index.workspace import ORIGINAL, SERVED
+from cfmr.search.composed import ComposedQuery
 from cfmr.search.retriever import MomentRetriever, SearchResult
 from cfmr.server.problems import Problem
 from cfmr.server.settings import Settings
@@ -38,14 +39,14 @@ class Retriever(Protocol):
     def reload(self) -> bool: ...
     def search(
         self,
-        sentence: str,
+        query: str | ComposedQuery,
         top: int = 5,
         videos: Sequence[str] | None = None,
         where: Mapping[str, Value] | None = None,
         min_score: float | None = None,
     ) -> SearchResult: ...
     def curve(
-        self, sentence: str, video: str, *, part: tuple[float, float] | None = None
+        self, query: str | ComposedQuery, video: str, *, part: tuple[float, float] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 
 

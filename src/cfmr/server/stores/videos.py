@@ -5,13 +5,15 @@ import filecmp
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import threading
 import time
 import unicodedata
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from cfmr.errors import InputError
@@ -26,6 +28,15 @@ ARRIVING = "arriving"  # folder of the workspace for uploads under way
 CHECK_SECONDS = 60
 
 
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """A file of the folder: where it is, its bytes, and when it was last written (seconds since 1970)."""
+
+    path: Path
+    size: int
+    written: float
+
+
 class Library:
     """Files by name. A name is looked up, never joined to a path, so no name leads outside the folder.
 
@@ -37,6 +48,8 @@ class Library:
         self.folder = folder.resolve()
         self._files: dict[str, Path] = {}
         self._names: dict[Path, str] = {}
+        self._facts: dict[str, FileFacts] = {}
+        self._by_size: tuple[dict[str, FileFacts], dict[int, list[str]]] = {}, {}
         self._read, self._changed, self._took = -FRESH, 0, 0.0
         self._lock = threading.Lock()
 
@@ -68,12 +81,33 @@ class Library:
         if began - self._read < FRESH and changed == self._changed:
             return
         try:
-            files = {n: path for n, path in find_videos([self.folder]).items() if self._inside(path)}
+            facts = dict(self._look(find_videos([self.folder])))
         except (InputError, OSError):  # there is none, or the folder went away meanwhile
-            files = {}
-        self._files, self._names = files, {path: name for name, path in files.items()}
+            facts = {}
+        self._files = {name: one.path for name, one in facts.items()}
+        self._names = {one.path: name for name, one in facts.items()}
+        if facts != self._facts:
+            self._facts = facts
         self._read, self._changed = time.monotonic(), changed
         self._took = self._read - began
+
+    def _look(self, found: Mapping[str, Path]) -> Iterator[tuple[str, FileFacts]]:
+        """What is known of each file that lies in the folder; a folder is resolved once for all of its files."""
+        inside: dict[str, bool] = {}
+        for name, path in found.items():
+            with contextlib.suppress(OSError):
+                folder, status = os.path.dirname(path), os.lstat(path)
+                if folder not in inside:
+                    inside[folder] = Path(os.path.realpath(folder)).is_relative_to(self.folder)
+                if stat.S_ISLNK(status.st_mode) and self._inside(path):
+                    status = os.stat(path)
+                if inside[folder] and stat.S_ISREG(status.st_mode):
+                    yield name, FileFacts(path, status.st_size, status.st_mtime)
+
+    def facts(self) -> dict[str, FileFacts]:
+        """What is known of every video file in the folder, by name; the same object until something changes."""
+        self.files()
+        return self._facts
 
     def refresh(self) -> None:
         """Read the folder again at the next question, which waits for it."""
@@ -107,12 +141,40 @@ class Library:
 
     def twin(self, file: Path) -> str | None:
         """The video with the same content as a file, whatever its name; None if there is none."""
-        size = file.stat().st_size
-        for name, path in self.files().items():
+        size, facts = file.stat().st_size, self.facts()
+        if self._by_size[0] is not facts:
+            sizes: dict[int, list[str]] = {}
+            for name, one in facts.items():
+                sizes.setdefault(one.size, []).append(name)
+            self._by_size = facts, sizes
+        for name in self._by_size[1].get(size, ()):
+            path = facts[name].path
             with contextlib.suppress(OSError):
-                if path.stat().st_size == size and (path.samefile(file) or filecmp.cmp(path, file, shallow=False)):
+                if path.samefile(file) or filecmp.cmp(path, file, shallow=False):
                     return name
         return None
+
+    def rename(self, file: Path, stem: str) -> Path:
+        """Call a file of the folder otherwise, where it lies; its ending stays.
+
+        Raises:
+            Problem: the name is no name of a file, or another has it.
+            OSError: the folder cannot be written.
+        """
+        clean, _ = clean_name(f"{stem}{file.suffix}")
+        place = file.with_name(f"{clean}{file.suffix}")
+        if place == file:
+            return file
+        if not _take(file, place):
+            raise Problem(409, f"{clean[:80]}: there is a file of this name already; choose another")
+        file.unlink(missing_ok=True)
+        self.refresh()
+        return place
+
+    def delete(self, file: Path) -> None:
+        """Delete a file of the folder. Raises OSError if it cannot be."""
+        file.unlink(missing_ok=True)
+        self.refresh()
 
     def keep(self, file: Path, name: str) -> Path:
         """Put a file into the folder under about this name, by link where the disk is the same and else by copy.

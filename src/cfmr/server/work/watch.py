@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from cfmr.server.context import AppState
 
 log = logging.getLogger(__name__)
 
-PAUSE = 30.0  # seconds between two looks; a file that grows between them is still being copied
+PAUSE = 5.0  # seconds between two looks; a file that grows between them is still being copied
+COST = 0.02  # share of the time that looking may take, in folders of very many files or on a share
 SEEN = "seen.txt"  # in the workspace: the folder as it was when it was last read to the end
 TITLE = "Reading videos"
 
@@ -48,7 +50,7 @@ class FolderWatch:
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
 
     def begin(self) -> None:
-        """Look at once, and then every `PAUSE` seconds."""
+        """Look at once, and then every `PAUSE` seconds, or less often where a look takes long."""
         self._thread.start()
 
     def close(self) -> None:
@@ -57,11 +59,12 @@ class FolderWatch:
 
     def _watch(self) -> None:
         while not self._closing.is_set():
+            began = time.monotonic()
             try:
                 self.look()
             except (InputError, OSError) as error:  # a folder that is gone, a full disk
                 log.warning("%s: %s", self._state.library.folder, error)
-            self._closing.wait(PAUSE)
+            self._closing.wait(max(PAUSE, (time.monotonic() - began) / COST))
 
     def look(self) -> None:
         """Start reading if there is something to read."""

@@ -9,7 +9,7 @@
  */
 /** @typedef {{ word: string, used: string | null }} UnknownWord */
 /**
- * @typedef {{ sentence: string, moments: FoundMoment[], unknown: UnknownWord[], convincing: boolean | null,
+ * @typedef {{ sentence: string, without: string[], more: boolean, moments: FoundMoment[], unknown: UnknownWord[], convincing: boolean | null,
  *   threshold: number | null, videos: number, encode_ms: number, search_ms: number, total_ms: number }} SearchAnswer
  */
 /**
@@ -17,6 +17,9 @@
  *   deleted: boolean, held_out: boolean }} Label
  */
 /** @typedef {{ video: string, duration: number | null, indexed: boolean, watchable: boolean, labels: number }} Video */
+/**
+ * @typedef {Video & { folder: string, state: string, reason: string, date: string | null, size: number }} LibraryVideo
+ */
 /**
  * @typedef {{ id: string, kind: string, title: string, state: "queued" | "running" | "done" | "failed" | "cancelled",
  *   message: string, progress: number | null, created: number, started: number | null, finished: number | null,
