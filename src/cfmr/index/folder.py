@@ -83,8 +83,6 @@ def read_folder(
     if weights is not None:
         get_extractor(extractor, **options)  # what is missing is said before a folder is made for it
     make_directory(model.features.parent)
-    videos, copies = without_copies(find_videos([place.videos]), _known(model.features))
-    place.note_copies(copies)
     steps = _Steps(place, model, weights, calibrate, list(videos.values())[:LOOKED_AT])
 
     def tell(label: str, done: int, total: int | None) -> None:

@@ -177,7 +177,7 @@ async def search(
 def curve(
     query: Composed, video: VideoName, state: State, start: Seconds | None = None, end: Seconds | None = None
 ) -> CurveAnswer:
-    """How well each point in time of a video, or a part, fits what is searched for, and what is known of it."""
+    """How well each point in time of a video, or a part of it, fits what is searched for; what is known of it."""
     facts = state.facts(video)
     part = None if start is None and end is None else (start or 0.0, facts.duration if end is None else end)
     times, scores = state.models.retriever.curve(_plainly(query), video, part=part)

@@ -282,6 +282,13 @@ export const text = {
   },
   exporting: {
     menu: "Export",
+    rate: "Frame rate",
+    ownRate: "As the videos",
+    fps: (rate) => `${rate} fps`,
+    timecode: "Timecode",
+    ownTimecode: "As the videos",
+    dropFrame: "Drop frame",
+    nonDrop: "Non-drop frame",
     preparing: "Preparing the file…",
     done: (count) => `${plural(count, "moment")} exported`,
     formats: {

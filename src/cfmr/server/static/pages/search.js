@@ -136,7 +136,7 @@ const timeline = new Timeline(stage, {
   frame: () => player.frameLength(),
   curve: async (start, end) => {
     const { video } = moments[chosen] ?? {};
-    return video && answered ? get("/api/curve", { q: answered, video, start, end }).catch(() => null) : null;
+    return video && searched ? get("/api/curve", { ...searched, video, start, end }).catch(() => null) : null;
   },
 });
 const title = el("h2", { class: "stage-title" });
