@@ -168,7 +168,10 @@ async def search(
     contains: Annotated[str, Query(max_length=500, description="only in videos whose name has this in it")] = "",
     min_score: Annotated[float | None, Query(allow_inf_nan=False, description="leave out what is below")] = None,
 ) -> SearchAnswer:
-    """The moments that a sentence describes, or that are like some moment and unlike another."""
+    """The moments that a sentence describes.
+
+    Also those that are like some moment, and unlike another.
+    """
     how = functools.partial(_search, state, query, slice(offset, offset + top), video, contains, min_score)
     return await anyio.to_thread.run_sync(how, limiter=state.searching)
 
