@@ -37,7 +37,7 @@ MIN_BELL = 0.7  # clips
 SAMPLED_CLIPS = 20_000  # whose principal components are taken
 MIN_VARIANCE = 1e-6  # of a component, relative to the first: below, nothing varies
 OVERSAMPLED, SUBSPACE_ROUNDS = 32, 4  # of the subspace in which the components are found
-REGRESSED = 60  # rows from which a regression stands beside the fits: of fewer it finds nothing that they do not
+REGRESSED = 60  # rows from which a regression stands beside the fits; with fewer, priors decide
 CARRY_ON = 0.4  # share of epochs and rate of a fit that starts from an earlier one
 
 
