@@ -25,11 +25,12 @@ def sentences(maps: Projections, asked: np.ndarray, known: int) -> np.ndarray:
     return unit(asked @ maps.word + (maps.own[0] if known else 0))
 
 
-def test_a_sentence_is_nearest_to_what_it_says_among_rows_that_were_not_seen() -> None:
+def test_what_a_sentence_says_is_among_the_ten_nearest_of_a_hundred_rows_not_seen() -> None:
     maps = regress(*world(400, noise=0.3), known_words=3, size=SIZE)
     asked, shown = world(100, noise=0.3, seed=1)
     scores = sentences(maps, asked, 3) @ clips(maps, shown).T
-    assert (scores.argmax(axis=1) == np.arange(100)).mean() > 0.5
+    better = (scores > scores.diagonal()[:, None]).sum(axis=1)
+    assert (better < 10).mean() > 0.5  # by chance 0.1
 
 
 def test_what_no_sentence_names_counts_for_little() -> None:
