@@ -58,7 +58,7 @@ def test_with_one_or_two_videos_the_usual_weight_is_taken(tmp_path: Path, videos
 def test_fits_that_chose_the_reader_choose_the_weight_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit = made_up(tmp_path / "f.hdf5", 30)
     choose_reader(fit, {})
-    assert sorted(row for _, rows in fit.left_out for row in rows) == list(range(len(fit.rows)))
+    assert sorted(row for _, _, rows in fit.left_out for row in rows) == list(range(len(fit.rows)))
     runs = list[int]()
     monkeypatch.setattr(DenseFit, "run", lambda *_, **__: runs.append(1))
     choose_weight(fit, prior(LOOKS))

@@ -22,6 +22,7 @@ from cfmr.moments.span_reader import SpanReader, running_mean
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
+LeftOut = tuple[Projections, Projections | None, Indices]  # a fit, the regression beside it, and rows that both lack
 
 NUM_COMPONENTS = 128  # of the features; 64 and 256 give no more
 SIZE = 128  # numbers of a vector of one fit
@@ -111,7 +112,7 @@ class DenseFit:
         # word vectors come in any unit
         self.word_scale = np.float32(1 / max(float(np.sqrt((self.words**2).sum(1).mean())), 1e-6))
         self._waves = {count: waves(count) for count in {len(clips) for clips in self.components}}
-        self.left_out = list[tuple[Projections, Indices]]()  # fits to some of the videos, and the rows of the others
+        self.left_out = list[LeftOut]()  # fits to some of the videos, and the rows of the others
         self.use_reader(reader)
 
     def use_reader(self, reader: SpanReader) -> None:

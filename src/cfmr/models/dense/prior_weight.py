@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.models.dense.fit import DenseFit
-from cfmr.models.dense.model import SHARPNESS, Projections, unit
+from cfmr.models.dense.fit import DenseFit, LeftOut
+from cfmr.models.dense.model import REGRESSION_SHARE, SHARPNESS, Projections, unit
 from cfmr.models.dense.word_prior import WordPrior
 from cfmr.moments.span_reader import SpanReader, running_mean
 
@@ -47,19 +47,28 @@ def choose_weight(
     left_out = fit.left_out or _left_out(fit, draw.permutation(videos) % NUM_FOLDS, progress)
     known = [prior.clips(clips) for clips in fit.rows.clips()]
     likelihood = np.zeros((len(BELIEFS), len(WEIGHTS)))
-    for maps, rows in left_out:
-        likelihood += _likelihood(fit, prior, known, maps, draw.permutation(rows)[: MAX_ROWS // NUM_FOLDS])
+    for maps, regression, rows in left_out:
+        looked_at = draw.permutation(rows)[: MAX_ROWS // NUM_FOLDS]
+        likelihood += _likelihood(fit, prior, known, _shares(maps, regression), looked_at)
     return _discounted(_mean_weight(likelihood.max(axis=0)))
 
 
-def _left_out(fit: DenseFit, fold: Indices, progress: Callable[[int, int], None]) -> list[tuple[Projections, Indices]]:
+def _shares(maps: Projections, regression: Projections | None) -> list[tuple[float, Projections]]:
+    """What is learned, with the shares of a score that each part has."""
+    if regression is None:
+        return [(1.0, maps)]
+    return [(1 - REGRESSION_SHARE, maps), (REGRESSION_SHARE, regression)]
+
+
+def _left_out(fit: DenseFit, fold: Indices, progress: Callable[[int, int], None]) -> list[LeftOut]:
     """Fits without the videos of each fold, and the rows of those."""
     parts = [np.flatnonzero(fold[fit.rows.videos] == number) for number in range(NUM_FOLDS)]
     everything = np.arange(len(fit.rows))
-    return [
-        (fit.run(np.setdiff1d(everything, rows), FIRST_FIT + number, progress=progress)[0], rows)
-        for number, rows in enumerate(parts)
-    ]
+    found: list[LeftOut] = []
+    for number, rows in enumerate(parts):
+        seen = np.setdiff1d(everything, rows)
+        found.append((fit.run(seen, FIRST_FIT + number, progress=progress)[0], fit.regression(seen), rows))
+    return found
 
 
 def believed(reader: SpanReader, weight: float) -> SpanReader:
@@ -86,16 +95,21 @@ def _mean_weight(likelihood: Doubles) -> float:
 
 
 def _likelihood(
-    fit: DenseFit, prior: WordPrior, known: list[NDArray[np.float32]], maps: Projections, rows: Indices
+    fit: DenseFit,
+    prior: WordPrior,
+    known: list[NDArray[np.float32]],
+    learned: list[tuple[float, Projections]],
+    rows: Indices,
 ) -> Doubles:
-    """Log-likelihood (A, G) of the glances of rows that `maps` was not fitted to.
+    """Log-likelihood (A, G) of the glances of rows.
 
     Args:
         known: the prior's vectors of each video's clips.
+        learned: from other rows, each with its share of a score.
     """
-    learned, looked, video_of_clip = _curves(fit, prior, known, maps, rows)
+    curves, looked, video_of_clip = _curves(fit, prior, known, learned, rows)
     found = np.zeros((len(BELIEFS), len(WEIGHTS)))
-    for row, line, look in zip(rows, learned, looked, strict=True):
+    for row, line, look in zip(rows, curves, looked, strict=True):
         own = video_of_clip == fit.rows.videos[row]
         mixed = line[:, None] + look[:, None] * WEIGHTS
         target = fit.target(int(row))
@@ -113,16 +127,21 @@ def _log_sum(scores: Doubles) -> Doubles:
 
 
 def _curves(
-    fit: DenseFit, prior: WordPrior, known: list[NDArray[np.float32]], maps: Projections, rows: Indices
+    fit: DenseFit,
+    prior: WordPrior,
+    known: list[NDArray[np.float32]],
+    maps: list[tuple[float, Projections]],
+    rows: Indices,
 ) -> tuple[Doubles, Doubles, Indices]:
     """Learned and prior curves (R, C) of rows over the videos of all of them, and each clip's video (C,)."""
-    asked = unit(fit.sentences(maps, rows)).T
+    asked = [(share, part, unit(fit.sentences(part, rows)).T) for share, part in maps]
     summed = np.stack([prior.looks[fit.rows.word_ids[row]].sum(axis=0) for row in rows])
     meant = (summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1.0)).T
     learned, looked, numbers = list[NDArray[Any]](), list[NDArray[Any]](), list[int]()
     for video in np.unique(fit.rows.videos[rows]).tolist():
         window = fit.reader.window_in(len(known[video]), float(fit.rows.seconds[video]))
-        learned.append(running_mean(maps.clips(fit.inputs[video]), window) @ asked)
+        inputs = fit.inputs[video]
+        learned.append(sum(share * (running_mean(part.clips(inputs), window) @ said) for share, part, said in asked))
         looked.append(running_mean(known[video], window) @ meant)
         numbers += [video] * len(known[video])
     return _sharp(learned), _sharp(looked), np.array(numbers, np.intp)
