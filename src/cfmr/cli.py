@@ -263,7 +263,7 @@ def pack_features(
             help="folders of .npy, .npz, .pt files, or with PRVR's feature.bin, or HDF5 files; several are joined",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 feature file to write")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 feature file to write; with --npz a folder")],
     member: Annotated[str | None, typer.Option(help="which array, where a file has several")] = None,
     tokens: Annotated[
         str | None, typer.Option(help="of arrays (clips, tokens, dim): mean or max over the tokens")
@@ -275,14 +275,17 @@ def pack_features(
     annotations: Annotated[
         list[Path] | None, typer.Option(help="pack the videos of these files only; all have to be there")
     ] = None,
+    npz: Annotated[
+        bool, typer.Option("--npz", help="write a folder of VIDEO.npz instead, as Moment-DETR and Lighthouse read it")
+    ] = False,
 ) -> None:
     """Pack feature files of one video each into one HDF5 file."""
     from cfmr.data.layouts.queries import read_queries, video_lengths
-    from cfmr.data.pack import Packing, check_tokens, pack
+    from cfmr.data.pack import Packing, check_tokens, pack, pack_npz
 
     packing = Packing(member, check_tokens(tokens), unit, time_columns)
     videos = [video for path in annotations or () for video in video_lengths(read_queries(path))]
-    _tell_packed(pack(sources, out, packing, videos or None), out)
+    _tell_packed((pack_npz if npz else pack)(sources, out, packing, videos or None), out)
 
 
 def _tell_packed(packed: "Packed", out: Path) -> None:

@@ -61,6 +61,7 @@ def write_film(
     level: int | None = None,
     stamps: Callable[[av.Packet], None] | None = None,
     gap: tuple[int, int] = (0, 0),
+    setup: Callable[[av.VideoStream], None] | None = None,
     **options: str,
 ) -> Path:
     """A film of a steady rate, whose frames are of one gray each, as a muxer of FFmpeg writes it.
@@ -70,6 +71,7 @@ def write_film(
         colours: marks, such as color_range.
         level: one gray for all frames, as it is stored.
         gap: from which frame on all come later, and by how many frames.
+        setup: changes the stream of pictures before it is begun.
         stamps: changes the stamps of a packet of pictures before it is written.
         options: of the encoder.
     """
@@ -81,6 +83,8 @@ def write_film(
         stream.options = options
         for name, value in (colours or {}).items():
             setattr(stream.codec_context, name, value)
+        if setup is not None:
+            setup(stream)
         audio = target.add_stream(sound, rate=44_100, layout="mono") if sound else None
         packets = []
         for number in range(frames):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -454,3 +455,36 @@ def test_turning_a_picture_keeps_its_numbers(shared: Path, tmp_path: Path) -> No
 def test_stills_of_all_kinds_can_be_made(films: Path) -> None:
     for name in KINDS:
         assert thumbnail(films / name, 1.0, 32)[:2] == b"\xff\xd8"
+
+
+def test_a_still_of_a_tower_of_pixels_is_a_picture(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "v.mkv", frames=3, size=(2, 8192))
+    assert thumbnail(path, 0.0, 640)[:2] == b"\xff\xd8"
+
+
+def test_pixels_of_a_shape_that_cannot_be_are_square(tmp_path: Path) -> None:
+    def wide(stream: av.VideoStream) -> None:
+        stream.codec_context.sample_aspect_ratio = Fraction(60000, 1)
+
+    path = write_film(tmp_path / "v.mkv", frames=5, setup=wide)
+    assert (probe(path).width, probe(path).height) == (64, 48)
+
+
+def test_a_still_of_what_cannot_be_decoded_is_the_one_before(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "v.ts", "mpeg2video")
+    noise = np.random.default_rng(0).bytes(path.stat().st_size // 3)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3] + noise)
+    assert thumbnail(path, 1.5)[:2] == b"\xff\xd8"
+
+
+@pytest.mark.parametrize("name", ["v.mkv", "v.mp4", "v.ts"])
+def test_a_clip_that_begins_before_the_first_picture_has_all_of_its_sound(tmp_path: Path, name: str) -> None:
+    path = write_film(tmp_path / name, sound="aac", gap=(0, 50), **X264)  # the first picture comes at 2 s
+    cut(path, 1.5, 3.0, tmp_path / "cut.mp4")
+    assert probe(tmp_path / "cut.mp4").duration == pytest.approx(1.5, abs=0.03)
+    with av.open(str(tmp_path / "cut.mp4")) as clip:
+        sound = sum(frame.samples for frame in clip.decode(audio=0)) / clip.streams.audio[0].rate
+    assert sound == pytest.approx(1.5, abs=0.1)
+    cut(path, 0.5, 1.0, tmp_path / "cut.mp4")  # nothing but what comes first
+    assert seen(tmp_path / "cut.mp4") == [(0.0, 0)]
+    assert probe(tmp_path / "cut.mp4").duration == pytest.approx(0.5, abs=0.03)

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +22,7 @@ from cfmr.files.reading import limit_unpacked, reading
 
 FORMAT = "cfmr-features-1"
 MAX_DEPTH = 8  # of groups in each other
+FILE_ENDINGS = ("mp4", "avi", "mkv", "webm", "mov")  # of video files, which names of videos have at times
 LINK = "a link, and links are not followed"
 PIECE = 1 << 20  # bytes of a dataset that are stored together
 _UNSAID = {"precision": "float"}  # what older files say nothing of, and which of its values theirs is
@@ -46,6 +47,15 @@ def pool_clips(features: npt.NDArray[Any], num_clips: int) -> Features:
     # reduceat gives the single row at a boundary that repeats, and its last sum (to the end) is not wanted
     sums = np.add.reduceat(np.asarray(features, dtype=np.float32), bounds, axis=0)[:num_clips]
     return np.asarray(sums / counts[:, None], dtype=np.float32)
+
+
+def named_otherwise(video: str, there: Container[str]) -> str:
+    """What to say of a video without features where only the ending of a file's name is in the way; else nothing."""
+    stem, dot, ending = video.rpartition(".")
+    if dot and ending.lower() in FILE_ENDINGS and stem in there:
+        return f"; there is {stem}: take the .{ending} out of the annotations"
+    longer = next((name for ending in FILE_ENDINGS if (name := f"{video}.{ending}") in there), None)
+    return f"; there is {longer}: rename it to {video}" if longer is not None else ""
 
 
 class FeatureStore:
@@ -186,7 +196,8 @@ class FeatureStore:
         missing = [video for video in wanted if video not in self]
         if missing:
             raise InputError(
-                f"{self.path}: no features for {_some(missing, len(wanted))}; extract them, or take their rows out"
+                f"{self.path}: no features for {_some(missing, len(wanted))}"
+                f"{named_otherwise(missing[0], self) or '; extract them, or take their rows out'}"
             )
         widths = {video: int(self._dataset(video).shape[1]) for video in wanted}
         wrong = [video for video, width in widths.items() if width != dim]

@@ -15,6 +15,7 @@ from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extractor, get_extractor, takes
 from cfmr.extractors.recognition import Found, recognise
 from cfmr.files.processes import interrupt_blocked
+from cfmr.files.reading import brief
 from cfmr.progress import Progress, silent
 from cfmr.video.files import fingerprint_of, same_content, shown, stored_path
 
@@ -193,6 +194,8 @@ def _extract(extractor: Extractor, task: _Task, parts: Path, progress: Callable[
         attributes = attributes_of(extraction.duration, task.fingerprint, task.where, extraction.damage)
     except InputError as error:
         return _Result(task, error=str(error))
+    except (OSError, MemoryError, ValueError, RuntimeError) as error:  # one video never ends the others
+        return _Result(task, error=f"{task.path}: cannot be read ({brief(error)})")
     part = write_part(parts, task.video, extraction.features, **attributes)
     return _Result(task, part, extraction.duration, extraction.damage or "")
 

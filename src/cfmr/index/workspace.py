@@ -34,9 +34,9 @@ from cfmr.index.location import is_address
 FORMAT, VERSION = "cfmr-workspace", 1
 FOLDER = ".cfmr"
 NAME, SERVED, REMOVED, UNREAD = "workspace.json", "served.json", "removed.json", "unread.json"
-READING, COPIES = "reading.json", "copies.json"
 LEARNED, CHECKPOINTS = "models", "checkpoints"  # folders of models that came later
 MODEL = "model.json"  # in a model's folder, once it is finished
+READING, COPIES = "reading.json", "copies.json"
 ORIGINAL = "original"
 BESIDE = "page"  # the workspace of an index that was named, beside it
 MANIFEST = "manifest.json"

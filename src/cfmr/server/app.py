@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import uvicorn
 from fastapi import APIRouter, Body, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 from uvicorn.supervisors import Multiprocess
 
@@ -63,6 +64,7 @@ def create_app(state: AppState) -> FastAPI:
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         state.jobs.begin()
+        threading.Thread(target=_warm_up, args=(state,), name="warm-up", daemon=True).start()
         watch = FolderWatch(state) if state.settings.place.own else None
         if watch is not None:
             watch.begin()
@@ -94,6 +96,13 @@ def create_app(state: AppState) -> FastAPI:
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     app.add_middleware(Guard, token=state.settings.token, max_upload=state.settings.max_upload)
     return app
+
+
+def _warm_up(state: AppState) -> None:
+    """Read what lists and searches look at, so that the first person who comes need not wait for it."""
+    with contextlib.suppress(InputError, SQLAlchemyError):  # said to whoever asks for it
+        state.listing()
+        state.labels.present().said_alike("a person")
 
 
 def _described(app: FastAPI) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from cfmr.errors import InputError
 from cfmr.models.checkpoint import Checkpoint, Tensors
 from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.fit import DenseFit
-from cfmr.models.dense.model import Dense, Projections, Whitening
+from cfmr.models.dense.model import Dense, Projections, Whitening, regressed
 from cfmr.models.dense.prior_weight import believed, choose_weight
 from cfmr.models.dense.selection import choose_reader, first_reader
 from cfmr.models.dense.tower_prior import centred, find_tower_prior
@@ -111,7 +111,8 @@ class DenseTrainer(Trainer):
 
     def load_parameters(self, parameters: Tensors) -> None:
         names = Projections.__annotations__
-        self.fits = [Projections(*(parameters[name][i] for name in names)) for i in range(len(parameters["clip"]))]
+        fits = len(parameters["clip"]) - regressed(parameters)
+        self.fits = [Projections(*(parameters[name][i] for name in names)) for i in range(fits)]
         self.prior = WordPrior.restore(parameters)
         self._model = self._current()
 
@@ -136,7 +137,7 @@ class DenseTrainer(Trainer):
             super().resume(checkpoint, source)
             self.chosen = checkpoint.state["chosen"]
             return
-        self.earlier = [self._translated(fit, checkpoint) for fit in model.fits]
+        self.earlier = [self._translated(fit, checkpoint) for fit in model.descended]
         chosen = checkpoint.state.get("chosen", {})
         if len(self.rows) < RECHOSEN * chosen.get("rows", 0):
             self.chosen = chosen

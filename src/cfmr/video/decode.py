@@ -26,6 +26,7 @@ from cfmr.video.stamps import LONGEST_GAP, REORDERED, BestEffort, Clock, Ending,
 Image = npt.NDArray[np.uint8]
 
 LONGEST = 7 * 24 * 3600.0  # seconds of a video that are read
+_WIDEST = 16  # to 1 is the widest pixel that is believed; those of broadcasts and lenses are below 3
 _TELLS_LENGTH = {"mov", "matroska", "avi", "flv", "mxf"}  # containers whose header knows how long the file should be
 _GOES_ON = {"matroska", "avi"}  # those that FFmpeg reads on in where another file begins
 _INDEXED = {"mov", "matroska", "avi", "asf", "mxf"}  # those in which a time is found again as it was counted
@@ -198,7 +199,7 @@ class Video:
         self._boxes = boxes_of(self.path) if self._is_mov else Boxes()
         self._indexed = bool(kinds & _INDEXED) and self._boxes.films <= 1
         aspect = self._stream.sample_aspect_ratio
-        self._pixel_aspect = float(aspect) if aspect and aspect > 0 else 1.0
+        self._pixel_aspect = float(aspect) if aspect and 1 / _WIDEST <= aspect <= _WIDEST else 1.0
         rate = float(self._stream.average_rate or self._stream.guessed_rate or 25)
         self.step = 1 / rate if 1e-3 < rate < 1e4 else 1 / 25
         self._effort, self._learned = BestEffort(), False
@@ -383,6 +384,10 @@ class Video:
             self._rewind()  # the file has no index, or a broken one: from the beginning
             self._untouched = False
         yield from in_line(self._decoded(self._skipping(start)), self.step)
+        if start > 0 and self._count == 0:  # what is there cannot be decoded: the last one before that is shown
+            self._rewind()
+            self._untouched = False
+            yield from in_line(self._decoded(self.packets()), self.step)
 
     def _seek(self, start: float) -> bool:
         # the decoder may need what only the beginning says (some encoders name themselves, and so their bugs, there),
@@ -491,13 +496,26 @@ class Video:
         self._rewind()
         self._untouched = False
         if start > 0 and self._indexed:
-            try:
-                self._container.seek(int((start + self._zero) * av.time_base), backward=True)
-                self._begin(None)
-                self._untouched = False
-            except av.error.FFmpegError:
-                self._rewind()
-                self._untouched = False
+            pieces = self._sound_sought(start)
+            first = next(pieces, None)
+            if first is not None and first[0] <= start:
+                yield first
+                yield from pieces
+                return
+            self._rewind()  # the file's index knows no time as early, or none
+            self._untouched = False
+        yield from self._sound_after(start)
+
+    def _sound_sought(self, start: float) -> Iterator[tuple[float, Any]]:
+        try:
+            self._container.seek(int((start + self._zero) * av.time_base), backward=True)
+        except av.error.FFmpegError:
+            return
+        self._begin(None)
+        self._untouched = False
+        yield from self._sound_after(start)
+
+    def _sound_after(self, start: float) -> Iterator[tuple[float, Any]]:
         stream = self.sounds[0]
         for packet in self.packets():
             time = self._seconds(packet)

@@ -49,7 +49,7 @@ class Limits:
     """Where the engine "auto" changes its mind.
 
     Args:
-        exact_rows: up to so many rows are searched exactly (in 1 to 2 ms for the published model's).
+        exact_rows: up to so many rows are searched exactly (in less than 1 ms for the published model's).
         tail_rows: so many rows may wait outside the approximate search before it is extended.
         retrain_growth: rows over rows at training from which centroids are trained anew.
     """

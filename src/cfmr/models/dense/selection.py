@@ -113,7 +113,7 @@ def held_out(fit: DenseFit, progress: Callable[[int, int], None]) -> HeldOut:
         seen, unseen = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         maps, _ = fit.run(seen if len(seen) else unseen, FIRST_FIT + number, progress=progress)
         fit.left_out.append((maps, unseen))
-        for row, curve in zip(unseen, fit.curves(maps, unseen), strict=True):
+        for row, curve in zip(unseen, fit.curves(maps, unseen, fit.regression(seen)), strict=True):
             curves[row] = curve
     read = np.sort(draw.permutation(len(rows))[:MAX_READ])
     return HeldOut([curves[row] for row in read], rows.seconds[rows.videos[read]], rows.glances[read])

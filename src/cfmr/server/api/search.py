@@ -151,7 +151,7 @@ def status(state: State) -> StatusAnswer:
         folders=[str(folder) for folder in state.settings.folders],
         folder=str(state.library.folder),
         reads=state.settings.place.own,
-        reachable=state.library.folder.is_dir(),
+        reachable=state.library.reachable(),
         unread=[UnreadAnswer(video=video, reason=reason) for video, reason in list(unread.items())[:UNREAD]],
         unread_total=len(unread),
         max_upload=state.settings.max_upload,
@@ -168,7 +168,10 @@ async def search(
     contains: Annotated[str, Query(max_length=500, description="only in videos whose name has this in it")] = "",
     min_score: Annotated[float | None, Query(allow_inf_nan=False, description="leave out what is below")] = None,
 ) -> SearchAnswer:
-    """The moments that a sentence describes, or that are like some moment and unlike another."""
+    """The moments that a sentence describes.
+
+    Also those that are like some moment, and unlike another.
+    """
     how = functools.partial(_search, state, query, slice(offset, offset + top), video, contains, min_score)
     return await anyio.to_thread.run_sync(how, limiter=state.searching)
 
@@ -177,7 +180,7 @@ async def search(
 def curve(
     query: Composed, video: VideoName, state: State, start: Seconds | None = None, end: Seconds | None = None
 ) -> CurveAnswer:
-    """How well each point in time of a video, or a part, fits what is searched for, and what is known of it."""
+    """How well each point in time of a video, or a part of it, fits what is searched for; what is known of it."""
     facts = state.facts(video)
     part = None if start is None and end is None else (start or 0.0, facts.duration if end is None else end)
     times, scores = state.models.retriever.curve(_plainly(query), video, part=part)

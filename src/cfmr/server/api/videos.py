@@ -375,7 +375,7 @@ async def _receive(request: Request, folder: Path, state: AppState) -> Path:
                 await file.write(piece)
     except ClientDisconnect:
         path.unlink(missing_ok=True)
-        raise Problem(400, "the upload broke off") from None
+        raise Problem(400, "the upload was interrupted") from None
     except BaseException:
         path.unlink(missing_ok=True)
         raise

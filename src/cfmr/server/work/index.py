@@ -118,7 +118,7 @@ def use_checkpoint(state: AppState, job: JobContext, arguments: dict[str, Any]) 
 
 def _files(state: AppState) -> dict[str, Path]:
     folder = state.library.folder
-    if not folder.is_dir():
+    if not state.library.reachable():
         raise InputError(f"{folder}: the folder cannot be reached; its videos are read when it is back")
     return state.library.files()
 

@@ -37,6 +37,11 @@ def note_read(features: Path, seen: str) -> None:
         temporary.write_text(seen, encoding="ascii")
 
 
+def forget_read(features: Path) -> None:
+    """Have the folder read into a feature file again."""
+    features.with_name(SEEN).unlink(missing_ok=True)
+
+
 class FolderWatch:
     """Starts the job that reads the folder: when the server starts, and when the folder has changed and come to rest.
 
@@ -69,7 +74,7 @@ class FolderWatch:
 
     def look(self) -> None:
         """Start reading if there is something to read."""
-        files = self._state.library.files()
+        files = self._state.library.files() if self._state.library.answers() else {}
         if not files:
             self._last = None
             return

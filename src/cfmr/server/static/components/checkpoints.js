@@ -8,6 +8,76 @@ import { text } from "../lib/texts.js";
 
 const words = text.checkpoints;
 
+const going = (job) => Boolean(job) && ["queued", "running"].includes(job.state);
+
+/** A checkpoint. Its elements stay and change, so that a click is not lost while jobs are looked at. */
+class Line {
+  /** @param {CheckpointList} list */
+  constructor(list, one) {
+    this.list = list;
+    this.one = one;
+    const said = [words.size(one.size), words.languages(one.languages), words.licence(one.licence)].join(", ");
+    this.bar = el("progress", { max: 1 });
+    this.far = el("span");
+    this.progress = el("span", { class: "checkpoint-line", hidden: true }, this.bar, " ", this.far);
+    this.problem = el("span", { class: "checkpoint-line text-bad", role: "alert", hidden: true });
+    this.needs = el("span", { class: "checkpoint-line", hidden: true });
+    this.button = el("button", { type: "button", on: { click: () => this.run() } });
+    this.current = el("span", { class: "model-current", hidden: true }, text.learn.inUse);
+    this.run = () => {};
+    const about = el("span", {}, el("b", {}, one.name), " ", el("span", { class: "text-soft" }, said));
+    about.append(this.progress, this.problem, this.needs);
+    this.root = el("li", { class: "checkpoint" }, about, el("span", { class: "row" }, this.button, this.current));
+  }
+
+  /** @param {import("../lib/types.js").Checkpoint} one @param {import("../lib/types.js").Job[]} jobs newest first */
+  show(one, jobs) {
+    this.one = one;
+    const [fetch, use] = ["fetch", "use"].map((kind) =>
+      jobs.find((job) => job.kind === kind && job.title.endsWith(` ${one.name}`)),
+    );
+    const job = [fetch, use].find(going);
+    this.showProgress(job);
+    const failed = one.here || one.read ? use : fetch;
+    this.problem.hidden = Boolean(job) || failed?.state !== "failed" || (failed === use && one.read);
+    if (!this.problem.hidden) this.problem.textContent = failed?.message;
+    this.needs.hidden = !one.missing.length;
+    if (one.missing.length) replace(this.needs, words.needs(one.missing), " ", el("code", {}, one.install));
+    this.showAction(job);
+  }
+
+  showProgress(job) {
+    this.progress.hidden = !job;
+    if (!job) return;
+    this.bar.setAttribute("aria-label", job.title);
+    if (job.progress === null) this.bar.removeAttribute("value");
+    else this.bar.value = job.progress;
+    const loading = job.kind === "fetch" && job.progress !== null;
+    const far = loading ? words.arrived(job.progress * this.one.size, this.one.size) : job.message || words.waits;
+    this.far.textContent = job.left ? `${far}, ${text.reading.left(lasting(job.left))}` : far;
+  }
+
+  showAction(job) {
+    const one = this.one;
+    const usable = one.here || one.read;
+    this.current.hidden = !one.served || Boolean(job);
+    this.button.hidden = one.served && !job;
+    this.button.disabled = !job && (usable ? !one.read && one.missing.length > 0 : !one.downloadable);
+    const act = (label, spoken, run) => {
+      this.button.textContent = label;
+      this.button.setAttribute("aria-label", spoken);
+      this.run = run;
+    };
+    if (job) act(text.jobs.cancel, words.cancelOf(job.title), () => this.list.post(`/api/jobs/${job.id}/cancel`));
+    else if (usable) act(text.learn.use, text.learn.useOf(one.name), () => this.list.use(one));
+    else {
+      const label = one.arrived ? words.goOn : words.download;
+      const spoken = `${label} ${one.name}, ${words.size(one.size)}`;
+      act(label, spoken, () => this.list.post(`/api/checkpoints/${one.name}/fetch`));
+    }
+  }
+}
+
 /** Shows in an element the checkpoints that the server knows, for as long as the page is open. */
 export class CheckpointList {
   /**
@@ -21,13 +91,11 @@ export class CheckpointList {
     this.known = [];
     /** @type {import("../lib/types.js").Job[]} */
     this.jobs = [];
+    /** @type {Map<string, Line>} */
+    this.lines = new Map();
     this.list = el("ul", { class: "model-list" });
-    replace(
-      root,
-      el("h2", { id: "checkpoints-name" }, words.title),
-      el("p", { class: "text-soft" }, words.lead),
-      this.list,
-    );
+    const lead = el("p", { class: "text-soft" }, words.lead);
+    replace(root, el("h2", { id: "checkpoints-name" }, words.title), lead, this.list);
     onJobs((jobs, ended) => {
       this.jobs = jobs;
       if (ended.some((job) => ["fetch", "use"].includes(job.kind))) this.refresh();
@@ -37,7 +105,6 @@ export class CheckpointList {
         this.onUsed();
       }
     });
-    this.refresh();
   }
 
   async refresh() {
@@ -51,81 +118,15 @@ export class CheckpointList {
   }
 
   draw() {
-    const focused = this.list.contains(document.activeElement) ? document.activeElement?.id : "";
-    replace(
-      this.list,
-      this.known.map((one) => this.line(one)),
-    );
-    if (focused) document.getElementById(focused)?.focus();
-  }
-
-  line(one) {
-    const said = [words.size(one.size), words.languages(one.languages), words.licence(one.licence)].join(", ");
-    return el(
-      "li",
-      { class: "checkpoint" },
-      el("span", {}, el("b", {}, one.name), " ", el("span", { class: "text-soft" }, said), this.state(one)),
-      el("span", { class: "row" }, this.action(one)),
-    );
-  }
-
-  // The newest job of a kind for this checkpoint.
-  job(kind, one) {
-    return this.jobs.find((job) => job.kind === kind && job.title.endsWith(` ${one.name}`));
-  }
-
-  state(one) {
-    const lines = [];
-    for (const kind of ["fetch", "use"]) {
-      const job = this.job(kind, one);
-      if (!job) continue;
-      if (["queued", "running"].includes(job.state)) lines.push(this.progress(kind, one, job));
-      else if (job.state === "failed" && !(kind === "fetch" && one.here) && !(kind === "use" && one.read)) {
-        lines.push(el("span", { class: "checkpoint-line text-bad", role: "alert" }, job.message));
+    for (const one of this.known) {
+      let line = this.lines.get(one.name);
+      if (!line) {
+        line = new Line(this, one);
+        this.lines.set(one.name, line);
+        this.list.append(line.root);
       }
+      line.show(one, this.jobs);
     }
-    if (one.missing.length) {
-      lines.push(el("span", { class: "checkpoint-line" }, words.needs(one.missing), " ", el("code", {}, one.install)));
-    }
-    return lines;
-  }
-
-  progress(kind, one, job) {
-    const bar = el("progress", { "aria-label": job.title, max: 1 });
-    if (job.progress !== null) bar.value = job.progress;
-    const loading = kind === "fetch" && job.progress !== null;
-    const far = loading ? words.arrived(job.progress * one.size, one.size) : job.message || words.waits;
-    return el(
-      "span",
-      { class: "checkpoint-line" },
-      bar,
-      " ",
-      job.left ? `${far}, ${text.reading.left(lasting(job.left))}` : far,
-    );
-  }
-
-  action(one) {
-    const going = ["fetch", "use"]
-      .map((kind) => this.job(kind, one))
-      .find((job) => job && ["queued", "running"].includes(job.state));
-    const button = (label, spoken, run, properties = {}) =>
-      el(
-        "button",
-        { type: "button", id: `do-${one.name}`, "aria-label": spoken, on: { click: run }, ...properties },
-        label,
-      );
-    if (going)
-      return button(text.jobs.cancel, words.cancelOf(going.title), () => this.post(`/api/jobs/${going.id}/cancel`));
-    if (one.served) return el("span", { class: "model-current" }, text.learn.inUse);
-    if (one.here || one.read) {
-      const disabled = !one.read && one.missing.length > 0;
-      return button(text.learn.use, text.learn.useOf(one.name), () => this.use(one), { disabled });
-    }
-    const label = one.arrived ? words.goOn : words.download;
-    const spoken = `${label} ${one.name}, ${words.size(one.size)}`;
-    return button(label, spoken, () => this.post(`/api/checkpoints/${one.name}/fetch`), {
-      disabled: !one.downloadable,
-    });
   }
 
   async use(one) {
@@ -135,7 +136,6 @@ export class CheckpointList {
     if (answer.job) return;
     changed("model");
     this.onUsed();
-    await this.refresh();
   }
 
   async post(path) {

@@ -233,7 +233,10 @@ function newestOutcome(newest) {
   );
 }
 
+const checkpoints = new CheckpointList($("#checkpoints"), refresh);
+
 async function refresh() {
+  checkpoints.refresh();
   try {
     await count();
     const models = await get("/api/models");
@@ -251,7 +254,5 @@ async function refresh() {
   }
 }
 
-const checkpoints = new CheckpointList($("#checkpoints"), refresh);
-onChange((kinds) => kinds.has("model") && checkpoints.refresh());
 onChange((kinds) => (kinds.has("labels") || kinds.has("model")) && refresh());
 refresh();
