@@ -63,7 +63,7 @@ def test_every_video_is_listed_with_its_state_and_why(library: Page) -> None:
     expect(row(library, "red")).to_contain_text("12 s")
     expect(row(library, "green")).to_contain_text("garden")
     expect(row(library, "broken")).to_contain_text("Damaged")
-    expect(row(library, "broken")).to_contain_text("cannot be read as a video")
+    expect(row(library, "broken")).to_contain_text("Cannot be read as a video")
     expect(row(library, "copy of red")).to_contain_text("Same content as red")
     expect(library.locator("#summary")).to_contain_text("5 videos")
     until(library, "document.querySelector('.library-row img').naturalWidth > 0")

@@ -71,11 +71,12 @@ def test_scrolling_to_the_end_brings_more_until_that_is_all(page: Page) -> None:
     search(page)
     expect(page.locator(".result")).to_have_count(10)
     page.keyboard.press("Escape")
-    for _ in range(8):
-        page.mouse.wheel(0, 5000)
-        page.wait_for_timeout(200)
+    for _ in range(200):
         if page.locator("#more").is_hidden():
             break
+        page.mouse.wheel(0, 5000)
+        page.wait_for_timeout(100)
+    expect(page.locator("#more")).to_be_hidden()
     count = page.locator(".result").count()
     assert count > 10
     labels = [card.get_attribute("aria-label") for card in page.locator(".result").all()]

@@ -209,12 +209,13 @@ def _selection(state: AppState, video: list[str] | None, contains: str) -> list[
     Raises:
         Problem: there is no such video.
     """
+    indexed = state.models.videos
     for name in video or ():
-        state.facts(name)
+        if name not in indexed:
+            state.facts(name)
     part = contains.strip()
     if not part:
         return video or None
-    indexed = state.models.videos
     found = [part] if part in indexed else [name for name in state.names_with(part) if name in indexed]
     if not found:
         raise Problem(404, f"no searchable video has “{part[:100]}” in its name")

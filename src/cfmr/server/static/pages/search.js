@@ -147,8 +147,16 @@ const label = el(
 );
 const save = el("a", { class: "button", download: "" }, words.save);
 const link = el("button", { type: "button", on: { click: () => copyLink() } }, words.link);
-const more = el("button", { type: "button", class: "button-quiet", on: { click: () => byExample("like") } }, words.like);
-const less = el("button", { type: "button", class: "button-quiet", on: { click: () => byExample("unlike") } }, words.unlike);
+const more = el(
+  "button",
+  { type: "button", class: "button-quiet", on: { click: () => byExample("like") } },
+  words.like,
+);
+const less = el(
+  "button",
+  { type: "button", class: "button-quiet", on: { click: () => byExample("unlike") } },
+  words.unlike,
+);
 stage.prepend(title, timeline.root);
 player.controls.append(el("div", { class: "row player-actions" }, link, save, label));
 stage.append(player.controls);
