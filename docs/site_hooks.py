@@ -4,12 +4,16 @@ The command line, the HTTP API and the home page are written anew at each build,
 """
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+
+sys.path.insert(0, str(Path(__file__).parent))
+import results
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +33,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {page: site_links((ROOT / source).read_text("utf-8"), source) for page, source in OUTSIDE.items()}
     pages["reference/commands.md"] = command_reference()
     pages["reference/http.md"] = http_reference()
+    pages["results.md"], drawings = results.page(ROOT / "benchmarks" / "results")
+    for name, drawing in drawings.items():
+        files.append(File.generated(config, name, content=drawing))
     for page, text in pages.items():
         files.append(File.generated(config, page, content=text))
     return files
@@ -92,7 +99,7 @@ def command_reference() -> str:
 
 
 def _parameters(command: Any, context: Any) -> str:
-    rows = ["| | |", "|---|---|"]
+    rows = ["| option | |", "|---|---|"]
     for parameter in command.params:
         record = parameter.get_help_record(context)
         if record:
@@ -133,4 +140,4 @@ def _inputs(operation: dict[str, Any]) -> str:
         for one in operation.get("parameters", [])
     ]
     rows += [f"| body | `{kind}` | |" for kind in operation.get("requestBody", {}).get("content", {})]
-    return "\n".join(["| | | |", "|---|---|---|", *rows]) if rows else ""
+    return "\n".join(["| name | where | |", "|---|---|---|", *rows]) if rows else ""

@@ -106,3 +106,12 @@ def test_every_command_is_described_somewhere() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
         assert command.hidden or f"cfmr {name}" in text
+
+
+def test_every_page_is_in_the_menu_of_the_site_and_on_the_page_of_all_pages() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    contents = (ROOT / "docs/contents.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").rglob("*.md"):
+        name = page.relative_to(ROOT / "docs").as_posix()
+        assert f": {name}\n" in menu, name
+        assert f"]({name})" in contents or name in ("contents.md", "reference/python.md"), name

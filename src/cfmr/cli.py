@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from cfmr.console.interrupt import saying_what_is_kept
 from cfmr.console.mode import ProgressMode
-from cfmr.errors import InputError
+from cfmr.errors import NO_ROOM, InputError
 from cfmr.index import BUILT_IN
 from cfmr.progress import Progress
 
@@ -107,8 +107,13 @@ def train(
         str, typer.Option(help="epoch to keep: best on 'validation' videos, 'last', or best on 'test' (the original's)")
     ] = "validation",
     progress: ProgressOption = ProgressMode.BAR,
+    page_videos: Annotated[
+        Path | None, typer.Option(hidden=True, help="train on what the page wrote to --log, and index this folder")
+    ] = None,
 ) -> None:
     """Train a model from one point label (glance) per sentence."""
+    if page_videos is not None and log is not None:
+        return _learn(log, page_videos, progress)
     if evaluate_only:
         if resume is None:
             raise InputError("--eval needs --resume CHECKPOINT")
@@ -136,6 +141,15 @@ def train(
     return None
 
 
+def _learn(folder: Path, videos: Path, progress: ProgressMode) -> None:
+    """Train on labels and index with that model: what the page does when it learns."""
+    from cfmr.console.progress import showing_progress
+    from cfmr.server.work.fitting import fit_and_index
+
+    with showing_progress(progress) as told:
+        fit_and_index(folder, videos, told)
+
+
 @app.command()
 def evaluate(
     config_path: Annotated[
@@ -160,7 +174,8 @@ def evaluate(
         Path | None, typer.Option(help="feature file of these videos; default: the configuration's")
     ] = None,
     calibrate: Annotated[
-        Path | None, typer.Option(help="validation annotations, to learn from when to say that nothing fits")
+        Path | None,
+        typer.Option(help="validation annotations, to learn from when to say that nothing fits; default: the run's"),
     ] = None,
     corpus: Annotated[bool, typer.Option("--corpus", help="also search all test videos together")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
@@ -248,7 +263,7 @@ def pack_features(
             help="folders of .npy, .npz, .pt files, or with PRVR's feature.bin, or HDF5 files; several are joined",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 feature file to write")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 feature file to write; with --npz a folder")],
     member: Annotated[str | None, typer.Option(help="which array, where a file has several")] = None,
     tokens: Annotated[
         str | None, typer.Option(help="of arrays (clips, tokens, dim): mean or max over the tokens")
@@ -260,14 +275,17 @@ def pack_features(
     annotations: Annotated[
         list[Path] | None, typer.Option(help="pack the videos of these files only; all have to be there")
     ] = None,
+    npz: Annotated[
+        bool, typer.Option("--npz", help="write a folder of VIDEO.npz instead, as Moment-DETR and Lighthouse read it")
+    ] = False,
 ) -> None:
     """Pack feature files of one video each into one HDF5 file."""
     from cfmr.data.layouts.queries import read_queries, video_lengths
-    from cfmr.data.pack import Packing, check_tokens, pack
+    from cfmr.data.pack import Packing, check_tokens, pack, pack_npz
 
     packing = Packing(member, check_tokens(tokens), unit, time_columns)
     videos = [video for path in annotations or () for video in video_lengths(read_queries(path))]
-    _tell_packed(pack(sources, out, packing, videos or None), out)
+    _tell_packed((pack_npz if npz else pack)(sources, out, packing, videos or None), out)
 
 
 def _tell_packed(packed: "Packed", out: Path) -> None:
@@ -307,6 +325,10 @@ def report(
         list[Path] | None, typer.Option(help="answers of another system, to compare; may be given again")
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="annotations that --predictions answer")] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="validation annotations, to learn from when to say that nothing fits; default: the run's"),
+    ] = None,
 ) -> None:
     """Write tables and pictures of runs, published and other figures."""
     from cfmr.report.comparison import Comparison
@@ -314,7 +336,9 @@ def report(
 
     if (truth is None) != (not predictions):
         raise InputError("--predictions and --truth go together: answers, and what they are measured on")
-    comparison = None if truth is None else Comparison(truth, predictions or ())
+    if calibrate is not None and truth is None:
+        raise InputError("--calibrate goes with --predictions and --truth: it concerns sentences that nothing fits")
+    comparison = None if truth is None else Comparison(truth, predictions or (), calibrate)
     typer.echo(f"written to {write_report(runs or [], out, videos, comparison)}")
 
 
@@ -337,7 +361,8 @@ def index_videos(
     zero_shot: Annotated[
         Path | None,
         typer.Option(
-            help=f"instead of a model: '{BUILT_IN}', or the CLIP checkpoint of the features, a folder or a name"
+            help=f"instead of a model: '{BUILT_IN}', or the CLIP checkpoint of the features, a folder or a name; "
+            "with --in it is used from then on"
         ),
     ] = None,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file of the videos")] = None,
@@ -385,10 +410,10 @@ def index_videos(
     from cfmr.index.workspace import read_names
 
     if within is not None:
-        given: dict[str, object] = {"checkpoint": checkpoint, "zero-shot": zero_shot, "features": features}
+        given: dict[str, object] = {"checkpoint": checkpoint, "features": features}
         given |= {"videos": videos, "annotations": annotations, "calibrate": calibrate, "metadata": metadata}
         given |= {"engine": engine, "window": window, "rebuild": rebuild, "ray": ray, "leave-out": leave_out}
-        return _index_folder(within, workspace, remove or [], restore or [], given, progress)
+        return _index_folder(within, workspace, remove or [], restore or [], zero_shot, given, progress)
     if out is None or restore or workspace is not None:
         raise InputError("name what to index: --in VIDEOS, or --out INDEX (or CFMR_INDEX) and where its videos are")
     location = parse_location(out)
@@ -446,10 +471,11 @@ def _index_folder(
     workspace: Path | None,
     remove: list[str],
     restore: list[str],
+    zero_shot: Path | None,
     given: dict[str, object],
     progress: ProgressMode,
 ) -> None:
-    """Read what is new in a folder of videos; or take videos out of what was read of it, or in again."""
+    """Read what is new in a folder of videos, or all with another model; or take videos out of it, or in again."""
     from cfmr.console.extraction import print_summary
     from cfmr.console.index_report import report_lines
     from cfmr.console.progress import showing_progress
@@ -460,6 +486,8 @@ def _index_folder(
         if value:
             raise InputError(f"--{name}: with --in the folder's own features and model are used; leave it out")
     if remove:
+        if zero_shot is not None:
+            raise InputError("--remove and --zero-shot: videos are removed from every model; leave one out")
         place = need_workspace(workspace or folder)
         remove_videos(place, remove)
         return typer.echo(f"{folder}: {len(remove)} removed; --restore takes a video in again")
@@ -468,11 +496,13 @@ def _index_folder(
         place.restore(restore)
     kept = "the videos read so far can be searched; the same command goes on from there"
     with saying_what_is_kept(kept), showing_progress(progress) as told:
-        report = read_folder(place, _calibrated_on_names, told)
-    print_summary(report.files, place.features)
+        report = read_folder(place, _calibrated_on_names, told, zero_shot=zero_shot)
+    print_summary(report.files, report.features)
     if report.indexed is not None:
         for line in report_lines(report.indexed, place.served().index):
             typer.echo(line)
+    if zero_shot is not None:
+        typer.echo(f"{folder}: searched with {place.served().id} from now on")
     return None
 
 
@@ -487,20 +517,6 @@ def _edited(location: "IndexLocation", remove: list[str], engine: str | None) ->
         return edit_index(location, remove=remove, engine=engine)
     reports = remove_videos(place, remove)
     return edit_index(location, engine=engine) if engine is not None else reports.popitem()[1]
-
-
-@app.command(hidden=True)
-def learn(
-    folder: Annotated[Path, typer.Argument(help="what the page has written down to learn from")],
-    videos: Annotated[Path, typer.Option(help="folder of the video files")],
-    progress: ProgressOption = ProgressMode.BAR,
-) -> None:
-    """Train on labels and index with that model: what the page does when it learns."""
-    from cfmr.console.progress import showing_progress
-    from cfmr.server.work.fitting import fit_and_index
-
-    with showing_progress(progress) as told:
-        fit_and_index(folder, videos, told)
 
 
 def _refuse_unused(**given: object) -> None:
@@ -581,13 +597,13 @@ def _calibrated_on_names(report: "IndexReport", location: "IndexLocation", model
     return replace(report, metrics={**report.metrics, **metrics})
 
 
-def _where_to_search(within: Path | None, index: str | None) -> "str | IndexLocation":
-    """The index of a folder of videos, or the one that was named."""
+def _where_to_search(within: Path | None, index: str | None) -> str | Path:
+    """The folder of videos, or the index that was named."""
     if within is not None:
-        from cfmr.index.workspace import need_workspace, served_index
+        from cfmr.index.workspace import need_workspace
 
         need_workspace(within)
-        return served_index(within)
+        return within
     if index is None:
         raise InputError("name where to search: --in VIDEOS, or --index INDEX (or CFMR_INDEX)")
     return index
@@ -604,6 +620,18 @@ def search(
     sentence: Annotated[list[str] | None, typer.Argument(metavar="SENTENCE", help="what happens in the moment")] = None,
     queries: Annotated[
         str | None, typer.Option(metavar="FILE", help="sentences to search for at once, one a line or CSV; - is stdin")
+    ] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VIDEO@START-END", help="find more like this moment; may be repeated"),
+    ] = None,
+    unlike: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--not",
+            metavar="VIDEO@START-END|WORDS",
+            help="nothing like this moment, or without these words; may be repeated",
+        ),
     ] = None,
     within: Annotated[
         Path | None, typer.Option("--in", metavar="VIDEOS", help="folder of videos that serve, or index --in, has read")
@@ -641,37 +669,35 @@ def search(
     ] = None,
     videos: Annotated[Path | None, typer.Option(help="folder of the video files, if they have moved")] = None,
 ) -> None:
-    """Find the moments that a sentence describes."""
+    """Find the moments that a sentence describes. Words with a minus are what it is not: "a dog -cat"."""
     from cfmr.console import answers
-    from cfmr.console.queries import STANDARD, Query, read_queries
+    from cfmr.console.queries import STANDARD, composed_queries
     from cfmr.search.retriever import MomentRetriever
 
-    if (queries is None) == (not sentence):
-        raise InputError("name what to search for: a sentence, or --queries FILE with one a line (not both)")
+    asked = composed_queries(" ".join(sentence or []), queries, like or [], unlike or [])
     if export is None and (form or fps or drop is not None):
         raise InputError("--format, --fps and --drop go with --export FILE")
     exporting = None if export is None else _parse_export(export, form, fps, drop)
     to_stdout = export == STANDARD
     if to_stdout and as_json:
         raise InputError("--json and --export - both write to standard output; leave one out")
-    asked = [Query(" ".join(sentence), "")] if sentence else read_queries(str(queries))
     filters = answers.parse_where(where or [])
     retriever = MomentRetriever.load(_where_to_search(within, index))
     least = answers.parse_min_score(min_score, retriever, video)
     results, failed = [], 0
-    for query in asked:
+    for where_it_stands, query in asked:
         try:
-            result = retriever.search(query.sentence, top, video, filters, least)
+            result = retriever.search(query, top, video, filters, least)
         except InputError as error:
-            if not query.where:
+            if not where_it_stands:
                 raise
-            typer.echo(f"cfmr: {query.where}: {error}", err=True)
+            typer.echo(f"cfmr: {where_it_stands}: {error}", err=True)
             failed += 1
             continue
         results.append(result)
         if not to_stdout and not as_json:
-            if query.where:
-                typer.echo(f"{query.sentence}:")
+            if where_it_stands:
+                typer.echo(f"{query}:")
             for line in answers.lines(retriever, result):
                 typer.echo(line)
     if as_json:
@@ -806,14 +832,16 @@ def fetch(
     """Download a checkpoint from the Hugging Face hub. Can be interrupted and resumed."""
     from cfmr.console.progress import showing_progress
     from cfmr.extractors.hub import fetch as fetch_checkpoint
-    from cfmr.extractors.known_checkpoints import known_checkpoint
+    from cfmr.extractors.known_checkpoints import INSTALL, known_checkpoint
 
     known = known_checkpoint(name)
     kept = "what came is kept; the same command goes on from there"
     with saying_what_is_kept(kept), showing_progress(progress) as told:
         folder = fetch_checkpoint(known, told)
     typer.echo(f"{name}: ready in {folder}")
-    typer.echo(f"use it as --weights {name} and --zero-shot {name}; both need: pip install '{known.needs}'")
+    typer.echo(f"cfmr index --in VIDEOS --zero-shot {name} reads a folder with it and uses it from then on")
+    if missing := known.missing():
+        typer.echo(f"that needs {' and '.join(missing)}: {INSTALL}")
 
 
 @app.command()
@@ -932,6 +960,12 @@ def main() -> None:
         app(prog_name="cfmr")
     except InputError as error:
         print(f"cfmr: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
+    except OSError as error:  # a disk may be full wherever something is written
+        if error.errno not in NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"cfmr: {where}the disk is full; make room, and the same command goes on", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
 
 

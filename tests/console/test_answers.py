@@ -7,10 +7,13 @@ from typer.testing import CliRunner
 
 from cfmr.cli import app
 from cfmr.console import answers
-from cfmr.data.annotations import load_annotations
+from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.errors import InputError
+from cfmr.index.workspace import Workspace, write_workspace
 from cfmr.search.calibrate import calibrate_index
+from cfmr.search.own_labels import FILE
 from cfmr.search.retriever import Moment, MomentRetriever
+from cfmr.server.stores.labels import LabelStore
 from cfmr.video.decode import probe
 from cfmr.video.files import video_file
 from tests.support.searchable import Searchable, make_searchable
@@ -51,6 +54,22 @@ def test_json_is_complete(made: Searchable) -> None:
     assert {m["video"] for m in value["moments"]} == {"v01"}
     assert [m["rank"] for m in value["moments"]] == list(range(1, len(value["moments"]) + 1))
     assert set(value["milliseconds"]) == {"encode", "search"}
+
+
+def test_what_someone_labelled_is_told_with_the_label(made: Searchable, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / ".cfmr", tmp_path, made.index, made.world.features)
+    workspace.root.mkdir()
+    write_workspace(workspace)
+    store = LabelStore(f"sqlite:///{workspace.root / FILE}")
+    label = store.add(Annotation("v02", 30.0, "zyzzyva hums", 7.0, None), "Ann")
+    store.close()
+    shown = run("search", "zyzzyva hums", "--in", str(tmp_path)).splitlines()
+    assert shown[0].split() == ["1", "v02", "00:04-00:09", "your", "label:", "zyzzyva", "hums"]
+    assert shown[1] == "the model knows no word of it"
+    (found,) = json.loads(run("search", "zyzzyva hums", "--in", str(tmp_path), "--json"))["moments"]
+    assert found["label"] == {
+        "id": label.id, "sentence": "zyzzyva hums", "author": "Ann", "glance": 7.0, "exact": True
+    }  # fmt: skip
 
 
 def test_nothing_that_matches_is_said(retriever: MomentRetriever) -> None:

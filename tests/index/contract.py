@@ -91,6 +91,17 @@ class StoreContract:
         truth = codec.expand(videos[0].rows, codec.scales(videos[0].rows)) @ vector
         np.testing.assert_allclose(scores, truth, atol=self.tolerance)
 
+    def test_the_vectors_of_a_video_are_those_that_its_rows_stand_for(self, location: IndexLocation) -> None:
+        videos = [made_video("a", 9), made_video("b", 5)]
+        self.write(location, videos)
+        codec = concept_codec()
+        spans, vectors = open_index(location).vectors("b")
+        np.testing.assert_allclose(spans, videos[1].spans)
+        truth = codec.expand(videos[1].rows, codec.scales(videos[1].rows))
+        np.testing.assert_allclose(vectors, truth, atol=self.tolerance)
+        with pytest.raises(InputError, match="no video 'c'"):
+            open_index(location).vectors("c")
+
     def test_what_is_known_of_a_video_comes_back(self, location: IndexLocation) -> None:
         videos = [made_video("b", 4, metadata={"camera": 2, "clear": True}), made_video("a", 3)]
         self.write(location, videos)

@@ -16,11 +16,14 @@ from cfmr.cli import app  # noqa: E402
 from cfmr.config import load_config  # noqa: E402
 from cfmr.data.vocabulary import tokenize  # noqa: E402
 from cfmr.errors import InputError  # noqa: E402
+from cfmr.models.base import load_model  # noqa: E402
 from cfmr.models.cfmr.pytorch.model import CFMR  # noqa: E402
+from cfmr.models.checkpoint import Checkpoint  # noqa: E402
 from cfmr.report.efficiency import count_flops, count_parameters  # noqa: E402
 from cfmr.report.finished_run import read_runs  # noqa: E402
 from cfmr.report.published import benchmark_of, benchmarks  # noqa: E402
 from cfmr.report.writing import write_report  # noqa: E402
+from cfmr.training.backends import find_training  # noqa: E402
 from cfmr.training.pytorch import train  # noqa: E402
 from tests.support.worlds import World, make_world  # noqa: E402
 
@@ -65,6 +68,24 @@ def test_a_report_sets_measured_figures_beside_published_ones(run: Path, tmp_pat
     assert f"{figures['best_constant']['R@1,IoU=0.5']:.2f}" in constant
     assert "chosen on validation" in text
     assert "**not the whole test split**" in text
+
+
+def test_a_run_of_the_linear_model_is_reported_with_what_its_table_costs(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "world")
+    value = json.loads(world.config.read_text())
+    dense = {"dataset": value["dataset"], "model": {"name": "CFMR-Dense"}, "train": {"num_fits": 2}}
+    world.config.write_text(json.dumps(dense))
+    find_training("pytorch", load_config(world.config)).train(
+        load_config(world.config), tmp_path / "dense", resume=None, seed=1, select="last", device="cpu"
+    )
+    lines = write_report([tmp_path / "dense"], tmp_path / "report").read_text().splitlines()
+    assert any(line.startswith("| **dense** (CFMR-Dense)") for line in lines)
+    (cost,) = [line.split(" | ") for line in lines if line.startswith("| **dense** | **measured**")]
+    model = load_model(checkpoint := Checkpoint.load(tmp_path / "dense" / "checkpoint"))
+    table = model.word_inputs(checkpoint.vocabulary.vectors)
+    words = np.mean([len(tokenize(row[3])) for row in json.loads(world.test.read_text())])
+    assert float(cost[2]) == pytest.approx(words * table.shape[1] / 1e8, rel=0.01)
+    assert float(cost[3]) == round(table[1:].size / 1e6, 2)
 
 
 def test_every_picture_of_the_report_is_there_and_not_empty(run: Path, tmp_path: Path) -> None:

@@ -5,20 +5,24 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import cfmr
-from cfmr.data.annotations import load_annotations
+from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
+from cfmr.index.workspace import Workspace, write_workspace
 from cfmr.models.base import load_model
 from cfmr.models.checkpoint import Checkpoint
 from cfmr.models.encode import encode, encode_sentences, rank_moments
 from cfmr.moments.nms import iou
 from cfmr.moments.span_reader import MAX_MOMENTS
+from cfmr.search.own_labels import FILE
 from cfmr.search.retriever import MomentRetriever
+from cfmr.server.stores.labels import LabelStore
 from tests.support.searchable import Searchable, make_searchable
 
 
@@ -105,9 +109,9 @@ def test_a_query_that_cannot_be_read_is_said_to_be(retriever: MomentRetriever, s
         retriever.search(sentence)
 
 
-@pytest.mark.parametrize("top", [0, -1, 10_000])
+@pytest.mark.parametrize("top", [0, -1, 100_000])
 def test_the_number_of_answers_is_checked(retriever: MomentRetriever, top: int) -> None:
-    with pytest.raises(InputError, match="ask for 1 to 1000"):
+    with pytest.raises(InputError, match="ask for 1 to 10000"):
         retriever.search("dog", top=top)
 
 
@@ -236,6 +240,28 @@ def test_the_curve_is_the_relevance_of_the_clips(dense: Searchable) -> None:
     np.testing.assert_allclose(scores, np.interp(times, spans.mean(1), relevance))
 
 
+def test_few_points_of_a_curve_hold_the_best_clip_of_each_stretch(dense: Searchable) -> None:
+    retriever = MomentRetriever.load(dense.index)
+    best = retriever.search("the dog runs", top=1)[0]
+    spans, relevance = retriever.index.curve(retriever.encode("the dog runs").vector, best.video)
+    times, scores = retriever.curve("the dog runs", best.video, 4)
+    assert len(times) == 4
+    for number, score in enumerate(scores):
+        there = (spans.mean(1) >= number * best.duration / 4) & (spans.mean(1) < (number + 1) * best.duration / 4)
+        assert score == pytest.approx(relevance[there].max())
+
+
+def test_a_part_of_a_curve_has_the_scores_of_the_whole(dense: Searchable) -> None:
+    retriever = MomentRetriever.load(dense.index)
+    best = retriever.search("the dog runs", top=1)[0]
+    whole = retriever.curve("the dog runs", best.video, 400)
+    times, scores = retriever.curve("the dog runs", best.video, 100, (best.start, best.end))
+    assert best.start < times[0] < times[-1] < best.end
+    np.testing.assert_allclose(scores, np.interp(times, *whole), atol=0.02 * np.ptp(whole[1]))
+    with pytest.raises(InputError, match="from 1e\\+06 s to 2e\\+06 s there is nothing"):
+        retriever.curve("the dog runs", best.video, 100, (1e6, 2e6))
+
+
 SEARCH = """
 import sys
 from cfmr.cli import main
@@ -258,3 +284,58 @@ def test_searching_loads_no_framework(made: Searchable) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert "searched" in done.stdout
+
+
+# --- own labels of a folder of videos ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def labelled(made: Searchable, tmp_path: Path) -> MomentRetriever:
+    """The index as that of a folder of videos, of which someone has labelled two moments on the page."""
+    workspace = Workspace(tmp_path / ".cfmr", tmp_path, made.index, made.world.features)
+    workspace.root.mkdir()
+    write_workspace(workspace)
+    store = LabelStore(f"sqlite:///{workspace.root / FILE}")
+    for video, sentence, glance in (("v02", "the cat sleeps", 7.0), ("v03", "zyzzyva hums", 4.0), ("gone", "dog", 1.0)):
+        store.add(Annotation(video, 30.0, sentence, glance, None), "Ann")
+    store.close()
+    return MomentRetriever.load(tmp_path)
+
+
+def test_a_label_that_says_the_same_comes_first(labelled: MomentRetriever, retriever: MomentRetriever) -> None:
+    result, models = labelled.search("a cat is sleeping", top=4), retriever.search("a cat is sleeping", top=4)
+    first = result[0]
+    assert first.label is not None
+    assert (first.video, first.label.sentence, first.label.author, first.label.exact) == (
+        "v02", "the cat sleeps", "Ann", True
+    )  # fmt: skip
+    assert first.start <= 7.0 <= first.end
+    assert len(result) == 4
+    assert all(moment.label is None for moment in result[1:])
+    assert (result.best, result.threshold, result.unknown) == (models.best, models.threshold, models.unknown)
+
+
+def test_no_moment_is_listed_twice_for_its_label(labelled: MomentRetriever) -> None:
+    first, *others = labelled.search("the cat sleeps", top=20)
+    assert all(one.video != "v02" or not one.start <= 7.0 <= one.end for one in others)
+    assert first.video == "v02"
+
+
+def test_a_label_is_found_where_the_model_reads_no_word(labelled: MomentRetriever) -> None:
+    result = labelled.search("zyzzyva hums")
+    (only,) = result
+    assert (only.video, only.start, only.end, only.score) == ("v03", 1.5, 6.5, 0.0)
+    assert not result.has_match
+
+
+@pytest.mark.parametrize("how", [{"own_labels": False}, {"videos": ["v01"]}])
+def test_labels_are_left_out_where_they_are_not_asked_for(labelled: MomentRetriever, how: dict[str, Any]) -> None:
+    assert all(moment.label is None for moment in labelled.search("the cat sleeps", **how))
+
+
+def test_a_label_of_a_video_that_is_gone_finds_nothing(labelled: MomentRetriever) -> None:
+    assert all(moment.video != "gone" for moment in labelled.search("dog"))
+
+
+def test_an_index_that_is_named_itself_knows_no_labels(retriever: MomentRetriever) -> None:
+    assert all(moment.label is None for moment in retriever.search("the cat sleeps"))

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from cfmr.errors import InputError
 from cfmr.index.base import Value, Video
 from cfmr.index.text_encoder import UnknownWord
+from cfmr.search.composed import ComposedQuery, Stretch
 from cfmr.search.retriever import Moment, SearchResult
 from cfmr.server.app import create_app, open_state
 from cfmr.server.context import AppState
@@ -56,13 +57,16 @@ class WordRetriever:
 
     def search(
         self,
-        sentence: str,
+        query: str | ComposedQuery,
         top: int = 5,
         videos: Sequence[str] | None = None,
         where: Mapping[str, Value] | None = None,
         min_score: float | None = None,
     ) -> SearchResult:
-        words = set(sentence.lower().split())
+        asked = ComposedQuery(query) if isinstance(query, str) else query
+        sentence = asked.sentence
+        words = set(sentence.lower().split()) | {word for one in asked.like for word in self.said(one)}
+        words -= {*asked.without, *(word for one in asked.unlike for word in self.said(one))}
         if not words:
             raise InputError("the query has no words")
         if len(sentence) > 1000:
@@ -78,8 +82,24 @@ class WordRetriever:
         unknown = tuple(UnknownWord(w, None) for w in sorted(words - known))
         return SearchResult(sentence, tuple(found), unknown, 0.5, found[0].score if found else None, 0.0004, 0.0003)
 
-    def curve(self, sentence: str, video: str) -> tuple[Any, Any]:
-        times = (np.arange(50) + 0.5) / 50 * SECONDS
+    def said(self, stretch: Stretch) -> set[str]:
+        """The words of what is known of a stretch."""
+        if stretch.video not in self.clips:
+            raise InputError(f"no video {stretch.video!r} in this index")
+        return {
+            w
+            for row in self.clips[stretch.video]
+            if row[1] < stretch.end and row[2] > stretch.start
+            for w in row[0].split()
+        }
+
+    def curve(
+        self, query: str | ComposedQuery, video: str, *, part: tuple[float, float] | None = None
+    ) -> tuple[Any, Any]:
+        start, end = part or (0.0, SECONDS)
+        if not 0 <= start < end:
+            raise InputError("there is nothing")
+        times = start + (np.arange(50) + 0.5) / 50 * (end - start)
         return times, np.exp(-((times - 2) ** 2))
 
 

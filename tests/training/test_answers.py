@@ -121,6 +121,51 @@ def test_sentences_that_nothing_fits_are_measured_once_that_is_learnt(trained: W
     assert json.loads(cfmr("evaluate", "--predictions", out, "--truth", wanted.truth, "--json")) == scores
 
 
+def test_a_run_learns_what_fits_nothing_from_what_it_validated_on(world: World, tmp_path: Path) -> None:
+    truth = tmp_path / "raw" / "test.jsonl"
+    as_jsonl(world.test, truth, nothing=3)
+    rows = json.loads(world.training.read_text())
+    held = sorted({row[0] for row in rows})[-2:]
+    (tmp_path / "val.json").write_text(json.dumps([row for row in rows if row[0] in held]))
+    world.training.write_text(json.dumps([row for row in rows if row[0] not in held]))
+    world.edit_config(dataset={"val_data": str(tmp_path / "val.json")})
+    config = load_config(world.config)
+    find_training("pytorch", config).train(config, tmp_path / "run", resume=None, seed=1, device="cpu")
+
+    def measured(*options: Any) -> dict[str, float]:
+        out = tmp_path / "pred.jsonl"
+        cfmr("evaluate", "--resume", tmp_path / "run", "--truth", truth, "--out", out, *options)
+        assert all("pred_exist_score" in row for row in answers(out))
+        return dict(json.loads(cfmr("evaluate", "--predictions", out, "--truth", truth, "--json")))
+
+    assert measured() == measured("--calibrate", tmp_path / "val.json")
+    cfmr("report", tmp_path / "run", "--predictions", tmp_path / "pred.jsonl", "--truth", truth, "--out", tmp_path)
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    header, other, own = (
+        next(line for line in lines if line.startswith(start)) for start in ("| system", "| pred |", "| **run** (CFMR)")
+    )
+    measures = header.split(" | ")[2:]
+    assert {"AUROC", "Rej-F1@0.5", "G-mIoU@1,score>0.5", "mR@1", "mR+@3"} <= set(measures)
+    assert own.split(" | ")[2:] == other.split(" | ")[2:], "the same answers, the same figures"
+
+
+def test_a_run_that_could_not_learn_it_says_nothing_of_rejecting(trained: World, tmp_path: Path) -> None:
+    truth = tmp_path / "raw" / "test.jsonl"
+    asked = as_jsonl(trained.test, truth, nothing=3)  # trained with --select last, so nothing was held back
+    scores = json.loads(cfmr("evaluate", "--resume", trained.root / "run", "--truth", truth, "--json"))
+    assert "AUROC" in scores
+    assert not [name for name in scores if name.startswith(("Rej", "G-mIoU"))]
+    given = [{"qid": row["qid"], "pred_relevant_windows": [[0, 1, 0.9]]} for row in asked]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
+    wanted = ("--predictions", tmp_path / "p.jsonl", "--truth", truth, "--out", tmp_path)
+    cfmr("report", trained.root / "run", *wanted)
+    assert "- run: when to say that nothing fits was not learnt" in (tmp_path / "report.md").read_text()
+    cfmr("report", trained.root / "run", *wanted, "--calibrate", trained.training)
+    assert "not learnt" not in (tmp_path / "report.md").read_text()
+    with pytest.raises(InputError, match="--calibrate goes with --predictions and --truth"):
+        cfmr("report", trained.root / "run", "--out", tmp_path, "--calibrate", trained.training)
+
+
 def test_a_collection_is_submitted_as_tvr_has_it(trained: World, tmp_path: Path) -> None:
     as_jsonl(trained.test, tmp_path / "raw" / "test.jsonl")
     truth, out = tmp_path / "raw" / "test.jsonl", tmp_path / "submission.json"

@@ -7,6 +7,8 @@ from typing import Any
 
 from cfmr.console.format import bar, clock
 from cfmr.errors import InputError
+from cfmr.search.composed import ComposedQuery
+from cfmr.search.own_labels import OwnLabel
 from cfmr.search.retriever import Moment, MomentRetriever, SearchResult
 from cfmr.video.files import restored_path, video_file
 
@@ -21,12 +23,21 @@ def lines(retriever: MomentRetriever, result: SearchResult) -> Iterator[str]:
     curves: dict[str, str] = {}
     for rank, moment in enumerate(result, 1):
         if moment.video not in curves:
-            curves[moment.video] = bar(retriever.curve(result.sentence, moment.video, BAR)[1])
+            curves[moment.video] = _curve(retriever, result.query, moment.video)
         span = f"{clock(moment.start)}-{clock(moment.end)}"
-        yield f"{rank:>2}  {moment.score:6.{digits}f}  {moment.video:<{width}}  {span:>11}  {curves[moment.video]}"
+        shown = curves[moment.video] if moment.label is None else f"your label: {moment.label.sentence}"
+        score = f"{moment.score:6.{digits}f}" if moment.label is None else " " * 6
+        yield f"{rank:>2}  {score}  {moment.video:<{width}}  {span:>11}  {shown}"
     yield from remarks(result)
     took = (result.encode_seconds + result.search_seconds) * 1000
     yield f"searched {len(retriever.index):,} moments of {len(retriever.videos()):,} videos in {took:.1f} ms"
+
+
+def _curve(retriever: MomentRetriever, query: ComposedQuery, video: str) -> str:
+    try:
+        return bar(retriever.curve(query, video, BAR)[1])
+    except InputError:  # found by a label alone: the model reads no word of it
+        return ""
 
 
 def remarks(result: SearchResult) -> Iterator[str]:
@@ -35,7 +46,7 @@ def remarks(result: SearchResult) -> Iterator[str]:
         instead = f'it was read as "{unknown.used}"' if unknown.used else "it was left out"
         yield f'the model does not know "{unknown.word}"; {instead}'
     if result.best is None:
-        yield "the index is empty"
+        yield "the model knows no word of it" if result.moments else "the index is empty"
     elif result.has_match is False:
         yield (
             f"nothing here matches well: the best score is {result.best:.3g}, a match reaches {result.threshold:.3g}"
@@ -65,11 +76,15 @@ def _as_object(result: SearchResult) -> dict[str, Any]:
             "duration": m.duration,
             "path": m.path,
             "metadata": dict(m.metadata),
+            "label": None if m.label is None else _label(m.label),
         }
         for rank, m in enumerate(result, 1)
     ]
     return {
         "sentence": result.sentence,
+        "without": list(result.query.without),
+        "like": [str(one) for one in result.query.like],
+        "unlike": [str(one) for one in result.query.unlike],
         "moments": moments,
         "unknown": [{"word": u.word, "used": u.used} for u in result.unknown],
         "convincing": result.has_match,
@@ -79,6 +94,12 @@ def _as_object(result: SearchResult) -> dict[str, Any]:
             "search": round(result.search_seconds * 1000, 3),
         },
     }
+
+
+def _label(label: OwnLabel) -> dict[str, Any]:
+    """As the page's API has it."""
+    names = ("id", "sentence", "author", "glance", "exact")
+    return {name: getattr(label, name) for name in names}
 
 
 def save_clips(moments: Sequence[Moment], out: Path, videos: Path | None = None) -> list[Path]:

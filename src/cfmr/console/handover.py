@@ -82,7 +82,7 @@ def clips_of(results: Sequence[SearchResult], videos: Path | None = None) -> lis
     """Moments as clips with their files, as far as those are there."""
     folder = None if videos is None else VideoFolder(videos)
     return [
-        Clip(m.video, m.start, m.end, result.sentence, m.score, m.duration, _file(m, folder))
+        Clip(m.video, m.start, m.end, result.sentence or str(result.query), m.score, m.duration, _file(m, folder))
         for result in results
         for m in result
     ]

@@ -1,13 +1,14 @@
-"""Lists of sentences, as `cfmr search --queries` reads them."""
+"""What `cfmr search` is asked for: a sentence, a list of them from a file, and moments that are like or unlike it."""
 
 import csv
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cfmr.errors import InputError
 from cfmr.files.reading import reading, require_regular
+from cfmr.search.composed import ComposedQuery, is_stretch, parse_stretch, split_minus
 
 STANDARD = "-"  # input or output
 LARGEST_LIST = 16 << 20  # bytes of sentences
@@ -20,6 +21,35 @@ class Query:
 
     sentence: str
     where: str
+
+
+def composed_queries(
+    sentence: str, path: str | None, like: Sequence[str], unlike: Sequence[str]
+) -> list[tuple[str, ComposedQuery]]:
+    """What to search for, each with the line of the file where it stands; "" for what the command line says.
+
+    Args:
+        sentence: what happens; words with a minus are what it is not.
+        path: of a file with sentences.
+        like: moments, as VIDEO@START-END.
+        unlike: moments, or words.
+
+    Raises:
+        InputError: nothing is sought, or both a sentence and a file are given; a moment is not written as one; the file
+            cannot be read.
+    """
+    if (path is None) == (not sentence) and not (like and path is None):
+        raise InputError("name what to search for: a sentence, or --queries FILE with one a line (not both)")
+    alike = tuple(parse_stretch(one, "--like") for one in like)
+    others = tuple(parse_stretch(one, "--not") for one in unlike if is_stretch(one))
+    words = tuple(" ".join(one.split()) for one in unlike if not is_stretch(one))
+    if not all(words):
+        raise InputError("--not: it is empty; name words, or a moment as VIDEO@START-END")
+    found = []
+    for query in [Query(sentence, "")] if path is None else read_queries(path):
+        said, without = split_minus(query.sentence)
+        found.append((query.where, ComposedQuery(said, (*without, *words), alike, others)))
+    return found
 
 
 def read_queries(path: str) -> list[Query]:

@@ -10,6 +10,7 @@ import unicodedata
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -243,7 +244,8 @@ class _HashedWords(Mapping[str, int]):
         return row
 
     def __iter__(self) -> Iterator[str]:
-        return (self._word(row).decode() for row in range(len(self)))
+        text, starts = self._text.tobytes(), self._starts.tolist()  # slices of mapped arrays take ten times as long
+        return (text[start:end].decode() for start, end in pairwise(starts))
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -15,14 +15,21 @@ from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extractor, get_extractor, takes
 from cfmr.extractors.recognition import Found, recognise
 from cfmr.files.processes import interrupt_blocked
+from cfmr.files.reading import brief
 from cfmr.progress import Progress, silent
 from cfmr.video.files import fingerprint_of, same_content, shown, stored_path
 
+TOLD = 1.0  # seconds between two words on how many files were looked at
 Taken = Callable[[FeatureWriter, bool], None]
+Reading = Callable[[frozenset[str]], None]
 
 
 def nothing(_: FeatureWriter, __: bool) -> None:
     """What is done with finished videos by default."""
+
+
+def untold(_: frozenset[str]) -> None:
+    """Who is told of the videos that are being read by default."""
 
 
 @dataclass(slots=True)
@@ -68,6 +75,7 @@ def extract_all(
     workers: int | None = None,
     progress: Progress = silent,
     taken: Taken = nothing,
+    reading: Reading = untold,
     **options: Any,
 ) -> Summary:
     """Extract the features of many videos into one HDF5 file.
@@ -84,6 +92,7 @@ def extract_all(
         workers: processes; by default one a core.
         progress: told how many bytes are done.
         taken: called before the first video and after each, with what is finished, and whether that is all.
+        reading: told which videos are being read, when that changes.
         options: of the extractor.
 
     Raises:
@@ -95,12 +104,12 @@ def extract_all(
     maker, options = make_extractor(extractor, out, cores, options)
     summary = Summary()
     with FeatureWriter(out, maker.attributes()) as writer:
-        videos, tasks = _tasks(videos, writer, summary)
+        videos, tasks = _tasks(videos, writer, summary, progress)
         if taken is not nothing:
             tasks[:0] = [tasks.pop()] if tasks else []  # the smallest: there is something to work with soon
         workers = max(1, min(workers or cores, len(tasks)))
         sizes = {video: path.stat().st_size for video, path in videos.items() if video not in summary.failed}
-        meter = Meter(sizes, summary.kept, progress)
+        meter = Meter(sizes, summary.kept, progress, reading)
         if workers == 1:
             results = (_extract(maker, task, writer.parts, meter.inside(task.video)) for task in tasks)
         else:
@@ -137,11 +146,17 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _tasks(videos: dict[str, Path], writer: FeatureWriter, summary: Summary) -> tuple[dict[str, Path], list[_Task]]:
+def _tasks(
+    videos: dict[str, Path], writer: FeatureWriter, summary: Summary, progress: Progress
+) -> tuple[dict[str, Path], list[_Task]]:
     """The videos by the names they get, and what is still to do; the largest first, so that no worker is left alone
     with it at the end."""
     found: dict[str, Found] = {}
-    for video, path in videos.items():
+    told = time.monotonic()
+    for number, (video, path) in enumerate(videos.items()):
+        if time.monotonic() - told > TOLD:  # on a share this may take minutes
+            told = time.monotonic()
+            progress(f"extracting: looked at {number:,} of {len(videos):,} files", number, None)
         try:
             found[video] = Found(stored_path(path.resolve()), fingerprint_of(path))
         except OSError as error:
@@ -179,6 +194,8 @@ def _extract(extractor: Extractor, task: _Task, parts: Path, progress: Callable[
         attributes = attributes_of(extraction.duration, task.fingerprint, task.where, extraction.damage)
     except InputError as error:
         return _Result(task, error=str(error))
+    except (OSError, MemoryError, ValueError, RuntimeError) as error:  # one video never ends the others
+        return _Result(task, error=f"{task.path}: cannot be read ({brief(error)})")
     part = write_part(parts, task.video, extraction.features, **attributes)
     return _Result(task, part, extraction.duration, extraction.damage or "")
 
@@ -207,13 +224,17 @@ class Meter:
         sizes: bytes by video, of all that can be read.
         kept: videos that were there already.
         progress: told of every change.
+        reading: told which videos are being read.
     """
 
-    def __init__(self, sizes: Mapping[str, int], kept: Iterable[str], progress: Progress) -> None:
+    def __init__(
+        self, sizes: Mapping[str, int], kept: Iterable[str], progress: Progress, reading: Reading = untold
+    ) -> None:
         self._sizes = {video: size + 1 for video, size in sizes.items()}  # an empty file counts, too
         self._within = dict.fromkeys(kept, 1.0)
         self._done = len(self._within)
         self._seconds, self._began, self._progress = 0.0, time.monotonic(), progress
+        self._begun, self._tell_reading = frozenset[str](), reading
         self.update()
 
     def update(self) -> None:
@@ -223,6 +244,10 @@ class Meter:
             label += f", {self._seconds / max(time.monotonic() - self._began, 1e-9):,.0f} h of video an hour"
         done = sum(int(self._sizes[video] * part) for video, part in self._within.items())
         self._progress(label, done, sum(self._sizes.values()))
+        begun = frozenset(video for video, part in self._within.items() if part < 1)
+        if begun != self._begun:
+            self._begun = begun
+            self._tell_reading(begun)
 
     def inside(self, video: str) -> Callable[[float], None]:
         """To be called with the share of a video that is done."""

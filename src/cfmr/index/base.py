@@ -224,6 +224,9 @@ class Index(Protocol):
     def curve(self, vector: Floats, name: str) -> tuple[NDArray[np.float64], Floats]:
         """Spans (n, 2) in seconds and scores (n,) of all rows of one video."""
 
+    def vectors(self, name: str) -> tuple[NDArray[np.float64], Floats]:
+        """Spans (n, 2) in seconds and vectors (n, dim) of all rows of one video, as a query vector is compared with."""
+
     def changed(self) -> bool:
         """Whether the index has changed since it was opened. Raises InputError if it is damaged."""
 

@@ -46,6 +46,10 @@ class TextEncoder(Protocol):
     def warm_up(self) -> None:
         """Load everything now rather than at the first sentence."""
 
+    @property
+    def usual_length(self) -> float:
+        """About how long the vectors of sentences are."""
+
     def vectors(self, sentences: Sequence[str]) -> Floats:
         """Vectors (n, dim) of sentences that the model can read."""
 

@@ -51,6 +51,11 @@ class TokenEncoder:
         """Load graph and tokenizer now rather than at the first sentence."""
         self._run(self.ids("a person"))
 
+    @property
+    def usual_length(self) -> float:
+        """Vectors of sentences have length 1."""
+        return 1.0
+
     def ids(self, sentence: str) -> list[int]:
         """The tokens of a sentence, however many."""
         ids: list[int] = self._tokenizer.encode(sentence).ids

@@ -20,6 +20,7 @@ Floats = NDArray[np.float32]
 
 WORDS, VECTORS = "words.json", "words.npy"
 NO_VECTORS = WordVectors([], np.zeros((0, 1), np.float32))
+SAMPLED_WORDS = 16  # whose vectors say how long those of sentences are
 CACHED_WORDS = 10_000  # unknown words of which it is kept what they were read as
 
 
@@ -49,6 +50,12 @@ class SentenceEncoder:
     def warm_up(self) -> None:
         """Load the graph now rather than at the first sentence."""
         self._run([1])
+
+    @cached_property
+    def usual_length(self) -> float:
+        """Median length of the vectors of some words."""
+        ids = np.unique(np.linspace(1, len(self.vocabulary.words), num=SAMPLED_WORDS).astype(int)).tolist()
+        return float(np.median([np.linalg.norm(self._run([number])) for number in ids]))
 
     def _run(self, ids: Sequence[int]) -> Floats:
         words = np.asarray(self.vocabulary.vectors[ids], np.float32)[None]

@@ -40,10 +40,16 @@ def encode(
     )
 
 
-def encode_sentences(model: Model, sentences: Sequence[str], vocabulary: Vocabulary, max_num_words: int) -> Array:
-    """Vectors (N, D) of sentences that each hold a known word."""
+def encode_sentences(
+    model: Model, sentences: Sequence[str], vocabulary: Vocabulary, max_num_words: int, inputs: Array | None = None
+) -> Array:
+    """Vectors (N, D) of sentences that each hold a known word.
+
+    Args:
+        inputs: `model.word_inputs` of the vocabulary, where they are at hand, as they are online.
+    """
     ids = [vocabulary.ids(sentence, max_num_words) for sentence in sentences]
-    words, vectors = model.word_inputs(vocabulary.vectors), []
+    words, vectors = model.word_inputs(vocabulary.vectors) if inputs is None else inputs, []
     for first in range(0, len(ids), BATCH):
         part = ids[first : first + BATCH]
         lengths = np.array([len(row) for row in part], np.int64)

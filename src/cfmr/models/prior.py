@@ -20,6 +20,7 @@ nothing that can be seen (by WordNet) have no look.
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ class ClassPrior:
 
     def table(self, vectors: WordVectors) -> tuple[list[str], Floats]:
         """Every word that has a look, and the looks (n, DIM): of names of classes, and of COMMON words."""
-        words = sorted({*self.meant, *(word for word in vectors.words[:COMMON] if self._may_mean(word))})
+        words = sorted({*self.meant, *filter(self._may_mean, islice(vectors.row, COMMON))})
         looks = self.looks(words, vectors)
         kept = np.flatnonzero(looks.any(axis=1))
         return [words[row] for row in kept], looks[kept]

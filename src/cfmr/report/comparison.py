@@ -7,11 +7,10 @@ from pathlib import Path
 from cfmr.data.layouts.predictions import Answers, Submission, read_answers
 from cfmr.data.layouts.queries import Query, read_queries, video_lengths
 from cfmr.errors import InputError
-from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 from cfmr.moments.scoring import score
 from cfmr.report.finished_run import FinishedRun
 from cfmr.report.markdown import number, table
-from cfmr.training.answers import Answerer
+from cfmr.training.answers import Answerer, scored
 
 # Of all measures those of the table, as far as any row has them.
 COLUMNS = (
@@ -20,7 +19,10 @@ COLUMNS = (
     "R@1,mIoU",
     *("mAP", "mAP,IoU=0.5", "mAP,IoU=0.75"),
     *("HIT@1,VeryGood", "HL-mAP,VeryGood"),
-    *("AUROC", "Rej-F1@0.5", "G-mIoU@1,score>0.5"),
+    *(f"mR@{n}" for n in (1, 3, 5)),
+    *(f"mR+@{n}" for n in (3, 5)),  # with one window nothing is found besides one
+    *("AUROC", "Rej-F1@0.5"),
+    *(f"G-mIoU@{n},score>0.5" for n in (1, 3, 5)),
     *(f"VCMR R@{n},IoU={m}" for m in (0.5, 0.7) for n in (1, 10, 100)),
     *(f"video R@{n}" for n in (1, 5, 10, 100)),
     "SumR",
@@ -35,10 +37,13 @@ class Comparison:
     Attributes:
         truth: annotations of any layout.
         answers: files of answers of any systems.
+        calibrate: validation annotations, from which one's own runs learn how sure to be that anything fits; None:
+            what each validated on.
     """
 
     truth: Path
     answers: Sequence[Path]
+    calibrate: Path | None = None
 
 
 def compare(comparison: Comparison, runs: Sequence[FinishedRun]) -> list[str]:
@@ -56,10 +61,13 @@ def compare(comparison: Comparison, runs: Sequence[FinishedRun]) -> list[str]:
     within = not over_all or any(not isinstance(answers, Submission) for answers in given.values())
     for run in runs:
         try:
-            figures = _of_run(run, queries, within=within, over_all=over_all)
+            answerer = Answerer.of_run(run.config, run.path, queries, comparison.calibrate)
+            figures = _of_run(answerer, run.name, queries, within=within, over_all=over_all)
         except InputError as error:
             remarks.append(f"- {run.name}: not measured on these sentences: {error}")
             continue
+        if answerer.existence is None and within and any(query.windows == () for query in queries):
+            remarks.append(_unsure(run.name))
         rows.append((f"**{run.name}** ({run.config.model.name})", run.features, figures))
     columns = [name for name in COLUMNS if any(name in figures for _, _, figures in rows)]
     body = [[name, source, *(number(figures.get(column)) for column in columns)] for name, source, figures in rows]
@@ -72,9 +80,9 @@ def compare(comparison: Comparison, runs: Sequence[FinishedRun]) -> list[str]:
     return [heading, "", table(["system", "answers of", *columns], body, len(columns)), "", about, "", *remarks, ""]
 
 
-def _of_run(run: FinishedRun, queries: Sequence[Query], *, within: bool, over_all: bool) -> dict[str, float]:
-    checkpoint = Checkpoint.load(find_checkpoint(run.path))
-    answerer = Answerer.load(checkpoint, run.config.dataset, queries)
+def _of_run(
+    answerer: Answerer, name: str, queries: Sequence[Query], *, within: bool, over_all: bool
+) -> dict[str, float]:
     answers: list[Answers] = []
     if within:
         answers.append(answerer.predict(queries))
@@ -82,5 +90,12 @@ def _of_run(run: FinishedRun, queries: Sequence[Query], *, within: bool, over_al
         answers.append(answerer.submit(queries))
     figures: dict[str, float] = {}
     for found in answers:
-        figures |= score(queries, found, run.name)
+        figures |= scored(queries, found, name)
     return figures
+
+
+def _unsure(name: str) -> str:
+    return (
+        f"- {name}: when to say that nothing fits was not learnt, for want of validation sentences of two videos with "
+        "features; name some with --calibrate, and Rej-F1 and G-mIoU are given"
+    )

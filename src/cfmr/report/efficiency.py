@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from cfmr.data.annotations import Annotation
 from cfmr.data.features import FeatureStore
 from cfmr.data.vocabulary import Vocabulary
-from cfmr.models.base import Model
+from cfmr.models.base import Floats, Model
+from cfmr.models.dense.model import Dense
 from cfmr.models.encode import encode_sentences, rank_moments
 from cfmr.report.markdown import number, table
 from cfmr.report.published import Benchmark
@@ -28,10 +29,10 @@ class QueryCost:
     """The online cost of one model.
 
     Attributes:
-        flops: mean multiply-adds of encoding a test sentence, by PyTorch's counter.
+        flops: mean multiply-adds of encoding a test sentence, by PyTorch's counter; see `TableCost` for CFMR-Dense.
         longest: the same of the longest sentence that the model reads.
         parameters: that the text encoder reads; word vectors and cross-attention that never runs are not among them.
-        milliseconds: median time from a sentence to the ranked moments of its video, one thread, PyTorch.
+        milliseconds: median time from a sentence to the ranked moments of its video, one thread.
         words: mean number of known words a sentence.
     """
 
@@ -61,14 +62,54 @@ def measure(
 ) -> QueryCost:
     """Measure what queries cost, on the sentences and videos of a test split."""
     lengths = [len(vocabulary.ids(row.sentence, max_words)) for row in rows]
-    flops = {length: count_flops(model, length, vocabulary.vectors.shape[1]) for length in {*lengths, max_words}}
+    cost = (
+        TableCost.of(model, vocabulary) if isinstance(model, Dense) else TorchCost(model, vocabulary.vectors.shape[1])
+    )
+    flops = {length: cost.flops(length) for length in {*lengths, max_words}}
     return QueryCost(
         flops=float(np.mean([flops[length] for length in lengths])),
         longest=flops[max_words],
-        parameters=count_parameters(model, vocabulary.vectors.shape[1]),
+        parameters=cost.parameters(),
         milliseconds=_query_time(model, rows[:TIMED], features, vocabulary, max_words),
         words=float(np.mean(lengths)),
     )
+
+
+@dataclass(frozen=True)
+class TorchCost:
+    """What a text encoder in PyTorch costs."""
+
+    model: Model
+    word_dim: int
+
+    def flops(self, words: int) -> float:
+        """Multiply-adds of a sentence."""
+        return count_flops(self.model, words, self.word_dim)
+
+    def parameters(self) -> int:
+        """That it reads."""
+        return count_parameters(self.model, self.word_dim)
+
+
+@dataclass(frozen=True)
+class TableCost:
+    """What CFMR-Dense costs: it adds up the rows of its table of words. Features of a sentence are projected first."""
+
+    table: Floats
+    projection: int = 0
+
+    @classmethod
+    def of(cls, model: Dense, vocabulary: Vocabulary) -> "TableCost":
+        projection = 0 if vocabulary.words else sum(fit.word.size for fit in model.fits)
+        return cls(model.word_inputs(vocabulary.vectors)[1:], projection)
+
+    def flops(self, words: int) -> float:
+        """An addition is counted as a multiply-add."""
+        return float(words * (self.table.shape[1] + self.projection))
+
+    def parameters(self) -> int:
+        """Of the table, or of the projection."""
+        return self.projection or self.table.size
 
 
 def count_flops(model: Model, words: int, word_dim: int) -> float:
@@ -95,11 +136,12 @@ def _query_time(
     model: Model, rows: Sequence[Annotation], features: FeatureStore, vocabulary: Vocabulary, max_words: int
 ) -> float:
     videos = {row.video: model.video_vectors(features.read(row.video), row.duration) for row in rows}
+    inputs = model.word_inputs(vocabulary.vectors)
     with one_thread():
         times = []
         for row in [*rows[:10], *rows]:  # the first ten warm up
             began = time.perf_counter()
-            vector = encode_sentences(model, [row.sentence], vocabulary, max_words)[0]
+            vector = encode_sentences(model, [row.sentence], vocabulary, max_words, inputs)[0]
             vectors, spans = videos[row.video]
             rank_moments(model.readout, vectors @ vector, spans, row.duration)
             times.append(time.perf_counter() - began)

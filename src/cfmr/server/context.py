@@ -1,6 +1,7 @@
 """What all requests share: the state of the application, and how a route gets it."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -8,22 +9,23 @@ import anyio
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
 
+from cfmr.files.atomic import written_at
+from cfmr.index.workspace import COPIES, READING, REMOVED, UNREAD
 from cfmr.server.problems import Problem
 from cfmr.server.settings import Settings
+from cfmr.server.stores.catalog import Catalog, Listing, Sources
 from cfmr.server.stores.ground_truth import GroundTruth
 from cfmr.server.stores.jobs import Jobs
 from cfmr.server.stores.labels import LabelStore
 from cfmr.server.stores.media import Media
 from cfmr.server.stores.models import ModelRegistry
 from cfmr.server.stores.videos import Library
-from cfmr.video.files import restored_path
 
 # a search is about a millisecond of arithmetic: more at once than there are cores only hold each other up
 SEARCHES = 2  # at once
 CHECKS = 2  # of uploads, at once
 
 VideoName = Annotated[str, Query(min_length=1, max_length=500, description="name of a video")]
-Sentence = Annotated[str, Query(min_length=1, max_length=2000, description="what happens in the moment")]
 Seconds = Annotated[float, Query(ge=0, le=1e6, allow_inf_nan=False)]
 
 
@@ -64,12 +66,31 @@ class AppState:
         """The feature file, or where it will be."""
         return self.settings.features or self.settings.workspace / "features.hdf5"
 
+    @cached_property
+    def catalog(self) -> Catalog:
+        """Every video, as lists show it."""
+        root = self.settings.place.root
+
+        def marks() -> object:
+            noted = [written_at(root / name) for name in (REMOVED, UNREAD, COPIES, READING)]
+            return self.library.facts(), self.models.videos, noted, self.jobs.busy("add")
+
+        def sources() -> Sources:
+            place = self.settings.place
+            reading = place.reading() if self.jobs.busy("add") else frozenset[str]()
+            return Sources(
+                self.library.facts(), self.models.videos, place.removed(), place.unread(), place.copies(), reading
+            )
+
+        return Catalog(marks, sources)
+
+    def listing(self) -> Listing:
+        """Every video as it is now."""
+        return self.catalog.listing()
+
     def names(self) -> list[str]:
         """Every video that is indexed or in the folder, in order."""
-        indexed = self.models.videos
-        places = {restored_path(video.path) for video in indexed.values() if video.path is not None}
-        files = (name for name, path in self.library.files().items() if path not in places)
-        return sorted({*indexed, *files} - self.removed())
+        return self.listing().names
 
     def removed(self) -> frozenset[str]:
         """Videos that were taken out."""
@@ -77,8 +98,7 @@ class AppState:
 
     def names_with(self, part: str) -> list[str]:
         """Videos whose names contain this, in any case."""
-        part = part.strip().casefold()
-        return [name for name in self.names() if part in name.casefold()]
+        return [entry.video for entry in self.listing().find(part) if entry.state != "removed"]
 
     def watchable(self, name: str) -> bool:
         """Whether a video's file was in the folder a moment ago."""

@@ -55,6 +55,8 @@ def _icon() -> str:
 
 PAGES = (
     Page("/", "search", "Search", ("player", "search")),
+    Page("/library", "library", "Library", ("library",)),
+    Page("/script", "script", "Search a list", ("library",)),
     Page("/label", "label", "Label", ("player", "label")),
     Page("/learn", "learn", "Learn", ("job", "learn")),
     Page("/add", "add", "Add videos", ("job", "add")),

@@ -1,14 +1,15 @@
 """A model's answers to sentences in the field's form, so that the field's own scripts can score them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.config import Config, Dataset
-from cfmr.data.annotations import Annotation
+from cfmr.data.annotations import Annotation, by_sentence
 from cfmr.data.features import FeatureStore
 from cfmr.data.layouts.predictions import (
     Answers,
@@ -27,9 +28,10 @@ from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 from cfmr.models.encode import Array, Encoded, encode, rank_moments
 from cfmr.moments.anchors import anchor_relevance
 from cfmr.moments.highlights import CLIP_SECONDS
-from cfmr.moments.rejection import Existence
+from cfmr.moments.rejection import THRESHOLDS, Existence
 from cfmr.moments.scoring import score
 from cfmr.moments.span_reader import Readout
+from cfmr.training.data import validation_rows
 from cfmr.training.evaluation import search_collection
 
 Floats = NDArray[np.float64]
@@ -73,6 +75,41 @@ class Answerer:
         features.check(video_lengths(queries), sizes.frame_dim)
         words = sentence_vocabulary(checkpoint.vocabulary, dataset.vocab_path, queries, sizes.word_dim)
         return cls(load_model(checkpoint, backend, device), words, sizes.max_num_words, features)
+
+    @classmethod
+    def of_run(
+        cls,
+        config: Config,
+        path: Path,
+        queries: Sequence[Query],
+        calibrate: Path | None = None,
+        *,
+        backend: str = "pytorch",
+        device: str = "cpu",
+    ) -> "Answerer":
+        """The same of a run's directory or a checkpoint, made sure of what fits nothing.
+
+        That is learnt on the sentences of `calibrate`; without it, where a sentence is not known to have a moment, on
+        those that the run validated on, as far as their features are there.
+
+        Args:
+            config: which names the features.
+            path: the run or its checkpoint.
+            queries: that are to be answered.
+            calibrate: validation annotations of any layout.
+        """
+        checkpoint = Checkpoint.load(find_checkpoint(path))
+        own: _Validation | None = None
+        validation: Sequence[Query] = []
+        if calibrate is not None:
+            validation = read_queries(calibrate)
+        elif not all(query.windows for query in queries):
+            own = _validated_on(checkpoint, config)
+        answerer = cls.load(checkpoint, config.dataset, [*queries, *validation], backend=backend, device=device)
+        if own is not None:
+            learnt = replace(answerer, vocabulary=own.vocabulary, features=own.features).calibrate(own.queries)
+            return replace(answerer, existence=learnt.existence)
+        return answerer.calibrate(validation) if validation else answerer
 
     # --- within one video each ----------------------------------------------------------------------------------------
 
@@ -158,8 +195,7 @@ class Answerer:
             other.append(float((encoded.videos[str(rng.choice(others))][0] @ sentence).max()))
         if len(own) < 2:
             raise InputError("--calibrate: sentences of at least two videos are needed to know what fits nothing")
-        existence = Existence.between(np.array(own), np.array(other))
-        return Answerer(self.model, self.vocabulary, self.max_num_words, self.features, existence)
+        return replace(self, existence=Existence.between(np.array(own), np.array(other)))
 
     # --- over a collection --------------------------------------------------------------------------------------------
 
@@ -201,6 +237,40 @@ class Answerer:
         return as_written(np.array(rows))
 
 
+class _Validation(NamedTuple):
+    """Sentences that a run validated on, and what they are answered from."""
+
+    queries: list[Query]
+    vocabulary: Vocabulary
+    features: FeatureStore
+
+
+def _validated_on(checkpoint: Checkpoint, config: Config) -> _Validation | None:
+    """What a run validated on, with the run's own features; None where that is gone, or of less than two videos.
+
+    Args:
+        config: where the files of its features are to be looked for, if not where the checkpoint has them.
+    """
+    for named in (checkpoint.config, config):
+        paths = named.dataset
+        try:
+            rows = validation_rows(named, checkpoint.state)
+            features = FeatureStore(paths.feature_path)
+            there = [row for row in rows if row.video in features]
+            words = sentence_vocabulary(checkpoint.vocabulary, paths.vocab_path, there, paths.word_dim)
+        except InputError:  # moved since the run, as it may be
+            continue
+        if len({row.video for row in there}) > 1:
+            return _Validation(list(_as_queries(there)), words, features)
+    return None
+
+
+def _as_queries(rows: Sequence[Annotation]) -> Iterator[Query]:
+    for number, group in enumerate(by_sentence(rows), 1):
+        row = rows[group[0]]
+        yield Query(number if row.qid is None else row.qid, row.video, row.sentence, None, row.duration)
+
+
 def clip_scores(readout: Readout, scores: Array, spans: Array, count: int) -> Floats:
     """A score for every clip of two seconds.
 
@@ -231,7 +301,8 @@ class Measuring:
         truth: annotations of any layout; None: the configuration's test split.
         out: where the answers are written: `.jsonl` predictions, `.json` a submission over the collection; None: not.
         corpus: also search all videos together.
-        calibrate: validation annotations to learn from how sure to be that anything fits.
+        calibrate: validation annotations to learn from how sure to be that anything fits; None: what the run validated
+            on, where a sentence is not known to have a moment.
         features: None: those of the configuration.
     """
 
@@ -253,13 +324,10 @@ def measure_checkpoint(config: Config, path: Path, wanted: Measuring, *, backend
         raise InputError("the configuration's dataset.test_data names no file; name one with --truth")
     check_out(wanted.out)
     queries = read_queries(source)
-    validation = [] if wanted.calibrate is None else read_queries(wanted.calibrate)
-    checkpoint = Checkpoint.load(find_checkpoint(path))
-    named = {} if wanted.features is None else {"feature_path": str(wanted.features)}
-    dataset = config.dataset.model_copy(update=named)
-    answerer = Answerer.load(checkpoint, dataset, [*queries, *validation], backend=backend, device=device)
-    if validation:
-        answerer = answerer.calibrate(validation)
+    if wanted.features is not None:
+        dataset = config.dataset.model_copy(update={"feature_path": str(wanted.features)})
+        config = config.model_copy(update={"dataset": dataset})
+    answerer = Answerer.of_run(config, path, queries, wanted.calibrate, backend=backend, device=device)
     return _measure(answerer, queries, wanted, source)
 
 
@@ -281,10 +349,17 @@ def _measure(answerer: Answerer, queries: Sequence[Query], wanted: Measuring, so
 
 
 def scored(queries: Sequence[Query], answers: Answers, source: str) -> dict[str, float]:
-    """Figures, or none where the truth is not known."""
-    if not isinstance(answers, Submission) and all(query.windows is None for query in queries):
+    """Figures of a model's answers, or none where the truth is not known.
+
+    Where a model does not know how sure to be that anything fits, nothing is said of its rejecting at a threshold: its
+    scores are no shares of 1.
+    """
+    if isinstance(answers, Submission):
+        return score(queries, answers, source)
+    if all(query.windows is None for query in queries):
         return {}
-    return score(queries, answers, source)
+    sure = all(answer.exist is not None for answer in answers)
+    return score(queries, answers, source, THRESHOLDS if sure else ())
 
 
 def check_out(out: Path | None) -> None:

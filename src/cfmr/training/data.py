@@ -1,7 +1,8 @@
 """A run: the directory a training writes, and what it holds back for validation. The same for every backend."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +42,8 @@ def load_data(config: Config, select: Select, seed: int) -> RunData:
         raise InputError("--select test needs the configuration's dataset.test_data; it names no file")
     validation: list[Annotation] = []
     if select == "validation":
-        if paths.val_data and paths.val_data not in (paths.train_data, paths.test_data):
-            validation = load_annotations(paths.val_data)
-        else:
+        validation = _validation_file(config)
+        if not validation:
             training, validation = hold_out(training, seed)
     vocabulary = _look_up(config, training + validation, test)
     vocabulary.check(training + validation, paths.train_data)
@@ -51,6 +51,25 @@ def load_data(config: Config, select: Select, seed: int) -> RunData:
     features = FeatureStore(paths.feature_path)
     features.check((row.video for row in [*training, *validation, *test]), paths.frame_dim)
     return RunData(training, validation, test, features, vocabulary)
+
+
+def _validation_file(config: Config) -> list[Annotation]:
+    """Rows of the configuration's validation file; none where it names no file of its own for that."""
+    paths = config.dataset
+    own = paths.val_data and paths.val_data not in (paths.train_data, paths.test_data)
+    return load_annotations(paths.val_data) if own and paths.val_data else []
+
+
+def validation_rows(config: Config, state: Mapping[str, Any]) -> list[Annotation]:
+    """What a run could validate on: never its training rows, nor its test rows. [] where it held nothing back.
+
+    Args:
+        state: of its checkpoint, which has the seed and how the epoch was chosen.
+    """
+    rows = _validation_file(config)
+    if not rows and state.get("select") == "validation" and isinstance(seed := state.get("seed"), int):
+        rows = hold_out(load_annotations(config.dataset.train_data), seed)[1]
+    return rows
 
 
 def _look_up(config: Config, learnt: Sequence[Annotation], test: Sequence[Annotation]) -> Vocabulary:

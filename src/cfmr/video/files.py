@@ -4,12 +4,13 @@ A video is its content, known by `fingerprint_of`; it has a path, and a name by 
 from paths by one rule (`names_of`), wherever a folder is read. No two videos share one.
 """
 
+import contextlib
 import hashlib
 import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TypeVar
@@ -176,6 +177,31 @@ def _videos_below(folder: Path) -> Iterator[Path]:
             path = Path(place, name)
             if is_video_name(Path(name)) and path.is_file():
                 yield path
+
+
+def without_copies(videos: Mapping[str, Path], known: Container[str] = ()) -> tuple[dict[str, Path], dict[str, str]]:
+    """Of files with the same content one, and what the others are copies of.
+
+    That is the oldest; of files of one time, as copies may keep it, the one with the shortest name.
+
+    Args:
+        videos: files by name.
+        known: names of videos that stay whatever they are copies of, and come before others.
+    """
+    sizes: defaultdict[int, list[tuple[bool, float, int, str]]] = defaultdict(list)
+    for name, path in videos.items():
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            sizes[status.st_size].append((name not in known, status.st_mtime, len(name), name))
+    copies: dict[str, str] = {}
+    for alike in (group for group in sizes.values() if len(group) > 1):
+        first: dict[str, str] = {}
+        for is_new, _, _, name in sorted(alike):
+            with contextlib.suppress(OSError):
+                original = first.setdefault(fingerprint_of(videos[name]), name)
+                if original != name and is_new:
+                    copies[name] = original
+    return {name: path for name, path in videos.items() if name not in copies}, copies
 
 
 # --- finding again ----------------------------------------------------------------------------------------------------

@@ -47,6 +47,11 @@ def test_what_is_not_known_or_fits_badly_is_said(client: TestClient) -> None:
         ("/api/search", {"q": "   "}, 422),
         ("/api/search", {"q": "x" * 3000}, 422),
         ("/api/search", {"q": "dog", "top": "0"}, 422),
+        ("/api/search", {"q": "dog", "offset": "-1"}, 422),
+        ("/api/search", {"q": "dog", "like": "kitchen"}, 422),
+        ("/api/search", {"q": "dog", "unlike": "kitchen@5-3"}, 422),
+        ("/api/search", {"q": "dog", "like": "nowhere@1-2"}, 422),
+        ("/api/search", {"q": "-dog"}, 422),
         ("/api/search", {"q": "dog", "min_score": "nan"}, 422),
         ("/api/search", {"q": "dog", "video": "nowhere"}, 404),
         ("/api/curve", {"q": "dog", "video": "nowhere"}, 404),
@@ -69,6 +74,14 @@ def test_mistakes_are_problem_documents(client: TestClient, path: str, params: d
     assert document["title"]
     assert document["detail"]
     assert len(answer.content) < 2000
+
+
+def test_a_part_of_a_curve_is_asked_for_by_start_and_end(client: TestClient) -> None:
+    asked = {"q": "a red square", "video": "kitchen", "start": 2.0, "end": 3.0}
+    times = client.get("/api/curve", params=asked).json()["times"]
+    assert 2.0 < times[0] < times[-1] < 3.0
+    assert client.get("/api/curve", params=asked | {"end": 1.0}).status_code == 422
+    assert client.get("/api/curve", params=asked | {"start": -1}).status_code == 422
 
 
 def test_the_curve_comes_with_what_is_known(settings: Settings, tmp_path: Path) -> None:
@@ -130,7 +143,7 @@ def test_the_head_of_a_stream_has_no_body(client: TestClient, site: AppState) ->
 
 
 def test_a_thumbnail_is_made_once(client: TestClient, site: AppState, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = {"video": "kitchen", "t": "2.04"}
+    params = {"video": "kitchen", "t": "2.004"}
     first = client.get("/api/thumbnail", params=params)
     assert first.headers["content-type"] == "image/jpeg"
     assert first.content[:2] == b"\xff\xd8"
@@ -311,3 +324,40 @@ def test_a_label_is_found_though_the_model_reads_no_word_of_it(settings: Setting
         assert (found["start"], found["end"], found["score"]) == (0.5, 5.5, 0.0)
         assert not client.get("/api/search", params={"q": "un ballon rouge"}).json()["convincing"]
         assert client.get("/api/search", params={"q": "un chat"}).status_code == 422
+
+
+# --- composed queries and pages ---------------------------------------------------------------------------------------
+
+
+def test_a_moment_is_a_query_and_words_with_a_minus_are_what_it_is_not(client: TestClient) -> None:
+    like = client.get("/api/search", params={"like": "garden/dog <b>@2-4"}).json()
+    assert like["moments"][0]["video"] == "garden/dog <b>"
+    assert (like["sentence"], like["without"]) == ("", [])
+    answer = client.get("/api/search", params={"q": "a red square -red", "top": 5}).json()
+    assert (answer["sentence"], answer["without"], len(answer["moments"])) == ("a red square", ["red"], 4)
+    unlike = client.get("/api/search", params={"q": "a square stops", "unlike": "street@0-3", "top": 1}).json()
+    assert unlike["moments"][0]["video"] == "kitchen"
+    curve = client.get("/api/curve", params={"like": "kitchen@1-3", "video": "street"})
+    assert (curve.status_code, curve.json()["known"]) == (200, [])
+
+
+def test_pages_follow_each_other_and_say_whether_there_is_more(client: TestClient) -> None:
+    whole = client.get("/api/search", params={"q": "a square", "top": 10}).json()
+    assert (len(whole["moments"]), whole["more"]) == (4, False)
+    pages = [client.get("/api/search", params={"q": "a square", "top": 3, "offset": at}).json() for at in (0, 3, 6)]
+    assert [m for page in pages for m in page["moments"]] == whole["moments"]
+    assert [page["more"] for page in pages] == [True, False, False]
+
+
+def test_labels_come_first_over_all_pages_and_none_comes_twice(client: TestClient) -> None:
+    client.post("/api/labels", json={"video": "street", "glance": 1.0, "sentence": "a square"})
+    pages = [client.get("/api/search", params={"q": "a square", "top": 1, "offset": at}).json() for at in range(4)]
+    moments = [page["moments"][0] for page in pages]
+    assert [bool(m["label"]) for m in moments] == [True, False, False, False]
+    assert len({(m["video"], m["start"]) for m in moments}) == 4
+
+
+def test_a_label_of_what_is_not_wanted_is_no_answer(client: TestClient) -> None:
+    client.post("/api/labels", json={"video": "street", "glance": 1.0, "sentence": "a square stops"})
+    answer = client.get("/api/search", params={"q": "a square stops", "unlike": "street@0-3"}).json()
+    assert not any(m["label"] for m in answer["moments"])

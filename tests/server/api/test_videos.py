@@ -44,6 +44,14 @@ def ended(site: AppState) -> None:
         time.sleep(0.02)
 
 
+def imported(site: AppState, client: TestClient, folder: Path) -> dict[str, object]:
+    """What came of importing a folder."""
+    job = client.post("/api/videos/folder", json={"folder": str(folder)}).json()["id"]
+    ended(site)
+    result: dict[str, object] = client.get(f"/api/jobs/{job}").json()["result"]
+    return result
+
+
 @pytest.fixture
 def another(tmp_path: Path) -> bytes:
     """A video that is not there yet."""
@@ -76,10 +84,10 @@ def test_the_same_content_is_taken_in_once_whatever_its_name(settings: Settings,
         before = set(site.library.files())
         answer = upload(client, "holiday.mp4", clip)[1]
         assert (answer["video"], answer["already"]) == ("kitchen", True)
-        first = client.post("/api/videos/folder", json={"folder": str(camera)}).json()
-        assert (first["added"], first["already"]) == (["one"], ["kitchen"])
-        again = client.post("/api/videos/folder", json={"folder": str(camera)}).json()
-        assert (again["added"], sorted(again["already"]), again["job"]) == ([], ["kitchen", "one"], None)
+        first = imported(site, client, camera)
+        assert (first["added"], first["already"]) == (1, 1)
+        again = imported(site, client, camera)
+        assert (again["added"], again["already"]) == (0, 2)
         assert set(site.library.files()) == before | {"one"}
         ended(site)
 
@@ -153,10 +161,11 @@ def test_a_folder_is_taken_in_without_what_is_no_video(settings: Settings, tmp_p
     (camera / "two.mp4").write_bytes(b"no video")
     (camera / "note.txt").write_text("x")
     with opened(replace(settings, folders=(tmp_path,))) as (site, client):
-        answer = client.post("/api/videos/folder", json={"folder": str(camera)})
-        assert answer.status_code == 202
-        assert answer.json()["added"] == ["one"]
-        assert answer.json()["refused"] == {"two.mp4": "two.mp4: it is not a video"}
+        assert client.post("/api/videos/folder", json={"folder": str(camera)}).status_code == 202
+        ended(site)
+        (job,) = [job for job in site.jobs.all() if job.kind == "import"]
+        assert job.result == {"added": 1, "already": 0, "refused": {"two.mp4": "two.mp4: it is not a video"}}
+        assert job.message == "1 video imported, 1 refused"
         assert site.path("one") is not None
         ended(site)
 
@@ -240,3 +249,112 @@ def test_what_broken_off_uploads_left_is_swept_at_the_start(settings: Settings) 
     with opened(settings):
         assert {path.name for path in folder.iterdir()} == {"upload-new", kept}
         assert not list(settings.videos.glob("*.partial"))
+
+
+# --- the library ------------------------------------------------------------------------------------------------------
+
+
+def test_videos_are_listed_filtered_sorted_and_counted(client: TestClient) -> None:
+    client.post("/api/labels", json={"video": "street", "glance": 1.0, "sentence": "a square"})
+    everything = client.get("/api/videos").json()
+    assert (everything["total"], everything["seconds"]) == (3, 18.0)
+    assert everything["states"] == {"searchable": 3}
+    first = everything["videos"][0]
+    assert (first["video"], first["folder"], first["state"]) == ("garden/dog <b>", "garden", "searchable")
+    assert first["size"] > 0
+    assert first["date"]
+    by_labels = client.get("/api/videos", params={"sort": "labels", "descending": True, "limit": 1}).json()
+    assert ([one["video"] for one in by_labels["videos"]], by_labels["total"]) == (["street"], 3)
+    assert client.get("/api/videos", params={"folder": "garden"}).json()["total"] == 1
+    assert client.get("/api/videos", params={"since": "2999-01-01"}).json()["total"] == 0
+    assert client.get("/api/videos", params={"until": "2999-01-01"}).json()["total"] == 3
+    assert client.get("/api/videos", params={"state": ["damaged", "gone"]}).json()["total"] == 0
+    assert client.get("/api/videos/folders").json() == [{"folder": "garden", "videos": 1}]
+
+
+@pytest.mark.parametrize("params", [{"state": "lost"}, {"sort": "colour"}, {"since": "yesterday"}, {"limit": 0}])
+def test_a_list_that_cannot_be_is_refused(client: TestClient, params: dict[str, object]) -> None:
+    assert client.get("/api/videos", params=params).status_code == 422
+
+
+def test_a_deleted_video_loses_its_file_and_is_listed_as_removed(client: TestClient, site: AppState) -> None:
+    path = site.file("kitchen")
+    assert client.post("/api/videos/delete", json={"videos": ["kitchen"]}).status_code == 204
+    assert not path.exists()
+    assert "kitchen" not in {one["video"] for one in client.get("/api/videos").json()["videos"]}
+    (removed,) = client.get("/api/videos", params={"state": "removed"}).json()["videos"]
+    assert (removed["video"], removed["watchable"]) == ("kitchen", False)
+    assert client.post("/api/videos/delete", json={"videos": ["kitchen"]}).status_code == 404
+
+
+def test_what_is_added_again_is_found_again(client: TestClient, site: AppState, clip: bytes) -> None:
+    client.post("/api/videos/remove", json={"videos": ["kitchen"]})
+    assert site.removed() == {"kitchen"}
+    assert upload(client, "holiday.mp4", clip)[1]["video"] == "kitchen"
+    assert site.removed() == frozenset()
+
+
+@pytest.mark.parametrize("action", ["remove", "reread", "delete"])
+def test_a_video_that_is_not_there_cannot_be_changed(client: TestClient, site: AppState, action: str) -> None:
+    answer = client.post(f"/api/videos/{action}", json={"videos": ["kitchen", "nowhere"]})
+    assert (answer.status_code, answer.json()["detail"].startswith("nowhere: there is no such video")) == (404, True)
+    assert site.file("kitchen").exists()
+    assert site.removed() == frozenset()
+
+
+def test_a_preview_says_what_would_come_in_and_takes_nothing(settings: Settings, tmp_path: Path, clip: bytes) -> None:
+    camera = tmp_path / "camera"
+    one = render(camera / "day" / "one.mp4", (90, 20, 160), 1.0)
+    (camera / "two.mp4").write_bytes(one.read_bytes())
+    (camera / "old kitchen.mp4").write_bytes(clip)
+    with opened(replace(settings, folders=(tmp_path,))) as (site, client):
+        before = set(site.library.files())
+        answer = client.post("/api/videos/folder/preview", json={"folder": str(camera)}).json()
+        assert (answer["new"], answer["already"], answer["size"]) == (1, 2, one.stat().st_size)
+        assert {(file["file"], file["already"]) for file in answer["files"]} == {
+            ("day/one.mp4", None),
+            ("two.mp4", "one.mp4"),
+            ("old kitchen.mp4", "kitchen"),
+        }
+        assert set(site.library.files()) == before
+        assert site.jobs.all() == []
+        assert client.post("/api/videos/folder/preview", json={"folder": "/etc"}).status_code == 403
+
+
+def test_a_video_is_renamed_with_its_file_and_labels(client: TestClient, site: AppState) -> None:
+    client.post("/api/labels", json={"video": "street", "glance": 1.0, "sentence": "a square"})
+    assert client.post("/api/videos/rename", json={"video": "street", "name": "My road"}).status_code == 202
+    ended(site)
+    job = next(job for job in site.jobs.all() if job.kind == "rename")
+    assert (job.state, job.result) == ("done", {"video": "My road"})
+    assert site.file("My road").name == "My road.mp4"
+    assert [label.annotation.video for label in site.labels.all()] == ["My road"]
+
+
+@pytest.mark.parametrize(
+    ("video", "name", "status"),
+    [("street", "kitchen", 409), ("street", "..", 415), ("nowhere", "road", 404), ("street", "", 422)],
+)
+def test_a_name_that_cannot_be_is_refused(
+    client: TestClient, site: AppState, video: str, name: str, status: int
+) -> None:
+    assert client.post("/api/videos/rename", json={"video": video, "name": name}).status_code == status
+    assert site.jobs.all() == []
+
+
+def test_a_sheet_is_asked_for_until_it_is_there(client: TestClient) -> None:
+    asked = {"video": "kitchen", "interval": 0.5}
+    answer = client.get("/api/sheet", params=asked)
+    assert answer.status_code == 202
+    assert (answer.content, answer.headers["cache-control"]) == (b"", "no-store")
+    while (answer := client.get("/api/sheet", params=asked)).status_code == 202:
+        time.sleep(0.05)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+    assert "max-age" in answer.headers["cache-control"]
+    assert client.get("/api/sheet", params=asked | {"interval": 0.3}).status_code == 422
+    assert client.get("/api/sheet", params=asked | {"number": -1}).status_code == 422
+    assert client.get("/api/sheet", params=asked | {"video": "nowhere"}).status_code == 404
+    while (answer := client.get("/api/sheet", params=asked | {"number": 7})).status_code == 202:
+        time.sleep(0.05)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "kitchen.mp4: ends before 87.5 s"

@@ -88,8 +88,8 @@ def test_stills_and_lengths_are_made_once_and_nothing_else_is_left(film: Path, t
     left.mkdir()
     kept.close()
     kept = media.Media(tmp_path / "kept")
-    place = anyio.run(kept.still, film, 0.52, 100)
-    assert anyio.run(kept.still, film, 0.53, 160) == place
+    place = anyio.run(kept.still, film, 0.522, 100)
+    assert anyio.run(kept.still, film, 0.518, 160) == place
     threads = [threading.Thread(target=kept.duration, args=(film,)) for _ in range(3)]
     for thread in threads:
         thread.start()

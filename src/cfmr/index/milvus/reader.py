@@ -252,6 +252,17 @@ class MilvusIndex:
 
     def curve(self, vector: Floats, name: str) -> tuple[NDArray[np.float64], Floats]:
         """Spans (n, 2) in seconds and scores (n,) of all rows of one video."""
+        spans, entities = self._rows_of(name)
+        return spans, self._scores(entities, self.codec.prepare(vector))
+
+    def vectors(self, name: str) -> tuple[NDArray[np.float64], Floats]:
+        """Spans (n, 2) in seconds and vectors (n, dim) of all rows of one video."""
+        spans, entities = self._rows_of(name)
+        rows, scales = layout.unpacked([entity["exact"] for entity in entities], self.codec.width)
+        return spans, self.codec.expand(rows, scales)
+
+    def _rows_of(self, name: str) -> tuple[NDArray[np.float64], list[Any]]:
+        """Spans (n, 2) of all rows of one video, and the rows as the server has them, in order."""
         video = self.video(name)
         ids = layout.row_ids(video.first, video.rows)
         entities: list[Any] = []
@@ -266,7 +277,7 @@ class MilvusIndex:
             )
             entities += sorted(found, key=lambda entity: int(entity["row"]))
         spans = np.array([(entity["start"], entity["end"]) for entity in entities], np.float64).reshape(-1, 2)
-        return spans, self._scores(entities, self.codec.prepare(vector))
+        return spans, entities
 
     def _ask(self, method: str, collection: str, **options: Any) -> Any:
         """Ask the server. Raises StaleIndexError if the index was replaced by another generation meanwhile."""

@@ -111,6 +111,7 @@ class DenseFit:
         # word vectors come in any unit
         self.word_scale = np.float32(1 / max(float(np.sqrt((self.words**2).sum(1).mean())), 1e-6))
         self._waves = {count: waves(count) for count in {len(clips) for clips in self.components}}
+        self.left_out = list[tuple[Projections, Indices]]()  # fits to some of the videos, and the rows of the others
         self.use_reader(reader)
 
     def use_reader(self, reader: SpanReader) -> None:
@@ -122,6 +123,7 @@ class DenseFit:
             running_mean(clips, reader.window_in(len(clips), duration))
             for clips, duration in zip(self.components, seconds, strict=True)
         ]
+        self._means = np.stack([clips.mean(axis=0) for clips in self.inputs])
         self._targets = [self._bell(row) for row in range(len(self.rows))]
 
     def _bell(self, row: int) -> Floats:
@@ -187,7 +189,7 @@ class DenseFit:
             line[begin : begin + len(self._targets[row])] = self._targets[row]
         return Batch(
             clips=_dropped(np.concatenate(clips), draw),
-            videos=_dropped(np.stack([shown.mean(axis=0) for shown in clips]), draw),
+            videos=_dropped(self._means[videos], draw),
             waves=np.concatenate([self._waves[count] for count in counts.tolist()]),
             video_of_clip=np.repeat(np.arange(len(videos)), counts),
             words=_dropped(self.words[rows] * self.word_scale, draw),

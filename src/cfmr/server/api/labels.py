@@ -122,8 +122,9 @@ def labels(
     offset: Annotated[int, Query(ge=0, le=1_000_000_000)] = 0,
 ) -> LabelsAnswer:
     """Labels, the newest first."""
-    found = state.labels.all(video)
-    held_out = sum(label.held_out for label in found)
+    present = state.labels.present()
+    found = present.labels if video is None else present.by_video.get(video, [])
+    held_out = present.held_out if video is None else sum(label.held_out for label in found)
     return LabelsAnswer(
         total=len(found),
         learn=len(found) - held_out,

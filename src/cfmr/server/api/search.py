@@ -1,31 +1,48 @@
 """Searching: the moments of a sentence, its curve over a video, and what this server has."""
 
-import contextlib
 import functools
 import time
 from collections.abc import Sequence
 from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from cfmr.errors import InputError
-from cfmr.search.own_labels import said_alike
-from cfmr.search.retriever import Moment, SearchResult
-from cfmr.server.context import AppState, Sentence, State, VideoName
+from cfmr.search.composed import MAX_EXAMPLES, ComposedQuery, parse_stretch, split_minus
+from cfmr.search.own_labels import OwnLabel
+from cfmr.search.retriever import MAX_TOP, Moment, SearchResult, is_of_label, labelled_moments
+from cfmr.server.context import AppState, Seconds, State, VideoName
 from cfmr.server.problems import Problem
-from cfmr.server.stores.labels import Label
 
 EXAMPLES = 6
 UNREAD = 20  # files that could not be read, of which the status tells
-AROUND = 2.5  # seconds before and after a label that are shown where the model has no moment there
-LOOKED_AT = 5  # moments of a label's video of which one may be around it
+MOST_CHOSEN = 500  # videos that a search may be limited to
 
 router = APIRouter(tags=["search"])
 
+Examples = Annotated[list[str] | None, Query(max_length=MAX_EXAMPLES, description="moments, each as VIDEO@START-END")]
 
-class OwnLabel(BaseModel):
+
+def composed(
+    q: Annotated[
+        str, Query(max_length=2000, description="what happens in the moment; words with a minus are what it is not")
+    ] = "",
+    like: Examples = None,
+    unlike: Examples = None,
+) -> ComposedQuery:
+    """What is asked for. Raises InputError for what is no moment."""
+    sentence, without = split_minus(q)
+    alike = [parse_stretch(one, "like") for one in like or ()]
+    others = [parse_stretch(one, "unlike") for one in unlike or ()]
+    return ComposedQuery(sentence, without, tuple(alike), tuple(others))
+
+
+Composed = Annotated[ComposedQuery, Depends(composed)]
+
+
+class OwnLabelAnswer(BaseModel):
     """A label that says what the query says."""
 
     id: str
@@ -44,7 +61,7 @@ class FoundMoment(BaseModel):
     score: float
     duration: float = Field(description="length of the video")
     watchable: bool = Field(description="whether the video file is there")
-    label: OwnLabel | None = Field(
+    label: OwnLabelAnswer | None = Field(
         default=None, description="the label by whose text it was found, whatever the model thinks"
     )
 
@@ -60,7 +77,9 @@ class SearchAnswer(BaseModel):
     """Moments: first those of labels that say the same, then the best of the model."""
 
     sentence: str
+    without: list[str] = Field([], description="words of the query that stood behind a minus")
     moments: list[FoundMoment]
+    more: bool = Field(False, description="whether there are further moments, from offset + top on")
     unknown: list[UnknownWordAnswer]
     convincing: bool | None = Field(description="whether anything scores as true matches do; null without a threshold")
     threshold: float | None = Field(description="that score, chosen on validation; null where none could be")
@@ -127,12 +146,12 @@ def status(state: State) -> StatusAnswer:
         videos=len(state.names()),
         indexed=len(indexed),
         seconds=sum(video.duration for video in indexed.values()),
-        labels=sum(state.labels.counts().values()),
+        labels=len(state.labels.present().labels),
         examples=state.ground_truth.examples(indexed, EXAMPLES),
         folders=[str(folder) for folder in state.settings.folders],
         folder=str(state.library.folder),
         reads=state.settings.place.own,
-        reachable=state.library.folder.is_dir(),
+        reachable=state.library.reachable(),
         unread=[UnreadAnswer(video=video, reason=reason) for video, reason in list(unread.items())[:UNREAD]],
         unread_total=len(unread),
         max_upload=state.settings.max_upload,
@@ -141,23 +160,30 @@ def status(state: State) -> StatusAnswer:
 
 @router.get("/search")
 async def search(
-    q: Sentence,
+    query: Composed,
     state: State,
-    top: Annotated[int, Query(ge=1, le=100)] = 5,
-    video: Annotated[list[str] | None, Query(max_length=100, description="search only in these")] = None,
+    top: Annotated[int, Query(ge=1, le=1000)] = 5,
+    offset: Annotated[int, Query(ge=0, lt=MAX_TOP, description="leave out so many of the best")] = 0,
+    video: Annotated[list[str] | None, Query(max_length=MOST_CHOSEN, description="search only in these")] = None,
     contains: Annotated[str, Query(max_length=500, description="only in videos whose name has this in it")] = "",
     min_score: Annotated[float | None, Query(allow_inf_nan=False, description="leave out what is below")] = None,
 ) -> SearchAnswer:
-    """The moments that a sentence describes."""
-    how = functools.partial(_search, state, q, top, video, contains, min_score)
+    """The moments that a sentence describes.
+
+    Also those that are like some moment, and unlike another.
+    """
+    how = functools.partial(_search, state, query, slice(offset, offset + top), video, contains, min_score)
     return await anyio.to_thread.run_sync(how, limiter=state.searching)
 
 
 @router.get("/curve")
-def curve(q: Sentence, video: VideoName, state: State) -> CurveAnswer:
-    """How well each point in time of a video fits a sentence, and what is known of it."""
+def curve(
+    query: Composed, video: VideoName, state: State, start: Seconds | None = None, end: Seconds | None = None
+) -> CurveAnswer:
+    """How well each point in time of a video, or a part of it, fits what is searched for; what is known of it."""
     facts = state.facts(video)
-    times, scores = state.models.retriever.curve(q, video)
+    part = None if start is None and end is None else (start or 0.0, facts.duration if end is None else end)
+    times, scores = state.models.retriever.curve(_plainly(query), video, part=part)
     said = [
         GlanceAnswer(id=label.id, sentence=label.annotation.sentence, glance=glance, author=label.author)
         for label in state.labels.all(video, limit=500)
@@ -168,9 +194,13 @@ def curve(q: Sentence, video: VideoName, state: State) -> CurveAnswer:
         duration=facts.duration,
         times=[round(float(t), 3) for t in times],
         scores=[round(float(s), 5) for s in scores],
-        known=state.ground_truth.spans(video, q),
+        known=state.ground_truth.spans(video, query.sentence),
         labels=said,
     )
+
+
+def _plainly(query: ComposedQuery) -> str | ComposedQuery:
+    return query.sentence if query.plain else query
 
 
 def _selection(state: AppState, video: list[str] | None, contains: str) -> list[str] | None:
@@ -192,21 +222,31 @@ def _selection(state: AppState, video: list[str] | None, contains: str) -> list[
 
 
 def _search(
-    state: AppState, q: str, top: int, video: list[str] | None, contains: str, min_score: float | None
+    state: AppState,
+    query: ComposedQuery,
+    page: slice,
+    video: list[str] | None,
+    contains: str,
+    min_score: float | None,
 ) -> SearchAnswer:
     began = time.perf_counter()
     chosen = _selection(state, video, contains)
-    own = labelled_moments(state, q, chosen, top)
+    top = min(page.stop + 1, MAX_TOP)  # one more says whether there is a next page
+    own = _labelled_moments(state, query, chosen, top) if query.sentence else []
     try:
-        result = state.models.retriever.search(q, top=top, videos=chosen, min_score=min_score)
+        result = state.models.retriever.search(_plainly(query), top=top, videos=chosen, min_score=min_score)
     except InputError:
-        if not own:
+        if not own or not query.plain:
             raise
-        result = SearchResult(q, (), (), None, None, 0.0, 0.0)  # the model reads no word of it, but someone said it
-    others = [moment for moment in result if not any(_is_same(moment, one) for one in own)]
+        # the model reads no word of it, but someone said it
+        result = SearchResult(query.sentence, (), (), None, None, 0.0, 0.0)
+    others = (moment for moment in result if not any(is_of_label(moment, one) for one in own))
+    listed = [*own, *others]
     return SearchAnswer(
         sentence=result.sentence,
-        moments=[*own, *(_found(moment, state) for moment in others)][:top],
+        without=list(query.without),
+        moments=[_found(moment, state) for moment in listed[page]],
+        more=len(listed) > page.stop,
         unknown=[UnknownWordAnswer(word=word.word, used=word.used) for word in result.unknown],
         convincing=result.has_match,
         threshold=result.threshold,
@@ -217,47 +257,23 @@ def _search(
     )
 
 
-def labelled_moments(state: AppState, q: str, videos: Sequence[str] | None, top: int) -> list[FoundMoment]:
-    """Moments of labels that say what a query says, exact ones first; held-out labels, too.
-
-    A label is one second: the moment is the model's best one around it, or some seconds where it has none.
+def _labelled_moments(state: AppState, query: ComposedQuery, videos: Sequence[str] | None, top: int) -> list[Moment]:
+    """Moments of labels that say what a query says; held-out labels, too.
 
     Args:
         videos: look only at these; None for all.
-        top: at most so many.
     """
+    pairs = state.labels.present().said_alike(query.sentence)
+    if not pairs:
+        return []
+    alike = (
+        OwnLabel(label.id, said.video, said.duration, said.sentence, said.glance or 0.0, label.author, one.exact)
+        for label, one in pairs
+        for said in [label.annotation]
+    )
     indexed = state.models.videos
-    allowed = indexed.keys() if videos is None else indexed.keys() & set(videos)
-    labels = [label for label in state.labels.present() if label.annotation.video in allowed]
-    alike = said_alike(q, [label.annotation.sentence for label in labels])
-    found: list[FoundMoment] = []
-    for one in alike:
-        label = labels[one.number]
-        if len(found) < top and not any(_holds(moment, label) for moment in found):
-            found.append(_labelled(state, label, one.exact))
-    return found
-
-
-def _labelled(state: AppState, label: Label, exact: bool) -> FoundMoment:
-    said = label.annotation
-    glance = said.glance or 0.0
-    moment = Moment(said.video, max(glance - AROUND, 0.0), min(glance + AROUND, said.duration), 0.0, said.duration)
-    with contextlib.suppress(InputError):  # the model reads no word of it
-        best = state.models.retriever.search(said.sentence, top=LOOKED_AT, videos=[said.video])
-        moment = next((one for one in best if one.start <= glance <= one.end), moment)
-    own = OwnLabel(id=label.id, sentence=said.sentence, author=label.author, glance=glance, exact=exact)
-    return _found(moment, state).model_copy(update={"label": own})
-
-
-def _holds(moment: FoundMoment, label: Label) -> bool:
-    said = label.annotation
-    return moment.video == said.video and moment.start <= (said.glance or 0.0) <= moment.end
-
-
-def _is_same(moment: Moment, own: FoundMoment) -> bool:
-    """Whether a moment of the model is that of a label."""
-    assert own.label is not None
-    return moment.video == own.video and moment.start <= own.label.glance <= moment.end
+    allowed = [indexed[name] for name in (indexed if videos is None else set(videos) & indexed.keys())]
+    return labelled_moments(query, alike, allowed, top, state.models.retriever.search)
 
 
 def _found(moment: Moment, state: AppState) -> FoundMoment:
@@ -268,4 +284,5 @@ def _found(moment: Moment, state: AppState) -> FoundMoment:
         score=round(moment.score, 5),
         duration=moment.duration,
         watchable=state.watchable(moment.video),
+        label=None if moment.label is None else OwnLabelAnswer.model_validate(moment.label, from_attributes=True),
     )

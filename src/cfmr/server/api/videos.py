@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections import Counter
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,17 +14,22 @@ from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
 from cfmr.console.format import clock
-from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory
-from cfmr.index.folder import remove_videos
+from cfmr.index.folder import drop_videos
 from cfmr.server.api.jobs import JobAnswer, job_answer
 from cfmr.server.context import AppState, Seconds, State, VideoName
 from cfmr.server.problems import Problem
+from cfmr.server.stores.catalog import STATES, Entry, Sort, in_order
+from cfmr.server.stores.catalog import State as VideoState
 from cfmr.server.stores.media import stream_response
+from cfmr.server.stores.sheets import INTERVALS
 from cfmr.server.stores.videos import ARRIVING, arriving, check_video, clean_name, videos_below
+from cfmr.server.work.curate import candidates
 from cfmr.server.work.watch import TITLE
+from cfmr.video.files import shown
 
-MOST_FILES = 10_000  # of one folder
+PREVIEWED = 200  # files that a preview names
+MOST_SHEETS = 200_000  # of one video: more than a week at the shortest interval
 SPARE = 64 << 20  # bytes that uploads leave free
 LOOK = 4 << 20  # bytes that come between two looks at the disk
 DAY = {"cache-control": "private, max-age=86400"}
@@ -44,35 +51,78 @@ class FolderRequest(BaseModel):
     folder: Annotated[str, Field(min_length=1, max_length=4000)]
 
 
-class FolderAnswer(BaseModel):
-    """What was imported, and what was refused and why."""
+class PreviewedFile(BaseModel):
+    """A file that would be imported."""
 
-    added: list[str]
-    already: list[str] = Field([], description="videos with the same content that were there before")
-    refused: dict[str, str]
-    job: JobAnswer | None
+    file: str = Field(description="its path within the folder")
+    size: int
+    already: str | None = Field(description="the video or file with the same content; it is not imported again")
+
+
+class PreviewAnswer(BaseModel):
+    """What importing a folder would bring; whether a file is a video is found out when it is imported."""
+
+    folder: str
+    new: int
+    already: int
+    size: int = Field(description="bytes of the new ones")
+    files: list[PreviewedFile] = Field(description="the first of them")
 
 
 class VideoAnswer(BaseModel):
     """A video."""
 
     video: str
+    folder: str = Field(description='within the folder of all videos; "" for that itself')
+    state: VideoState = Field(
+        description="queued or reading until it is searchable; damaged: it could not be read; copy: it has the content "
+        "of another; gone: it has no file any more; removed: it was taken out of search"
+    )
+    reason: str = Field(description="why it could not be read, or the video that it is a copy of")
     duration: float | None = Field(description="seconds; null where it has not been read yet")
+    date: datetime | None = Field(description="when its file was last written; null where there is none")
+    size: int = Field(description="bytes of its file")
     indexed: bool
     watchable: bool
     labels: int
 
 
-class NamedVideo(BaseModel):
-    """A video by its name."""
+Name = Annotated[str, Field(min_length=1, max_length=500)]
 
-    video: Annotated[str, Field(min_length=1, max_length=500)]
+
+class SomeVideos(BaseModel):
+    """Videos by their names."""
+
+    videos: Annotated[list[Name], Field(min_length=1, max_length=1000)]
+
+
+class NewName(BaseModel):
+    """What a video is to be called: its file's name without folder and ending."""
+
+    video: Name
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class FolderCount(BaseModel):
+    """A folder of videos, and how many are in it and below it."""
+
+    folder: str
+    videos: int
+
+
+class TimingAnswer(BaseModel):
+    """How the frames of a video lie in time."""
+
+    fps: float = Field(description="frames a second; the average, where the rate is variable")
+    variable: bool = Field(description="whether frames are shown for unequal times")
 
 
 class VideosAnswer(BaseModel):
     """Some of the videos, and how many there are."""
 
-    total: int
+    total: int = Field(description="videos that were asked for")
+    seconds: float = Field(description="of all of them together, as far as they are read")
+    states: dict[VideoState, int] = Field(description="how many there would be in each state")
     videos: list[VideoAnswer]
 
 
@@ -82,6 +132,7 @@ def _media(kind: str, *, partial: bool = False) -> dict[int | str, dict[str, Any
     return found | ({206: {"description": "the range asked for", **content}} if partial else {})
 
 
+_INTERVALS: dict[str, Any] = {"enum": list(INTERVALS)}
 _BODY = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}, "required": True}
 
 
@@ -90,16 +141,44 @@ def videos(
     state: State,
     contains: Annotated[str, Query(max_length=500, description="in the name, any case")] = "",
     video: Annotated[str | None, Query(max_length=500, description="only the one of this name")] = None,
+    folder: Annotated[str, Query(max_length=1000, description="only in this folder and below it")] = "",
+    in_state: Annotated[
+        list[VideoState] | None, Query(alias="state", max_length=len(STATES), description="default: all but removed")
+    ] = None,
+    since: Annotated[date | None, Query(description="file written on this day (of UTC) or later")] = None,
+    until: Annotated[date | None, Query(description="file written on this day or before")] = None,
+    sort: Sort = "name",
+    descending: bool = False,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     offset: Annotated[int, Query(ge=0, le=1_000_000_000)] = 0,
 ) -> VideosAnswer:
-    """The videos that are indexed or in the folder, by name."""
-    names = [name for name in state.names_with(contains) if video in (None, name)]
+    """The videos that are indexed or in the folder."""
+    found = state.listing().find(contains, folder, _midnight(since), _midnight(until, 1))
+    if video is not None:
+        found = [entry for entry in found if entry.video == video]
+    wanted = set(in_state or STATES) - (set() if in_state else {"removed"})
+    chosen = [entry for entry in found if entry.state in wanted]
     counts = state.labels.counts()
+    ordered = in_order(chosen, sort, counts, descending=descending)
     return VideosAnswer(
-        total=len(names),
-        videos=[_video(name, state, counts.get(name, 0)) for name in names[offset : offset + limit]],
+        total=len(chosen),
+        seconds=round(sum(entry.duration or 0.0 for entry in chosen), 3),
+        states=Counter(entry.state for entry in found),
+        videos=[_video(entry, counts.get(entry.video, 0)) for entry in ordered[offset : offset + limit]],
     )
+
+
+def _midnight(day: date | None, later: int = 0) -> float | None:
+    """When a day begins, or one some days later, in seconds since 1970."""
+    if day is None:
+        return None
+    return datetime.combine(day, time(), UTC).timestamp() + later * 86400
+
+
+@router.get("/videos/folders")
+def folders(state: State) -> list[FolderCount]:
+    """Folders of the videos."""
+    return [FolderCount(folder=folder, videos=count) for folder, count in state.listing().folders.items()]
 
 
 @router.get("/videos/next")
@@ -108,12 +187,12 @@ def next_video(
 ) -> VideoAnswer:
     """A video to label: the one with the fewest labels that follows `after`, going round."""
     counts = state.labels.counts()
-    names = [name for name in state.names() if state.watchable(name)]
-    if not names:
+    there = [entry for entry in state.listing().entries if entry.watchable and entry.state != "removed"]
+    if not there:
         raise Problem(404, "there are no videos yet")
-    later = [n for n in names if n > after] + [n for n in names if n <= after]
-    chosen = min((n for n in later if n != after or len(names) == 1), key=lambda n: counts.get(n, 0))
-    return _video(chosen, state, counts.get(chosen, 0))
+    later = [e for e in there if e.video > after] + [e for e in there if e.video <= after]
+    chosen = min((e for e in later if e.video != after or len(there) == 1), key=lambda e: counts.get(e.video, 0))
+    return _video(chosen, counts.get(chosen.video, 0))
 
 
 @router.get("/stream", response_class=Response, responses=_media("video/mp4", partial=True))
@@ -123,12 +202,38 @@ def stream(video: VideoName, request: Request, state: State) -> Response:
     return stream_response(request, state.file(video))
 
 
+@router.get("/timing")
+def timing(video: VideoName, state: State) -> TimingAnswer:
+    """How the frames of a video lie in time, so that a player can go from one to the next."""
+    found = state.media.timing(state.file(video))
+    return TimingAnswer(fps=round(float(found.fps), 6), variable=found.variable)
+
+
 @router.get("/thumbnail", response_class=FileResponse, responses=_media("image/jpeg"))
 async def thumbnail(
     video: VideoName, state: State, t: Seconds = 0.0, width: Annotated[int, Query(ge=1, le=640)] = 320
 ) -> Response:
     """What is on the screen at a time."""
     place = await state.media.still(await anyio.to_thread.run_sync(state.file, video), t, width)
+    return FileResponse(place, media_type="image/jpeg", headers=DAY)
+
+
+@router.get(
+    "/sheet",
+    response_class=Response,
+    responses=_media("image/jpeg") | {202: {"description": "it is being made: ask again in half a second"}},
+)
+async def sheet(
+    video: VideoName,
+    state: State,
+    interval: Annotated[float, Query(description="seconds from one to the next", json_schema_extra=_INTERVALS)],
+    number: Annotated[int, Query(ge=0, le=MOST_SHEETS, description="0 for the sheet that begins at 0 s")] = 0,
+) -> Response:
+    """25 small pictures in five rows, 160 x 90 pixels each: what is on the screen in the middle of 25 intervals."""
+    source = await anyio.to_thread.run_sync(state.file, video)
+    place = await anyio.to_thread.run_sync(state.media.sheets.get, source, interval, number)
+    if place is None:
+        return Response(status_code=202, headers={"cache-control": "no-store", "retry-after": "1"})
     return FileResponse(place, media_type="image/jpeg", headers=DAY)
 
 
@@ -152,26 +257,39 @@ async def upload(
     try:
         async with state.checking:
             video, already = await anyio.to_thread.run_sync(_keep, state, arrived, name)
+        await anyio.to_thread.run_sync(_wanted_again, state, video)
     finally:
         arrived.unlink(missing_ok=True)
     return AddedAnswer(video=video, already=already, job=start_adding(state))
 
 
+@router.post("/videos/folder/preview")
+def preview(what: FolderRequest, state: State) -> PreviewAnswer:
+    """What importing a folder would bring. Nothing is imported."""
+    found = list(candidates(state, what.folder))
+    fresh = [one for one in found if one.already is None]
+    root = Path(what.folder).expanduser().resolve()
+    return PreviewAnswer(
+        folder=str(root),
+        new=len(fresh),
+        already=len(found) - len(fresh),
+        size=sum(one.size for one in fresh),
+        files=[
+            PreviewedFile(file=shown(_within(one.path, root)), size=one.size, already=one.already)
+            for one in sorted(found, key=lambda one: one.already is not None)[:PREVIEWED]
+        ],
+    )
+
+
 @router.post("/videos/folder", status_code=202)
-def folder(what: FolderRequest, state: State) -> FolderAnswer:
-    """Import every video of a folder on the server, by hard link on the same disk, else by copy."""
-    added: list[str] = []
-    already: list[str] = []
-    refused: dict[str, str] = {}
-    for path in videos_below(what.folder, state.settings.folders)[:MOST_FILES]:
-        if path.resolve().is_relative_to(state.library.folder):
-            continue
-        try:
-            video, there = _link(state, path)
-            (already if there else added).append(video)
-        except (Problem, InputError) as error:
-            refused[path.name] = error.detail if isinstance(error, Problem) else str(error)
-    return FolderAnswer(added=added, already=already, refused=refused, job=start_adding(state) if added else None)
+def folder(what: FolderRequest, state: State) -> JobAnswer:
+    """Import every video of a folder on the server, by hard link on the same disk, else by copy, in the background."""
+    videos_below(what.folder, state.settings.folders)
+    return job_answer(state.jobs.start("import", "Importing videos", {"folder": what.folder}))
+
+
+def _within(path: Path, root: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path
 
 
 @router.post("/videos/index", status_code=202)
@@ -180,24 +298,60 @@ def index(state: State) -> JobAnswer:
     return start_adding(state)
 
 
-@router.get("/videos/removed")
-def removed(state: State) -> list[str]:
-    """Videos that were removed from search, by name."""
-    return sorted(state.removed())
-
-
 @router.post("/videos/remove", status_code=204)
-def remove(what: NamedVideo, state: State) -> None:
-    """Remove a video from search: from the index of every model. Its file and its labels stay."""
-    remove_videos(state.settings.place, [what.video])
+def remove(what: SomeVideos, state: State) -> None:
+    """Remove videos from search: from the index of every model. Their files and labels stay."""
+    known = {entry.video: entry for entry in state.listing().entries if entry.state != "removed"}
+    for name in what.videos:
+        if name not in known:
+            raise Problem(404, f"{name[:200]}: there is no such video")
+    state.settings.place.remove(what.videos)
+    drop_videos(state.settings.place, what.videos)
     state.models.reload()
 
 
 @router.post("/videos/restore", status_code=202)
-def restore(what: NamedVideo, state: State) -> JobAnswer:
-    """Make a removed video searchable again."""
-    state.settings.place.restore([what.video])
+def restore(what: SomeVideos, state: State) -> JobAnswer:
+    """Make removed videos searchable again."""
+    state.settings.place.restore(what.videos)
     return start_adding(state)
+
+
+@router.post("/videos/reread", status_code=202)
+def reread(what: SomeVideos, state: State) -> JobAnswer:
+    """Read videos again from their files."""
+    for name in what.videos:
+        state.file(name)
+    return job_answer(state.jobs.start("reread", "Reading again", {"videos": what.videos}))
+
+
+@router.post("/videos/rename", status_code=202)
+def rename(what: NewName, state: State) -> JobAnswer:
+    """Call a video otherwise: its file, and it in the index and in labels. It stays in its folder."""
+    path = state.file(what.video)
+    stem, _ = clean_name(f"{what.name}{path.suffix}")
+    place = path.with_name(f"{stem}{path.suffix}")
+    if place != path and place.exists():
+        raise Problem(409, f"{stem[:80]}: there is a file of this name already; choose another")
+    arguments = {"video": what.video, "name": stem}
+    return job_answer(state.jobs.start("rename", "Renaming", arguments))
+
+
+@router.post("/videos/delete", status_code=204)
+def delete(what: SomeVideos, state: State) -> None:
+    """Delete the files of videos, and remove them from search. Their labels stay. There is no way back."""
+    files = {name: state.file(name) for name in what.videos}
+    state.settings.place.remove(what.videos)
+    drop_videos(state.settings.place, what.videos)
+    for name, path in files.items():
+        try:
+            state.library.delete(path)
+        except OSError as error:
+            reason = error.strerror or error
+            raise Problem(
+                507, f"{name[:200]}: removed from search, but its file cannot be deleted ({reason})"
+            ) from error
+    state.models.reload()
 
 
 def start_adding(state: AppState) -> JobAnswer:
@@ -221,11 +375,17 @@ async def _receive(request: Request, folder: Path, state: AppState) -> Path:
                 await file.write(piece)
     except ClientDisconnect:
         path.unlink(missing_ok=True)
-        raise Problem(400, "the upload broke off") from None
+        raise Problem(400, "the upload was interrupted") from None
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     return path
+
+
+def _wanted_again(state: AppState, video: str) -> None:
+    """What was removed and is added again is to be found again."""
+    if video in state.removed():
+        state.settings.place.restore([video])
 
 
 def _keep(state: AppState, arrived: Path, name: str) -> tuple[str, bool]:
@@ -240,22 +400,16 @@ def _keep(state: AppState, arrived: Path, name: str) -> tuple[str, bool]:
         raise Problem(507, f"{name[:200]}: cannot be kept ({error.strerror or error})") from error
 
 
-def _link(state: AppState, path: Path) -> tuple[str, bool]:
-    try:
-        if (twin := state.library.twin(path)) is not None:
-            return twin, True
-        check_video(path, path.name)
-        return state.library.name_of(state.library.keep(path.resolve(), path.name)), False
-    except OSError as error:
-        raise InputError(f"{path.name}: cannot be copied ({error.strerror or error})") from error
-
-
-def _video(name: str, state: AppState, labels: int) -> VideoAnswer:
-    indexed = state.models.videos.get(name)
+def _video(entry: Entry, labels: int) -> VideoAnswer:
     return VideoAnswer(
-        video=name,
-        duration=indexed.duration if indexed else None,
-        indexed=indexed is not None,
-        watchable=state.watchable(name),
+        video=entry.video,
+        folder=entry.folder,
+        state=entry.state,
+        reason=entry.reason,
+        duration=entry.duration,
+        date=datetime.fromtimestamp(entry.date, UTC) if entry.date else None,
+        size=entry.size,
+        indexed=entry.indexed,
+        watchable=entry.watchable,
         labels=labels,
     )

@@ -1,4 +1,4 @@
-"""Run as `python -m cfmr.server.stores.decode_worker`: decodes for the server, in a process of its own, within limits.
+"""Run as `python -m cfmr.server.stores.decode_worker NICENESS`: decodes for the server, apart and within limits.
 
 A task is a line of JSON on stdin, {"do": NAME, "seconds": LIMIT, ...arguments}; the answer is a line of JSON on stdout:
 {"value": ...}, {"refused": one line that says why} or {"full": true} where the disk is. An answer may say that it was
@@ -7,6 +7,7 @@ the last one ("leaving"), since memory once taken is seldom given back. A task t
 
 import errno
 import json
+import os
 import resource
 import signal
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 from cfmr.errors import InputError
 from cfmr.video.clip import cut, thumbnail
 from cfmr.video.decode import probe
+from cfmr.video.sheet import sheet as pictures
 from cfmr.video.timing import read_timing
 
 MEMORY = 3 << 30  # bytes of address space
@@ -28,6 +30,12 @@ def still(path: str, time: float, width: int, out: str) -> None:
     """Write a JPEG of what is on the screen at a time."""
     with open(out, "wb") as file:
         file.write(thumbnail(path, time, width))
+
+
+def sheet(path: str, start: float, interval: float, out: str) -> None:
+    """Write a sheet of small pictures as a JPEG."""
+    with open(out, "wb") as file:
+        file.write(pictures(path, start, interval))
 
 
 def clip(path: str, start: float, end: float, out: str) -> None:
@@ -46,7 +54,13 @@ def timing(path: str) -> dict[str, Any]:
     return found | {"fps": str(found["fps"])}
 
 
-_TASKS: dict[str, Callable[..., Any]] = {"still": still, "clip": clip, "duration": duration, "timing": timing}
+_TASKS: dict[str, Callable[..., Any]] = {
+    "still": still,
+    "sheet": sheet,
+    "clip": clip,
+    "duration": duration,
+    "timing": timing,
+}
 
 
 def answer_to(task: dict[str, Any]) -> dict[str, Any]:
@@ -78,6 +92,7 @@ def held() -> int:
 
 def main() -> None:
     """Answer until stdin ends."""
+    os.nice(int(sys.argv[1]))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides

@@ -21,11 +21,14 @@ class Decoders:
 
     Args:
         count: how many at most.
+        niceness: how far they stand back behind everything else that wants a processor.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, niceness: int = 0) -> None:
         self._free = threading.Semaphore(count)
+        self._niceness = niceness
         self._idle: list[_Decoder] = []
+        self._busy: set[_Decoder] = set()
         self._lock = threading.Lock()
 
     def ask(self, do: str, path: Path, seconds: float, **arguments: Any) -> Any:
@@ -36,8 +39,11 @@ class Decoders:
         """
         with self._free:
             with self._lock:
-                decoder = self._idle.pop() if self._idle else _Decoder()
+                decoder = self._idle.pop() if self._idle else _Decoder(self._niceness)
+                self._busy.add(decoder)
             answer = decoder.ask({"do": do, "path": str(path), "seconds": seconds, **arguments}, seconds + _GRACE)
+            with self._lock:
+                self._busy.remove(decoder)
             if answer is None or answer.get("leaving"):
                 decoder.close()
             else:
@@ -57,10 +63,17 @@ class Decoders:
             while self._idle:
                 self._idle.pop().close()
 
+    def break_off(self) -> None:
+        """End also those that do something: whoever waits for them is refused."""
+        with self._lock:
+            for decoder in self._busy:
+                decoder.kill()
+        self.close()
+
 
 class _Decoder:
-    def __init__(self) -> None:
-        argv = [sys.executable, "-m", "cfmr.server.stores.decode_worker"]
+    def __init__(self, niceness: int) -> None:
+        argv = [sys.executable, "-m", "cfmr.server.stores.decode_worker", str(niceness)]
         self._process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
         )
@@ -88,8 +101,12 @@ class _Decoder:
             line += piece
         return line
 
+    def kill(self) -> None:
+        """End the process, whatever it does; `close` is still to be called."""
+        self._process.kill()
+
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process and forget it."""
         self._process.kill()
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None

@@ -6,12 +6,13 @@ name the state that it changes: of two people who change the same label at once 
 
 import re
 import sqlite3
+import threading
 import time
 import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -51,10 +52,14 @@ from cfmr.data.annotations import Annotation
 from cfmr.data.vocabulary import find_words
 from cfmr.errors import InputError
 from cfmr.server.problems import Problem
+from cfmr.server.stores.present_labels import Label, PresentLabels
 from cfmr.server.stores.same_labels import LabelledMoments
+
+__all__ = ["Label", "LabelStore", "normalized_sentence", "split_held_out"]
 
 HELD_OUT = 5  # one label in so many is never trained on, the third to begin with
 LONGEST_SENTENCE, LONGEST_AUTHOR = 500, 80
+OVERLAP = timedelta(minutes=2)  # by which clocks of several servers may differ
 PIECE = 2000  # labels of an import that are written in one transaction
 _WRITES = "cfmr_writes"
 _WORD = re.compile(r"\w+")
@@ -87,30 +92,6 @@ _newest = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
-    """One state of a label.
-
-    Attributes:
-        id: of the label, the same in all its states.
-        revision: counts the states from 1.
-        annotation: what is said.
-        author: who said it last.
-        at: when.
-        deleted: whether it is taken back.
-        held_out: whether it only ever checks what was learned. One label in five is, as they come, and it stays so; a
-            sentence said again of a video is on the side where it was.
-    """
-
-    id: str
-    revision: int
-    annotation: Annotation
-    author: str
-    at: datetime
-    deleted: bool = False
-    held_out: bool = False
-
-
 def normalized_sentence(sentence: str) -> str:
     """A sentence without what does not change its meaning, to tell whether two are the same."""
     return " ".join(find_words(_WORD, unicodedata.normalize("NFC", sentence.casefold())))
@@ -127,7 +108,8 @@ class LabelStore:
     """
 
     def __init__(self, url: str | URL) -> None:
-        self._kept: tuple[int, tuple[Label, ...]] | None = None
+        self._present: PresentLabels | None = None
+        self._remembering = threading.Lock()
         try:
             self._engine = _engine(url)
             self._writing = self._engine.execution_options(**{_WRITES: True})
@@ -135,7 +117,10 @@ class LabelStore:
                 _metadata.create_all(self._writing)
             except (IntegrityError, ProgrammingError):  # another process made the table between the look and the making
                 _metadata.create_all(self._writing)
-            self.all(limit=1)  # a table of the same name but other columns is found out now
+            with self._engine.connect() as connection:
+                connection.execute(
+                    select(_states).limit(1)
+                ).all()  # a table of the same name but other columns is found out now
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise InputError(f"--database: {_first_line(error)}; for PostgreSQL install cfmr[postgres]") from error
         except SQLAlchemyError as error:
@@ -147,31 +132,38 @@ class LabelStore:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def all(self, video: str | None = None, limit: int | None = None, offset: int = 0) -> list[Label]:
-        """Present labels, the newest first."""
-        query = select(_states).where(_newest, ~_states.c.deleted)
-        if video is not None:
-            query = query.where(_states.c.video == video)
-        query = query.order_by(_states.c.at.desc(), _states.c.label).offset(offset)
-        if limit is not None:
-            query = query.limit(limit)
-        with self._engine.connect() as connection:
-            return [_label(row) for row in connection.execute(query)]
-
-    def present(self) -> tuple[Label, ...]:
-        """All present labels, the newest first, kept in memory until anyone writes one: a search looks at all."""
+    def present(self) -> PresentLabels:
+        """All present labels, kept in memory; what anyone has written since is read."""
         with self._engine.connect() as connection:
             states = connection.scalar(select(func.count()).select_from(_states)) or 0
-        kept = self._kept  # states are only ever added, so their number says whether any was
-        if kept is None or kept[0] != states:
-            kept = self._kept = (states, tuple(self.all()))
-        return kept[1]
+        known = self._present  # states are only ever added, so their number says whether any was
+        if known is not None and known.states == states:
+            return known
+        with self._remembering:
+            if self._present is None or self._present.states != states:
+                self._present = self._remembered(self._present, states)
+            return self._present
+
+    def _remembered(self, before: PresentLabels | None, states: int) -> PresentLabels:
+        """With what was written since, if its time says which that is; else everything is read."""
+        with self._engine.connect() as connection:
+            if before is not None and before.labels:
+                since = before.labels[0].at - OVERLAP
+                rows = connection.execute(select(_states).where(_states.c.at >= since).order_by(_states.c.revision))
+                found = before.with_more(_label(row) for row in rows)
+                if found.states >= states:
+                    return found
+            return PresentLabels.of(_label(row) for row in connection.execute(select(_states).where(_newest)))
+
+    def all(self, video: str | None = None, limit: int | None = None, offset: int = 0) -> list[Label]:
+        """Present labels, the newest first."""
+        present = self.present()
+        labels = present.labels if video is None else present.by_video.get(video, [])
+        return list(labels[offset : None if limit is None else offset + limit])
 
     def counts(self) -> dict[str, int]:
         """How many labels each video has."""
-        query = select(_states.c.video, func.count()).where(_newest, ~_states.c.deleted).group_by(_states.c.video)
-        with self._engine.connect() as connection:
-            return {row.video: row[1] for row in connection.execute(query)}
+        return self.present().counts
 
     def get(self, label: str) -> Label:
         """The newest state of a label, which may be deleted. Raises Problem if there is none."""
@@ -249,6 +241,21 @@ class LabelStore:
             return replace(now, annotation=before.annotation, deleted=before.deleted)
 
         return self._next(label, current or revision, author, undone, deleted_too=True)
+
+    def move(self, video: str, name: str) -> int:
+        """Labels of a video become those of another name; returns how many."""
+        moved = [
+            replace(
+                now,
+                annotation=replace(now.annotation, video=name),
+                revision=now.revision + 1,
+                at=_now(),
+            )
+            for now in self.all(video)
+        ]
+        with self._writing.begin() as connection:
+            _write(connection, moved)
+        return len(moved)
 
     def take_in(self, annotations: Sequence[Annotation], author: str) -> tuple[int, int]:
         """Add those that are not there yet: (added, already there).

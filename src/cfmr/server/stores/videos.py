@@ -5,13 +5,15 @@ import filecmp
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import threading
 import time
 import unicodedata
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from cfmr.errors import InputError
@@ -21,9 +23,20 @@ from cfmr.video.files import SUFFIXES, find_videos, restored_path, shown
 
 FRESH = 10.0  # seconds for which a listing of the folder is believed
 SLOW = 0.3  # seconds of a listing from which on requests have the one before instead of waiting for the next
+PATIENCE = 2.0  # seconds in which a folder has to answer; a share that hangs holds up nobody for longer
+ANSWERED = 0.25  # seconds for which it is believed to go on answering
 LONGEST_NAME = 120  # bytes, which leaves room for a number and a suffix everywhere
 ARRIVING = "arriving"  # folder of the workspace for uploads under way
 CHECK_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """A file of the folder: where it is, its bytes, and when it was last written (seconds since 1970)."""
+
+    path: Path
+    size: int
+    written: float
 
 
 class Library:
@@ -37,8 +50,31 @@ class Library:
         self.folder = folder.resolve()
         self._files: dict[str, Path] = {}
         self._names: dict[Path, str] = {}
+        self._facts: dict[str, FileFacts] = {}
+        self._by_size: tuple[dict[str, FileFacts], dict[int, list[str]]] = {}, {}
         self._read, self._changed, self._took = -FRESH, 0, 0.0
         self._lock = threading.Lock()
+        self._asking, self._answered = threading.Lock(), -ANSWERED
+        self._question: threading.Thread | None = None
+
+    def answers(self) -> bool:
+        """Whether the disk of the folder answers, be it that there is none. One that hangs is asked by one thread."""
+        if time.monotonic() - self._answered < ANSWERED:
+            return True
+        with self._asking:
+            fresh = self._question is None or not self._question.is_alive()
+            if self._question is None or fresh:
+                self._question = threading.Thread(target=ask_disk, args=(self.folder,), daemon=True)
+                self._question.start()
+            self._question.join(PATIENCE if fresh else 0)
+            if self._question.is_alive():
+                return False
+            self._answered = time.monotonic()
+            return True
+
+    def reachable(self) -> bool:
+        """Whether the folder is there."""
+        return self.answers() and self.folder.is_dir()
 
     def files(self) -> dict[str, Path]:
         """Every video file in the folder, by name.
@@ -46,6 +82,8 @@ class Library:
         Where listing takes long, as on a network share, the listing before is given while another thread makes a new
         one.
         """
+        if not self.answers():
+            return self._files
         changed = written_at(self.folder)  # by another process, say
         if time.monotonic() - self._read < FRESH and changed == self._changed:
             return self._files
@@ -68,12 +106,33 @@ class Library:
         if began - self._read < FRESH and changed == self._changed:
             return
         try:
-            files = {n: path for n, path in find_videos([self.folder]).items() if self._inside(path)}
+            facts = dict(self._look(find_videos([self.folder])))
         except (InputError, OSError):  # there is none, or the folder went away meanwhile
-            files = {}
-        self._files, self._names = files, {path: name for name, path in files.items()}
+            facts = {}
+        self._files = {name: one.path for name, one in facts.items()}
+        self._names = {one.path: name for name, one in facts.items()}
+        if facts != self._facts:
+            self._facts = facts
         self._read, self._changed = time.monotonic(), changed
         self._took = self._read - began
+
+    def _look(self, found: Mapping[str, Path]) -> Iterator[tuple[str, FileFacts]]:
+        """What is known of each file that lies in the folder; a folder is resolved once for all of its files."""
+        inside: dict[str, bool] = {}
+        for name, path in found.items():
+            with contextlib.suppress(OSError):
+                folder, status = os.path.dirname(path), os.lstat(path)
+                if folder not in inside:
+                    inside[folder] = Path(os.path.realpath(folder)).is_relative_to(self.folder)
+                if stat.S_ISLNK(status.st_mode) and self._inside(path):
+                    status = os.stat(path)
+                if inside[folder] and stat.S_ISREG(status.st_mode):
+                    yield name, FileFacts(path, status.st_size, status.st_mtime)
+
+    def facts(self) -> dict[str, FileFacts]:
+        """What is known of every video file in the folder, by name; the same object until something changes."""
+        self.files()
+        return self._facts
 
     def refresh(self) -> None:
         """Read the folder again at the next question, which waits for it."""
@@ -88,6 +147,8 @@ class Library:
 
         Where the index saw it comes first: another file may have its name by now.
         """
+        if not self.answers():
+            return None
         places = [] if indexed is None else [restored_path(indexed)]
         if name in self.files():
             places.append(self._files[name])
@@ -107,12 +168,40 @@ class Library:
 
     def twin(self, file: Path) -> str | None:
         """The video with the same content as a file, whatever its name; None if there is none."""
-        size = file.stat().st_size
-        for name, path in self.files().items():
+        size, facts = file.stat().st_size, self.facts()
+        if self._by_size[0] is not facts:
+            sizes: dict[int, list[str]] = {}
+            for name, one in facts.items():
+                sizes.setdefault(one.size, []).append(name)
+            self._by_size = facts, sizes
+        for name in self._by_size[1].get(size, ()):
+            path = facts[name].path
             with contextlib.suppress(OSError):
-                if path.stat().st_size == size and (path.samefile(file) or filecmp.cmp(path, file, shallow=False)):
+                if path.samefile(file) or filecmp.cmp(path, file, shallow=False):
                     return name
         return None
+
+    def rename(self, file: Path, stem: str) -> Path:
+        """Call a file of the folder otherwise, where it lies; its ending stays.
+
+        Raises:
+            Problem: the name is no name of a file, or another has it.
+            OSError: the folder cannot be written.
+        """
+        clean, _ = clean_name(f"{stem}{file.suffix}")
+        place = file.with_name(f"{clean}{file.suffix}")
+        if place == file:
+            return file
+        if not _take(file, place):
+            raise Problem(409, f"{clean[:80]}: there is a file of this name already; choose another")
+        file.unlink(missing_ok=True)
+        self.refresh()
+        return place
+
+    def delete(self, file: Path) -> None:
+        """Delete a file of the folder. Raises OSError if it cannot be."""
+        file.unlink(missing_ok=True)
+        self.refresh()
 
     def keep(self, file: Path, name: str) -> Path:
         """Put a file into the folder under about this name, by link where the disk is the same and else by copy.
@@ -145,6 +234,12 @@ class Library:
             candidate = stem if number == 1 else f"{stem}-{number}"
             if candidate.casefold() not in taken:
                 yield self.folder / f"{candidate}{suffix}"
+
+
+def ask_disk(folder: Path) -> None:
+    """Return once the disk of a folder has answered."""
+    with contextlib.suppress(OSError):
+        folder.stat()
 
 
 def _take(file: Path, place: Path) -> bool:

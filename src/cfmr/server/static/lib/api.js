@@ -12,14 +12,16 @@ export class Problem extends Error {
 }
 
 /**
- * A path with a query; empty values are left out.
+ * A path with a query; empty values are left out, of a list each is given.
  * @param {string} path
  * @param {Record<string, any>} [query]
  */
 export function address(path, query = {}) {
   const parameters = new URLSearchParams();
   for (const [key, value] of Object.entries(query)) {
-    if (value !== undefined && value !== null && value !== "") parameters.append(key, value);
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== undefined && one !== null && one !== "") parameters.append(key, one);
+    }
   }
   const text = parameters.toString();
   return text ? `${path}?${text}` : path;

@@ -9,7 +9,7 @@
  */
 /** @typedef {{ word: string, used: string | null }} UnknownWord */
 /**
- * @typedef {{ sentence: string, moments: FoundMoment[], unknown: UnknownWord[], convincing: boolean | null,
+ * @typedef {{ sentence: string, without: string[], more: boolean, moments: FoundMoment[], unknown: UnknownWord[], convincing: boolean | null,
  *   threshold: number | null, videos: number, encode_ms: number, search_ms: number, total_ms: number }} SearchAnswer
  */
 /**
@@ -18,9 +18,17 @@
  */
 /** @typedef {{ video: string, duration: number | null, indexed: boolean, watchable: boolean, labels: number }} Video */
 /**
+ * @typedef {Video & { folder: string, state: string, reason: string, date: string | null, size: number }} LibraryVideo
+ */
+/**
  * @typedef {{ id: string, kind: string, title: string, state: "queued" | "running" | "done" | "failed" | "cancelled",
  *   message: string, progress: number | null, created: number, started: number | null, finished: number | null,
  *   left: number | null, result: Record<string, unknown> }} Job
+ */
+/**
+ * @typedef {{ name: string, repository: string, size: number, licence: string, languages: string, here: boolean,
+ *   arrived: number, downloadable: boolean, missing: string[], install: string, fetching: string | null,
+ *   reading: string | null, read: boolean, served: boolean }} Checkpoint
  */
 /** @typedef {{ of: number, first: number, several: number, everywhere: number, length: number }} Hits */
 /**

@@ -2,16 +2,14 @@
 
 import { JobView } from "../components/job.js";
 import { address, get, Problem, post } from "../lib/api.js";
-import { changed, onChange } from "../lib/changes.js";
-import { $, complain, el, lasting, notify, replace } from "../lib/dom.js";
+import { changed } from "../lib/changes.js";
+import { $, complain, el, replace } from "../lib/dom.js";
 import { follow, lookAtJobs, onJobs } from "../lib/jobs.js";
 import "../lib/keys.js";
 import { text } from "../lib/texts.js";
 
-const PAGE = 60;
 const words = text.add;
 const view = new JobView($("#job"));
-let shown = PAGE;
 let status = { max_upload: Infinity, folders: [], reads: false, folder: "" };
 
 // --- uploads, one after the other --------------------------------------------------------------------------------------
@@ -54,8 +52,8 @@ async function next() {
     }
   }
   sending = false;
+  changed("videos");
   lookAtJobs();
-  list();
 }
 
 // The name stands beside it already.
@@ -118,7 +116,7 @@ document.addEventListener("drop", (event) => {
   if (event.dataTransfer) take(event.dataTransfer.files);
 });
 
-// --- a folder ----------------------------------------------------------------------------------------------------------
+// --- a folder: first what would come in, then importing it -------------------------------------------------------------
 
 $("#folder-form").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -132,159 +130,89 @@ $("#folder-form").addEventListener("submit", async (event) => {
   button.disabled = true;
   button.textContent = words.looking;
   try {
-    const { added, already, refused, job } = await post("/api/videos/folder", { folder });
-    if (job) follow(job);
-    notify(words.imported(added.length, already.length));
-    replace(
-      $("#uploads"),
-      Object.entries(refused).map(([name, why]) =>
-        el(
-          "li",
-          {},
-          el("span", { class: "video-name", title: name }, name),
-          el("span", { class: "text-bad" }, withoutName(why, name)),
-        ),
-      ),
-    );
+    show(await post("/api/videos/folder/preview", { folder }));
   } catch (error) {
+    $("#preview").hidden = true;
     complain(error);
   }
   button.disabled = false;
-  button.textContent = words.import;
-  lookAtJobs();
-  list();
+  button.textContent = words.preview;
 });
 
-// --- what is there -----------------------------------------------------------------------------------------------------
-
-async function list() {
-  try {
-    const { total, videos } = await get("/api/videos", { contains: $("#contains").value.trim(), limit: shown });
-    $("#videos-name").textContent = words.videos(total);
-    replace($("#videos"), videos.map(item));
-    $("#more").hidden = total <= videos.length;
-    await listRemoved();
-  } catch (error) {
-    complain(error);
-  }
+function show({ folder, already, size, files, ...found }) {
+  const take = async () => {
+    try {
+      follow(await post("/api/videos/folder", { folder }));
+      $("#preview").hidden = true;
+      $("#folder").focus();
+    } catch (error) {
+      complain(error);
+    }
+  };
+  const count = found.new;
+  const line = ({ file, size: bytes, already: twin }) =>
+    el(
+      "li",
+      {},
+      el("span", {}, file),
+      el("span", { class: "text-soft" }, twin ? words.same(twin) : text.library.size(bytes)),
+    );
+  const rest = count + already - files.length;
+  replace(
+    $("#preview"),
+    el(
+      "h2",
+      { id: "preview-name" },
+      count ? words.wouldCome(count, text.library.size(size)) : words.nothingNew,
+      already > 0 && words.alreadyHere(already),
+    ),
+    el(
+      "ul",
+      { class: "folder-files", tabIndex: 0, "aria-labelledby": "preview-name" },
+      files.map(line),
+      rest > 0 && el("li", { class: "text-soft" }, words.more(rest)),
+    ),
+    count > 0 &&
+      el(
+        "p",
+        {},
+        el("button", { type: "button", class: "button-main", id: "import", on: { click: take } }, words.import(count)),
+      ),
+  );
+  $("#preview").hidden = false;
+  $("#import")?.focus();
 }
 
-// The picture leads to watching, the word below it to labelling.
-function item({ video, duration, indexed, watchable, labels }) {
-  const facts = [
-    duration && lasting(duration),
-    labels && text.labels.count(labels),
-    !watchable && words.noFile,
-    !indexed && words.searchable,
-  ];
-  const middle = (duration ?? 2) / 2;
-  const take = { type: "button", class: "button-link", "aria-label": words.removeOf(video) };
+onJobs((jobs, ended) => {
+  const ours = jobs.filter((job) => !["learn", "switch"].includes(job.kind));
+  const first = ours.find((job) => job.state === "running") ?? ours[0];
+  view.show(first, ours.filter((job) => job.state === "queued" && job !== first).length);
+  for (const job of ended) {
+    $("#news").textContent = text.jobs.ended(job.title, text.jobs.states[job.state]);
+    const refused = Object.entries(job.kind === "import" ? (job.result.refused ?? {}) : {});
+    replace($("#uploads"), ...$("#uploads").children, refused.map(refusal));
+  }
+});
+
+function refusal([name, why]) {
   return el(
     "li",
     {},
-    el(
-      "a",
-      { href: address("/", { video }) },
-      watchable
-        ? el("img", {
-            src: address("/api/thumbnail", { video, t: middle.toFixed(1) }),
-            alt: "",
-            loading: "lazy",
-            width: 128,
-            height: 72,
-          })
-        : el("span", { class: "no-picture" }, words.noFile),
-      el("span", { class: "video-name", title: video }, video),
-    ),
-    el(
-      "small",
-      {},
-      facts.filter(Boolean).join(" · "),
-      watchable && [
-        " · ",
-        el("a", { href: address("/label", { video }), "aria-label": words.labelOf(video) }, words.label),
-      ],
-      indexed && [" · ", el("button", { ...take, on: { click: () => remove(video) } }, words.remove)],
-    ),
+    el("span", { class: "video-name", title: name }, name),
+    el("span", { class: "text-bad" }, withoutName(String(why), name)),
   );
 }
-
-async function remove(video) {
-  try {
-    await post("/api/videos/remove", { video });
-    notify(words.removed(video), { text: words.undo, run: () => restore(video) });
-  } catch (error) {
-    complain(error);
-  }
-  changed("videos");
-  list();
-}
-
-async function restore(video) {
-  try {
-    follow(await post("/api/videos/restore", { video }));
-    notify(words.restored(video));
-  } catch (error) {
-    complain(error);
-  }
-  list();
-}
-
-async function listRemoved() {
-  const names = await get("/api/videos/removed");
-  $("#removed").hidden = !names.length;
-  $("#removed summary").textContent = `${words.removedOnes}: ${words.videos(names.length)}`;
-  const again = (video) => ({
-    type: "button",
-    class: "button-link",
-    "aria-label": words.restoreOf(video),
-    on: { click: () => restore(video) },
-  });
-  replace(
-    $("#removed ul"),
-    names.map((video) => el("li", {}, video, " ", el("button", again(video), words.restore))),
-  );
-}
-
-$("#look").addEventListener("click", async () => {
-  try {
-    follow(await post("/api/videos/index"));
-  } catch (error) {
-    complain(error);
-  }
-});
-
-let typing;
-$("#contains").addEventListener("input", () => {
-  clearTimeout(typing);
-  typing = setTimeout(list, 150);
-});
-$("#more").addEventListener("click", () => {
-  shown += 4 * PAGE;
-  list();
-});
-
-onJobs((jobs, ended) => {
-  const ours = jobs.filter((job) => job.kind === "add");
-  const first = ours.find((job) => job.state === "running") ?? ours[0];
-  view.show(first, ours.filter((job) => job.state === "queued" && job !== first).length);
-  for (const job of ended) $("#news").textContent = text.jobs.ended(job.title, text.jobs.states[job.state]);
-  if (ended.length) list();
-});
-onChange((kinds) => (kinds.has("videos") || kinds.has("labels")) && list());
 
 async function begin() {
-  const listed = list();
   try {
     status = await get("/api/status");
-    $("#look-form").hidden = !status.reads;
-    $("#look-hint").textContent = status.folder;
+    $("#watched").hidden = !status.reads;
+    $("#watched").textContent = words.watched(status.folder);
     $("#folder-form").hidden = !status.folders.length;
     $("#folder-hint").textContent = words.folderHint(status.folders.join(", "));
   } catch (error) {
     complain(error);
   }
-  await listed;
 }
 
 begin();

@@ -1,9 +1,11 @@
 // The search page.
 
+import { exportMenu } from "../components/export-menu.js";
+import { PastSearches } from "../components/past-searches.js";
 import { Player, playerKeys } from "../components/player.js";
 import { showReading } from "../components/reading.js";
 import { Timeline } from "../components/timeline.js";
-import { address, download, get, post } from "../lib/api.js";
+import { address, get, post } from "../lib/api.js";
 import { changed, onChange } from "../lib/changes.js";
 import { $, clock, complain, el, lasting, milliseconds, normalized, notify, replace, stretch } from "../lib/dom.js";
 import "../lib/jobs.js";
@@ -20,7 +22,8 @@ const PAUSE = 25; // milliseconds without a key before a search
 const REST = 150; // and before pictures are fetched and the player takes up what was found
 const SETTLED = 1500; // after which an answer was looked at, so that Back leads to it
 const TOP = 10;
-const MOST = 100;
+const MORE = 20; // moments of a further page
+const MOST = 1000; // of one answer
 const NUDGE = 0.25;
 const GROUPED = "cfmr-grouped";
 const words = text.search;
@@ -30,15 +33,92 @@ const within = $("#within");
 /** @type {Moment[]} */
 let moments = [];
 let chosen = -1;
-/** @type {string | null} what the results on the page answer */
+/** @type {string | null} the sentence that the results on the page answer; "" where only a moment was the query */
 let answered = null;
+/** @type {Record<string, any> | null} all that they answer */
+let searched = null;
 /** @type {string[]} words of it that the model does not know */
 let unknown = [];
-let top = TOP;
+let further = false; // whether there are more moments than are listed
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let waiting;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let resting;
+
+// --- what is searched for beside the sentence --------------------------------------------------------------------------
+
+/** @typedef {{ video: string, span: Span }} Example */
+/** @type {Example[]} */
+let like = [];
+/** @type {Example[]} */
+let unlike = [];
+/** @type {string[]} videos to search in; none: all */
+let only = [];
+
+const written = ({ video, span }) => `${video}@${span.map((time) => Number(time.toFixed(2))).join("-")}`;
+const sought = () => Boolean(box.value.trim() || like.length);
+/** What a search and a curve are asked for. */
+const asked = () => ({ q: box.value.trim(), like: like.map(written), unlike: unlike.map(written) });
+
+/** @param {string} text @returns {Example | null} */
+function example(text) {
+  const found = /^(.+)@([\d.]+)-([\d.]+)$/s.exec(text);
+  return found && { video: found[1], span: [Number(found[2]), Number(found[3])] };
+}
+
+// Each can be taken off again; words with a minus are taken out of the box.
+function drawChips(without = []) {
+  const chip = (said, off, kind = "") => {
+    const run = () => {
+      off();
+      ask();
+      box.focus();
+    };
+    return el(
+      "li",
+      { class: `search-chip ${kind}` },
+      el("span", {}, said),
+      el("button", { type: "button", "aria-label": words.dropChip(said), on: { click: run } }, "✕"),
+    );
+  };
+  const minus = (said) => () => {
+    box.value = box.value.replaceAll(`-"${said}"`, "").replaceAll(`-${said}`, "").replace(/\s+/g, " ").trim();
+  };
+  replace(
+    $("#chips"),
+    like.map((one) =>
+      chip(words.likeChip(one.video, stretch(one.span)), () => {
+        like = like.filter((other) => other !== one);
+      }),
+    ),
+    unlike.map((one) =>
+      chip(
+        words.unlikeChip(one.video, stretch(one.span)),
+        () => {
+          unlike = unlike.filter((other) => other !== one);
+        },
+        "search-chip-not",
+      ),
+    ),
+    without.map((said) => chip(words.withoutChip(said), minus(said), "search-chip-not")),
+    only.length > 0 &&
+      chip(only.length === 1 ? words.onlyOne(only[0]) : words.onlyChip(only.length), () => {
+        only = [];
+      }),
+  );
+  $("#chips").hidden = !$("#chips").childElementCount;
+}
+
+/** @param {"like" | "unlike"} kind */
+function byExample(kind) {
+  const moment = moments[chosen];
+  if (!moment?.span) return;
+  const one = { video: moment.video, span: /** @type {Span} */ ([...moment.span]) };
+  if (kind === "like") like = [...like, one];
+  else if (!sought()) return;
+  else unlike = [...unlike, one];
+  ask();
+}
 
 // --- the stage ---------------------------------------------------------------------------------------------------------
 
@@ -49,7 +129,14 @@ const timeline = new Timeline(stage, {
   onSpan: (span) => changeSpan(span),
   picture: (time) => {
     const moment = moments[chosen];
-    return moment?.watchable ? thumbnail(moment.video, time, 160) : null;
+    return moment?.watchable
+      ? address("/api/thumbnail", { video: moment.video, t: time.toFixed(2), width: 160 })
+      : null;
+  },
+  frame: () => player.frameLength(),
+  curve: async (start, end) => {
+    const { video } = moments[chosen] ?? {};
+    return video && searched ? get("/api/curve", { ...searched, video, start, end }).catch(() => null) : null;
   },
 });
 const title = el("h2", { class: "stage-title" });
@@ -60,6 +147,8 @@ const label = el(
 );
 const save = el("a", { class: "button", download: "" }, words.save);
 const link = el("button", { type: "button", on: { click: () => copyLink() } }, words.link);
+const more = el("button", { type: "button", class: "button-quiet", on: { click: () => byExample("like") } }, words.like);
+const less = el("button", { type: "button", class: "button-quiet", on: { click: () => byExample("unlike") } }, words.unlike);
 stage.prepend(title, timeline.root);
 player.controls.append(el("div", { class: "row player-actions" }, link, save, label));
 stage.append(player.controls);
@@ -80,9 +169,12 @@ function describe() {
     title,
     el("a", { class: "stage-video", href: address("/", { video, t: at }) }, video),
     span && el("span", { class: "stage-span" }, `${clock(span[0], true)} – ${clock(span[1], true)}`),
+    el("span", { class: "stage-examples" }, more, less),
     watchable && el("a", { class: "stage-label-link", href: address("/label", { video, t: at }) }, words.label),
   );
   save.hidden = !span;
+  more.hidden = !span;
+  less.hidden = !span || !sought();
   label.hidden = !span || !answered;
   if (span) save.href = address("/api/clip", { video, start: span[0].toFixed(3), end: span[1].toFixed(3) });
   remember();
@@ -100,8 +192,8 @@ async function draw() {
   }
   timeline.setSpan(moments[here].span);
   try {
-    const curve = answered
-      ? await get("/api/curve", { q: answered, video })
+    const curve = searched
+      ? await get("/api/curve", { ...searched, video })
       : { duration, ...(await get("/api/labels", { video, limit: 500 })) };
     if (here !== chosen || moments[chosen]?.video !== video) return;
     timeline.show({ ...curve, video, others });
@@ -259,24 +351,33 @@ function source(moment, threshold) {
   return [threshold !== null && meter(moment.score, threshold), moment.score.toFixed(2)];
 }
 
-function drawResults(threshold) {
+/** A card with its place in the list in its name. */
+function numbered(moment, at, threshold) {
+  const item = card(moment, threshold);
+  const when = stretch(moment.span ?? [moment.start, moment.end]);
+  const name = moment.label
+    ? words.labelCard(at + 1, moment.video, when, moment.label.sentence)
+    : words.card(at + 1, moment.video, when, moment.fromLink ? "–" : moment.score.toFixed(2));
+  item.firstElementChild?.setAttribute("aria-label", name);
+  return item;
+}
+
+/** @type {number | null} of the present answer */
+let threshold = null;
+
+function drawResults() {
   const before = cards;
   cards = new Map();
   for (const [at, moment] of moments.entries()) {
     const key = keyOf(moment);
     // a card belongs to its moment object; the picture is what is worth keeping
-    const item = card(moment, threshold);
+    const item = numbered(moment, at, threshold);
     const picture = before.get(key)?.querySelector("img");
     if (picture) item.querySelector("img")?.replaceWith(picture);
-    const when = stretch(moment.span ?? [moment.start, moment.end]);
-    const name = moment.label
-      ? words.labelCard(at + 1, moment.video, when, moment.label.sentence)
-      : words.card(at + 1, moment.video, when, moment.fromLink ? "–" : moment.score.toFixed(2));
-    item.firstElementChild?.setAttribute("aria-label", name);
     cards.set(key, item);
   }
   arrange();
-  $("#more").hidden = moments.filter((one) => !one.fromLink).length < top || top >= MOST;
+  $("#more").hidden = !further;
   clearTimeout(picturing);
   picturing = setTimeout(showPictures, REST);
 }
@@ -322,42 +423,65 @@ $("#grouped").addEventListener("change", () => {
   settings.set(GROUPED, $("#grouped").checked ? "1" : "");
   ask({ keep: true });
 });
-$("#more").addEventListener("click", () => {
-  top = Math.min(top + TOP, MOST);
-  ask({ keep: true });
-});
+// --- further pages -----------------------------------------------------------------------------------------------------
 
-// What is listed now leaves as it is listed, with the starts and ends that the handles were moved to.
-$("#export").addEventListener("click", async ({ target }) => {
-  const format = target.dataset.format;
-  if (!format) return;
-  $("#export").open = false;
-  $("#export").firstElementChild.focus();
-  const listed = moments.filter((moment) => moment.span);
-  const body = listed.map(({ video, span, score, fromLink }) => ({
-    video,
-    start: span?.[0],
-    end: span?.[1],
-    text: answered ?? "",
-    score: fromLink ? null : score,
-  }));
+let adding = false;
+
+async function showMore() {
+  if (adding || asking || !further || !searched) return;
+  adding = true;
+  const at = searched;
+  const known = new Set(moments.map(keyOf));
+  const there = moments.filter((one) => !one.fromLink).length;
   try {
-    notify(words.exporting);
-    await download("/api/export", { format, moments: body, title: answered?.slice(0, 100) ?? "" });
-    notify(words.exported(listed.length));
+    const found = await get("/api/search", { ...place(), ...at, top: MORE, offset: there });
+    if (at !== searched || asking) return;
+    further = found.more;
+    const fresh = found.moments
+      .map((moment) => ({ ...moment, span: [moment.start, moment.end] }))
+      .filter((moment) => !known.has(keyOf(moment)));
+    const now = moments[chosen];
+    moments = [...moments, ...fresh];
+    for (const moment of fresh)
+      cards.set(keyOf(moment), numbered(moment, moments.length - fresh.length + fresh.indexOf(moment), threshold));
+    if ($("#grouped").checked) arrange();
+    else $("#results").append(...fresh.map((moment) => /** @type {HTMLElement} */ (cards.get(keyOf(moment)))));
+    chosen = moments.indexOf(now);
+    $("#more").hidden = !further;
+    showPictures();
   } catch (error) {
     complain(error);
+  } finally {
+    adding = false;
   }
-});
-$("#export").addEventListener("keydown", (event) => {
-  if (event.key !== "Escape" || !$("#export").open) return;
-  event.stopPropagation();
-  $("#export").open = false;
-  $("#export").firstElementChild.focus();
-});
-document.addEventListener("click", (event) => {
-  if (event.target instanceof Node && !$("#export").contains(event.target)) $("#export").open = false;
-});
+}
+$("#more").addEventListener("click", showMore);
+// scrolling to the end of the list is asking for more
+let scrolled = false;
+addEventListener(
+  "scroll",
+  () => {
+    scrolled = true;
+  },
+  { passive: true },
+);
+new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && scrolled && showMore(), {
+  rootMargin: "300px",
+}).observe($("#more"));
+
+// What is listed now leaves as it is listed, with the starts and ends that the handles were moved to.
+exportMenu($("#export"), () => ({
+  title: answered ?? "",
+  moments: moments
+    .filter((moment) => moment.span)
+    .map(({ video, span, score, fromLink }) => ({
+      video,
+      start: span?.[0],
+      end: span?.[1],
+      text: answered ?? "",
+      score: fromLink ? null : score,
+    })),
+}));
 
 function tally(answer, shown) {
   const used = answer.unknown.filter((one) => one.used);
@@ -400,23 +524,31 @@ async function ask(wish = {}) {
   asking = false;
 }
 
+/** Where is searched. */
+const place = () => ({ contains: within.value.trim(), video: only });
+
 /** @param {Wish} wish */
 async function answer({ play = false, meant = null, keep = false }) {
-  const sentence = box.value.trim();
-  if (!sentence) {
+  if (!sought()) {
     if (meant) await showMeant(meant);
     else rest();
     return;
   }
   const began = performance.now();
-  const filter = within.value.trim();
   const before = moments[chosen];
-  if (!keep) top = TOP;
+  const query = asked();
+  const there = moments.filter((one) => !one.fromLink).length;
+  const top = keep ? Math.min(Math.max(there, TOP), MOST) : TOP;
   try {
-    const found = await get("/api/search", { q: sentence, top, contains: filter });
+    const found = await get("/api/search", { ...place(), ...query, top });
     if (next) return; // it is out of date
-    turnPage(sentence, filter);
-    answered = sentence;
+    turnPage();
+    answered = found.sentence;
+    searched = query;
+    threshold = found.threshold;
+    further = found.more;
+    scrolled &&= keep;
+    drawChips(found.without);
     unknown = found.unknown.map((one) => one.word);
     moments = found.moments.map((moment) => ({ ...moment, span: [moment.start, moment.end] }));
     chosen = -1;
@@ -425,7 +557,7 @@ async function answer({ play = false, meant = null, keep = false }) {
     $("#start").hidden = true;
     $("#found").hidden = !moments.length;
     $("#list").hidden = false;
-    drawResults(found.threshold);
+    drawResults();
     tally(found, performance.now() - began);
     const same = keep && before ? moments.findIndex((one) => keyOf(one) === keyOf(before)) : -1;
     if (!moments.length) remember();
@@ -437,23 +569,29 @@ async function answer({ play = false, meant = null, keep = false }) {
     } else choose(moments.indexOf(target), { play, scroll: false, rest: player.name && !play ? REST : 0 });
   } catch (error) {
     if (next) return;
-    turnPage(sentence, filter);
+    turnPage();
     player.pause();
     $("#found").hidden = true;
     moments = [];
     chosen = -1;
     answered = null;
+    searched = null;
+    further = false;
+    drawChips();
     replace($("#tally"), el("strong", {}, error.message));
     remember();
   }
 }
 
 function rest() {
-  turnPage("", within.value.trim());
+  turnPage();
   player.pause();
   moments = [];
   chosen = -1;
   answered = null;
+  searched = null;
+  further = false;
+  drawChips();
   $("#found").hidden = true;
   $("#found").classList.remove("search-watching");
   $("#start").hidden = false;
@@ -468,7 +606,7 @@ box.addEventListener("input", () => {
 $("#ask").addEventListener("submit", (event) => {
   event.preventDefault();
   clearTimeout(waiting);
-  if (answered === box.value.trim() && chosen >= 0 && !asking) choose(chosen, { play: true });
+  if (searched?.q === box.value.trim() && chosen >= 0 && !asking) choose(chosen, { play: true });
   else ask({ play: true });
 });
 
@@ -499,8 +637,8 @@ let settling;
 
 // An answer that was looked at keeps its entry in the history, and the next search gets one of its own. What was only
 // passed through while typing does not.
-function turnPage(sentence, filter) {
-  const search = JSON.stringify([sentence, filter]);
+function turnPage() {
+  const search = searchNow();
   if (search === entry) return;
   if (entry !== null && settled) history.pushState(null, "", location.href);
   entry = search;
@@ -512,14 +650,33 @@ function turnPage(sentence, filter) {
 function settle() {
   clearTimeout(settling);
   settled = true;
+  if (searched && sought()) past.looked(searchName(), address("/", searchQuery()));
 }
+
+const searchQuery = () => ({
+  q: box.value.trim(),
+  in: within.value.trim(),
+  only,
+  like: like.map(written),
+  unlike: unlike.map(written),
+});
+const searchNow = () => JSON.stringify(searchQuery());
+const searchName = () =>
+  [box.value.trim(), ...[...$("#chips").children].map((chip) => chip.firstElementChild?.textContent ?? "")]
+    .filter(Boolean)
+    .join(", ");
+
+const past = new PastSearches($("#past"), () =>
+  searched ? { name: searchName(), url: address("/", searchQuery()) } : null,
+);
 
 /** @type {string | null} */
 let remembered = null;
 
 function remember() {
   const moment = moments[chosen];
-  const query = { q: box.value.trim(), in: within.value.trim() };
+  /** @type {Record<string, any>} */
+  const query = searchQuery();
   if (moment) {
     const t = moment.span?.map((time) => Number(time.toFixed(2))).join(",");
     Object.assign(query, { video: moment.video, t });
@@ -536,6 +693,15 @@ function fromAddress() {
   const query = new URLSearchParams(location.search);
   box.value = query.get("q") ?? "";
   within.value = query.get("in") ?? "";
+  only = query.getAll("only");
+  like = query
+    .getAll("like")
+    .map(example)
+    .filter((one) => one !== null);
+  unlike = query
+    .getAll("unlike")
+    .map(example)
+    .filter((one) => one !== null);
   const video = query.get("video");
   if (!video) return null;
   const [start, end] = (query.get("t") ?? "").split(",").map(Number.parseFloat).filter(Number.isFinite);
@@ -579,6 +745,7 @@ async function addMeant({ video, span }) {
 async function showMeant(meant) {
   moments = [];
   answered = null;
+  searched = null;
   try {
     await addMeant(meant);
   } catch (error) {
@@ -602,7 +769,7 @@ addEventListener("popstate", () => {
   if (location.pathname + location.search === remembered) return; // only to a part of the page
   const meant = fromAddress();
   clearTimeout(waiting);
-  entry = JSON.stringify([box.value.trim(), within.value.trim()]);
+  entry = searchNow();
   settled = true;
   remembered = null;
   ask({ meant });
@@ -613,15 +780,16 @@ async function begin() {
   const meant = fromAddress();
   box.value ||= early;
   remembered = location.pathname + location.search;
-  entry = JSON.stringify([box.value.trim(), within.value.trim()]);
-  const first = box.value.trim() || meant ? ask({ meant }) : null;
+  entry = searchNow();
+  drawChips();
+  const first = sought() || meant ? ask({ meant }) : null;
   try {
     welcome(await get("/api/status"));
   } catch (error) {
     complain(error);
   }
   await first;
-  if (!box.value && !moments.length) $("#start").hidden = false;
+  if (!sought() && !moments.length) $("#start").hidden = false;
 }
 
 let ready = true;
@@ -633,7 +801,7 @@ showReading($("#reading"), async (reading) => {
   if (!status) return;
   const first = status.ready && !ready;
   welcome(status, reading);
-  if (first && box.value.trim() && !answered) ask();
+  if (first && sought() && !searched) ask();
 });
 
 /** What is wrong with the folder, for people. */
@@ -687,7 +855,7 @@ function welcome(status, reading = !$("#reading").hidden) {
     );
     return;
   }
-  const example = (sentence) => {
+  const suggestion = (sentence) => {
     const click = (event) => {
       event.preventDefault();
       box.value = sentence;
@@ -699,24 +867,25 @@ function welcome(status, reading = !$("#reading").hidden) {
   replace(
     $("#start"),
     el("p", { class: "lead" }, words.collection(indexed, lasting(seconds)), examples.length ? words.examples : ""),
-    el("ul", { class: "search-examples" }, examples.map(example)),
+    el("ul", { class: "search-examples" }, examples.map(suggestion)),
+    el("p", {}, el("a", { href: "/script" }, words.list)),
     troubles(status),
   );
 }
 
 onChange(async (kinds) => {
   if (kinds.has("model")) {
-    if (answered) {
+    if (searched) {
       notify(words.newModel);
       await ask({ keep: true });
     }
     const status = await get("/api/status").catch(() => null);
     if (status) welcome(status);
-    if (status?.ready && !answered && box.value.trim()) await ask();
+    if (status?.ready && !searched && sought()) await ask();
   } else if (kinds.has("videos")) {
     const status = await get("/api/status").catch(() => null);
     if (status) welcome(status);
-    if (answered && player.paused) await ask({ keep: true });
+    if (searched && player.paused) await ask({ keep: true });
   } else if (kinds.has("labels") && chosen >= 0) draw();
 });
 
@@ -737,13 +906,10 @@ shortcut(
   },
   { inText: true },
 );
-shortcut(["ArrowDown", "j"], keys.next, (event) => step(event, 1), { inText: true });
-shortcut(["ArrowUp", "k"], keys.previous, (event) => step(event, -1), { inText: true });
+shortcut("ArrowDown", keys.next, (event) => step(event, 1), { inText: true });
+shortcut("ArrowUp", keys.previous, (event) => step(event, -1), { inText: true });
 shortcut("Enter", keys.play, () => (chosen >= 0 ? choose(chosen, { play: true }) : false));
-shortcut([" ", "p"], keys.toggle, () => player.toggle());
-shortcut("ArrowLeft", keys.back, () => chosen >= 0 && player.seek(player.time - 1));
-shortcut("ArrowRight", keys.forward, () => chosen >= 0 && player.seek(player.time + 1));
-shortcut("l", keys.loop, () => player.loop());
+shortcut("r", keys.loop, () => player.loop());
 shortcut("[", keys.startEarlier, () => timeline.nudge(0, -NUDGE));
 shortcut("]", keys.startLater, () => timeline.nudge(0, NUDGE));
 shortcut("{", keys.endEarlier, () => timeline.nudge(1, -NUDGE));
@@ -752,6 +918,8 @@ shortcut("t", keys.confirm, () => confirmMoment());
 shortcut(["u", "Control+z"], keys.undo, () => (canUndo() ? undo() : false));
 shortcut("s", keys.save, () => chosen >= 0 && save.click());
 shortcut("c", keys.link, () => chosen >= 0 && copyLink());
+shortcut("a", keys.like, () => byExample("like"));
+shortcut("n", keys.unlike, () => byExample("unlike"));
 playerKeys(player, timeline);
 
 function step(event, by) {
