@@ -59,6 +59,28 @@ def test_an_export_has_the_moments_of_the_list_as_they_were_moved(page: Page, tm
     assert {row["text"] for row in rows} == {SENTENCE}
 
 
+def test_frame_rate_and_drop_frame_are_chosen_and_kept(page: Page, tmp_path: Path) -> None:
+    search(page)
+    page.locator("#export summary").click()
+    expect(page.get_by_label("Timecode")).to_be_disabled()  # at the files' own rate
+    page.get_by_label("Frame rate").select_option("29.97 fps")
+    page.get_by_label("Timecode").select_option("Non-drop frame")
+    page.keyboard.press("Escape")
+    assert "FCM: NON-DROP FRAME" in exported(page, "EDL", tmp_path).read_text()
+    search(page)
+    page.locator("#export summary").click()
+    expect(page.get_by_label("Frame rate")).to_have_value("29.97")
+    page.get_by_label("Timecode").select_option("Drop frame")
+    page.keyboard.press("Escape")
+    assert "FCM: DROP FRAME" in exported(page, "EDL", tmp_path).read_text()
+    page.locator("#export summary").click()
+    page.get_by_label("Frame rate").select_option("25 fps")
+    expect(page.get_by_label("Timecode")).to_be_disabled()
+    assert Axe().run(page).violations_count == 0
+    page.keyboard.press("Escape")
+    assert "FCM: NON-DROP FRAME" in exported(page, "EDL", tmp_path).read_text()
+
+
 def test_all_clips_are_saved_in_one_archive(page: Page, tmp_path: Path) -> None:
     search(page)
     page.locator("#within").fill("street")

@@ -240,6 +240,28 @@ def test_the_curve_is_the_relevance_of_the_clips(dense: Searchable) -> None:
     np.testing.assert_allclose(scores, np.interp(times, spans.mean(1), relevance))
 
 
+def test_few_points_of_a_curve_hold_the_best_clip_of_each_stretch(dense: Searchable) -> None:
+    retriever = MomentRetriever.load(dense.index)
+    best = retriever.search("the dog runs", top=1)[0]
+    spans, relevance = retriever.index.curve(retriever.encode("the dog runs").vector, best.video)
+    times, scores = retriever.curve("the dog runs", best.video, 4)
+    assert len(times) == 4
+    for number, score in enumerate(scores):
+        there = (spans.mean(1) >= number * best.duration / 4) & (spans.mean(1) < (number + 1) * best.duration / 4)
+        assert score == pytest.approx(relevance[there].max())
+
+
+def test_a_part_of_a_curve_has_the_scores_of_the_whole(dense: Searchable) -> None:
+    retriever = MomentRetriever.load(dense.index)
+    best = retriever.search("the dog runs", top=1)[0]
+    whole = retriever.curve("the dog runs", best.video, 400)
+    times, scores = retriever.curve("the dog runs", best.video, 100, (best.start, best.end))
+    assert best.start < times[0] < times[-1] < best.end
+    np.testing.assert_allclose(scores, np.interp(times, *whole), atol=0.02 * np.ptp(whole[1]))
+    with pytest.raises(InputError, match="from 1e\\+06 s to 2e\\+06 s there is nothing"):
+        retriever.curve("the dog runs", best.video, 100, (1e6, 2e6))
+
+
 SEARCH = """
 import sys
 from cfmr.cli import main

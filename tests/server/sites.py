@@ -93,8 +93,13 @@ class WordRetriever:
             for w in row[0].split()
         }
 
-    def curve(self, query: str | ComposedQuery, video: str) -> tuple[Any, Any]:
-        times = (np.arange(50) + 0.5) / 50 * SECONDS
+    def curve(
+        self, query: str | ComposedQuery, video: str, *, part: tuple[float, float] | None = None
+    ) -> tuple[Any, Any]:
+        start, end = part or (0.0, SECONDS)
+        if not 0 <= start < end:
+            raise InputError("there is nothing")
+        times = start + (np.arange(50) + 0.5) / 50 * (end - start)
         return times, np.exp(-((times - 2) ** 2))
 
 

@@ -293,11 +293,21 @@ class MomentRetriever:
             query=composed,
         )
 
-    def curve(self, query: str | ComposedQuery, video: str, points: int = CURVE_POINTS) -> tuple[Times, Times]:
+    def curve(
+        self,
+        query: str | ComposedQuery,
+        video: str,
+        points: int = CURVE_POINTS,
+        part: tuple[float, float] | None = None,
+    ) -> tuple[Times, Times]:
         """How well each point in time of a video fits a query.
 
+        Args:
+            points: of these many stretches of equal length each has a score: of several clips in one, the best.
+            part: only from here to there, in seconds; None: the whole video.
+
         Returns:
-            times (points,) in seconds over the whole video, and scores (points,), comparable within the video.
+            times (points,) in seconds, the middles of the stretches, and scores (points,), comparable within the video.
 
         Raises:
             InputError: as `search`.
@@ -312,9 +322,13 @@ class MomentRetriever:
             return duration, spans, scores, opened.readout
 
         duration, spans, scores, readout = self._on_present(ask)
-        times = (np.arange(points) + 0.5) / points * duration
+        start, end = part or (0.0, duration)
+        if not max(start, 0.0) < min(end, duration):
+            raise InputError(f"{video}: from {start:g} s to {end:g} s there is nothing; it is {duration:g} s long")
+        edges = np.linspace(max(start, 0.0), min(end, duration), points + 1)
+        times = (edges[:-1] + edges[1:]) / 2
         if readout != "anchors":
-            return times, np.interp(times, spans.mean(1), scores)
+            return times, _peaks(edges, times, spans.mean(1), scores)
         return times, anchor_relevance(spans, scores, times)
 
 
@@ -372,6 +386,20 @@ def _labels_of(given: GivenLocation) -> Path | None:
         return None
     workspace = find_workspace(Path(given))
     return None if workspace is None else workspace.root / FILE
+
+
+def _peaks(edges: Times, times: Times, middles: Times, scores: NDArray[np.float32]) -> Times:
+    """The best score between each two edges, or what lies between the clips around where there is none.
+
+    In a film of hours hundreds of clips share a point, and a moment of seconds is to be seen among them.
+    """
+    found = np.interp(times, middles, scores)
+    first, last = np.searchsorted(middles, edges[:-1]), np.searchsorted(middles, edges[1:])
+    several = last > first + 1
+    if several.any():
+        bounds = np.stack([first[several], last[several]], 1).ravel()
+        found[several] = np.maximum.reduceat(np.append(scores, -np.inf), bounds)[::2]
+    return np.asarray(found, np.float64)
 
 
 def _moment(hit: Hit) -> Moment:

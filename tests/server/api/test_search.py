@@ -76,6 +76,14 @@ def test_mistakes_are_problem_documents(client: TestClient, path: str, params: d
     assert len(answer.content) < 2000
 
 
+def test_a_part_of_a_curve_is_asked_for_by_start_and_end(client: TestClient) -> None:
+    asked = {"q": "a red square", "video": "kitchen", "start": 2.0, "end": 3.0}
+    times = client.get("/api/curve", params=asked).json()["times"]
+    assert 2.0 < times[0] < times[-1] < 3.0
+    assert client.get("/api/curve", params=asked | {"end": 1.0}).status_code == 422
+    assert client.get("/api/curve", params=asked | {"start": -1}).status_code == 422
+
+
 def test_the_curve_comes_with_what_is_known(settings: Settings, tmp_path: Path) -> None:
     save_annotations(
         tmp_path / "known.json", [Annotation("kitchen", SECONDS, "A red square moves right.", 2.0, (1.0, 3.0))]
@@ -135,7 +143,7 @@ def test_the_head_of_a_stream_has_no_body(client: TestClient, site: AppState) ->
 
 
 def test_a_thumbnail_is_made_once(client: TestClient, site: AppState, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = {"video": "kitchen", "t": "2.04"}
+    params = {"video": "kitchen", "t": "2.004"}
     first = client.get("/api/thumbnail", params=params)
     assert first.headers["content-type"] == "image/jpeg"
     assert first.content[:2] == b"\xff\xd8"

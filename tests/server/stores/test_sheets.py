@@ -78,7 +78,7 @@ def test_what_is_asked_for_last_is_made_first_and_the_oldest_wishes_are_forgotte
 def test_only_some_intervals_are_made_and_what_cannot_be_is_said_once(
     sheets: Sheets, film: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(Problem, match=r"interval is one of 0.2, 0.5, 1, 2"):
+    with pytest.raises(Problem, match=r"interval is one of 0\.2, 0\.5, 1, 2"):
         sheets.get(film, 0.3, 0)
     with pytest.raises(Problem, match=r"film\.mp4: ends before 2500\.0 s"):
         made(sheets, film, 1.0, 100)

@@ -13,7 +13,7 @@ from cfmr.errors import InputError
 from cfmr.search.composed import MAX_EXAMPLES, ComposedQuery, parse_stretch, split_minus
 from cfmr.search.own_labels import OwnLabel
 from cfmr.search.retriever import MAX_TOP, Moment, SearchResult, is_of_label, labelled_moments
-from cfmr.server.context import AppState, State, VideoName
+from cfmr.server.context import AppState, Seconds, State, VideoName
 from cfmr.server.problems import Problem
 
 EXAMPLES = 6
@@ -151,7 +151,7 @@ def status(state: State) -> StatusAnswer:
         folders=[str(folder) for folder in state.settings.folders],
         folder=str(state.library.folder),
         reads=state.settings.place.own,
-        reachable=state.library.folder.is_dir(),
+        reachable=state.library.reachable(),
         unread=[UnreadAnswer(video=video, reason=reason) for video, reason in list(unread.items())[:UNREAD]],
         unread_total=len(unread),
         max_upload=state.settings.max_upload,
@@ -177,10 +177,13 @@ async def search(
 
 
 @router.get("/curve")
-def curve(query: Composed, video: VideoName, state: State) -> CurveAnswer:
-    """How well each point in time of a video fits what is searched for, and what is known of it."""
+def curve(
+    query: Composed, video: VideoName, state: State, start: Seconds | None = None, end: Seconds | None = None
+) -> CurveAnswer:
+    """How well each point in time of a video, or a part of it, fits what is searched for; what is known of it."""
     facts = state.facts(video)
-    times, scores = state.models.retriever.curve(_plainly(query), video)
+    part = None if start is None and end is None else (start or 0.0, facts.duration if end is None else end)
+    times, scores = state.models.retriever.curve(_plainly(query), video, part=part)
     said = [
         GlanceAnswer(id=label.id, sentence=label.annotation.sentence, glance=glance, author=label.author)
         for label in state.labels.all(video, limit=500)

@@ -110,6 +110,13 @@ class FolderCount(BaseModel):
     videos: int
 
 
+class TimingAnswer(BaseModel):
+    """How the frames of a video lie in time."""
+
+    fps: float = Field(description="frames a second; the average, where the rate is variable")
+    variable: bool = Field(description="whether frames are shown for unequal times")
+
+
 class VideosAnswer(BaseModel):
     """Some of the videos, and how many there are."""
 
@@ -125,6 +132,7 @@ def _media(kind: str, *, partial: bool = False) -> dict[int | str, dict[str, Any
     return found | ({206: {"description": "the range asked for", **content}} if partial else {})
 
 
+_INTERVALS: dict[str, Any] = {"enum": list(INTERVALS)}
 _BODY = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}, "required": True}
 
 
@@ -194,6 +202,13 @@ def stream(video: VideoName, request: Request, state: State) -> Response:
     return stream_response(request, state.file(video))
 
 
+@router.get("/timing")
+def timing(video: VideoName, state: State) -> TimingAnswer:
+    """How the frames of a video lie in time, so that a player can go from one to the next."""
+    found = state.media.timing(state.file(video))
+    return TimingAnswer(fps=round(float(found.fps), 6), variable=found.variable)
+
+
 @router.get("/thumbnail", response_class=FileResponse, responses=_media("image/jpeg"))
 async def thumbnail(
     video: VideoName, state: State, t: Seconds = 0.0, width: Annotated[int, Query(ge=1, le=640)] = 320
@@ -211,9 +226,7 @@ async def thumbnail(
 async def sheet(
     video: VideoName,
     state: State,
-    interval: Annotated[
-        float, Query(description="seconds between two pictures", json_schema_extra={"enum": INTERVALS})
-    ],
+    interval: Annotated[float, Query(description="seconds from one to the next", json_schema_extra=_INTERVALS)],
     number: Annotated[int, Query(ge=0, le=MOST_SHEETS, description="0 for the sheet that begins at 0 s")] = 0,
 ) -> Response:
     """25 small pictures in five rows, 160 x 90 pixels each: what is on the screen in the middle of 25 intervals."""
@@ -272,7 +285,7 @@ def preview(what: FolderRequest, state: State) -> PreviewAnswer:
 def folder(what: FolderRequest, state: State) -> JobAnswer:
     """Import every video of a folder on the server, by hard link on the same disk, else by copy, in the background."""
     videos_below(what.folder, state.settings.folders)
-    return job_answer(state.jobs.start("import", "Importing videos", {"folder": what.folder}, join=False))
+    return job_answer(state.jobs.start("import", "Importing videos", {"folder": what.folder}))
 
 
 def _within(path: Path, root: Path) -> Path:
@@ -309,7 +322,7 @@ def reread(what: SomeVideos, state: State) -> JobAnswer:
     """Read videos again from their files."""
     for name in what.videos:
         state.file(name)
-    return job_answer(state.jobs.start("reread", "Reading again", {"videos": what.videos}, join=False))
+    return job_answer(state.jobs.start("reread", "Reading again", {"videos": what.videos}))
 
 
 @router.post("/videos/rename", status_code=202)
@@ -321,7 +334,7 @@ def rename(what: NewName, state: State) -> JobAnswer:
     if place != path and place.exists():
         raise Problem(409, f"{stem[:80]}: there is a file of this name already; choose another")
     arguments = {"video": what.video, "name": stem}
-    return job_answer(state.jobs.start("rename", "Renaming", arguments, join=False))
+    return job_answer(state.jobs.start("rename", "Renaming", arguments))
 
 
 @router.post("/videos/delete", status_code=204)
@@ -362,7 +375,7 @@ async def _receive(request: Request, folder: Path, state: AppState) -> Path:
                 await file.write(piece)
     except ClientDisconnect:
         path.unlink(missing_ok=True)
-        raise Problem(400, "the upload broke off") from None
+        raise Problem(400, "the upload was interrupted") from None
     except BaseException:
         path.unlink(missing_ok=True)
         raise

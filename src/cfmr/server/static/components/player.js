@@ -1,6 +1,6 @@
 // The player: plays moments, tells the time, and falls back to a clip where the browser cannot play a file.
 
-import { address } from "../lib/api.js";
+import { address, get } from "../lib/api.js";
 import { clock, el, replace } from "../lib/dom.js";
 import { shortcut } from "../lib/keys.js";
 import { settings } from "../lib/settings.js";
@@ -9,7 +9,8 @@ import { text } from "../lib/texts.js";
 /** @typedef {import("../lib/types.js").Span} Span */
 
 const VOLUME = "cfmr-volume";
-const RATES = [0.25, 0.5, 1, 1.5, 2, 3];
+const RATES = [0.25, 0.5, 1, 1.5, 2, 4, 8];
+const SKIP = 10; // seconds
 const FRAME = 1 / 25; // seconds between two frames, until a video has told its own
 
 const icons = {
@@ -35,14 +36,15 @@ export function icon(name) {
 
 export class Player {
   /**
-   * @param {HTMLElement} root becomes the whole screen with everything in it
+   * @param {HTMLElement} root
    * @param {object} listeners
    * @param {(seconds: number) => void} [listeners.onTime] called as time passes and jumps
    * @param {() => void} [listeners.onLoaded] called when a video can be watched
    * @param {(on: boolean) => void} [listeners.onPlaying]
+   * @param {HTMLElement} [listeners.screen] becomes the whole screen with everything in it; default: `root`
    */
-  constructor(root, { onTime = () => {}, onLoaded = () => {}, onPlaying = () => {} } = {}) {
-    this.root = root;
+  constructor(root, { onTime = () => {}, onLoaded = () => {}, onPlaying = () => {}, screen = root } = {}) {
+    this.screen = screen;
     this.onTime = onTime;
     this.onLoaded = onLoaded;
     this.onPlaying = onPlaying;
@@ -55,6 +57,9 @@ export class Player {
         play: () => this.playing(true),
         pause: () => this.playing(false),
         loadedmetadata: () => this.loaded(),
+        seeking: () => {
+          this.shown = null;
+        },
         seeked: () => this.tell(),
         error: () => this.failed(),
         volumechange: () => this.drawVolume(),
@@ -102,7 +107,17 @@ export class Player {
     this.tick = undefined;
     this.wanted = false;
     this.offset = 0;
-    this.frameTime = FRAME;
+    /** @type {{ name: string, length: Promise<number> } | null} how long a frame lasts */
+    this.frames = null;
+    /** @type {number | null} when the frame began that is on the screen */
+    this.shown = null;
+    /** @type {number | null} the middle of the frame that is being gone to */
+    this.aim = null;
+    const look = (_, { mediaTime }) => {
+      this.shown = mediaTime;
+      this.video.requestVideoFrameCallback(look);
+    };
+    this.video.requestVideoFrameCallback?.(look);
     const kept = Number.parseFloat(settings.get(VOLUME) ?? "");
     if (kept >= 0 && kept <= 1) this.video.volume = kept;
     this.drawVolume();
@@ -132,7 +147,6 @@ export class Player {
     if (name !== this.name) {
       this.name = name;
       this.clip = false;
-      this.frameTime = FRAME;
       this.load(address("/api/stream", { video: name }), 0, time);
       this.video.poster = address("/api/thumbnail", { video: name, t: time.toFixed(1), width: 640 });
     } else if (this.clip && span) this.loadClip(span);
@@ -143,6 +157,7 @@ export class Player {
     this.offset = offset;
     this.begin = time;
     this.ready = false;
+    this.shown = null;
     this.message.hidden = true;
     this.video.removeAttribute("poster");
     this.video.src = source;
@@ -187,13 +202,35 @@ export class Player {
     this.onTime(Math.max(time, 0));
   }
 
+  /** How long a frame of the video lasts, as its file tells. */
+  frameLength() {
+    const { name } = this;
+    if (name === null) return Promise.resolve(FRAME);
+    if (this.frames?.name !== name) {
+      const length = get("/api/timing", { video: name }).then(
+        ({ fps }) => 1 / fps,
+        () => FRAME,
+      );
+      this.frames = { name, length };
+    }
+    return this.frames.length;
+  }
+
   /**
-   * To the next frame, or back to the one before.
+   * To the next frame, or back to the one before: into its middle, which no rounding takes for another.
    * @param {1 | -1} direction
    */
-  step(direction) {
+  async step(direction) {
     this.pause();
-    this.seek(this.time + direction * this.frameTime);
+    const { name } = this;
+    const frame = await this.frameLength();
+    if (name !== this.name || !this.ready) return;
+    const now = this.video.currentTime;
+    let begin = Math.floor(now / frame + 0.01) * frame;
+    if (this.video.seeking && this.aim !== null) begin = this.aim - frame / 2;
+    else if (this.shown !== null && this.shown <= now + 1e-3) begin = this.shown;
+    this.aim = Math.max(begin + (direction > 0 ? 1.5 : -0.5) * frame, 0);
+    this.seek(this.aim + this.offset);
   }
 
   // Play the moment from its beginning, or the video where there is none.
@@ -256,7 +293,9 @@ export class Player {
 
   toggleFullscreen() {
     if (document.fullscreenElement) document.exitFullscreen();
-    else this.root.requestFullscreen?.().catch(() => {});
+    // phones that give a whole screen to nothing but a video: the page's window is then all there is
+    else if (this.screen.requestFullscreen) this.screen.requestFullscreen().catch(() => {});
+    else this.screen.classList.toggle("whole-window");
   }
 
   playing(on) {
@@ -266,25 +305,8 @@ export class Player {
     replace(this.button, icon(on ? "pause" : "play"));
     this.onPlaying(on);
     if (this.tick !== undefined) cancelAnimationFrame(this.tick);
-    if (on) {
-      this.measureFrames();
-      this.follow();
-    } else this.tell();
-  }
-
-  // How long a frame lasts: the least that passes from one to the next.
-  measureFrames() {
-    /** @type {number | null} */
-    let before = null;
-    let looks = 12;
-    const look = (_, { mediaTime }) => {
-      const passed = before === null ? 0 : mediaTime - before;
-      if (passed > 0.005 && passed < 0.2) this.frameTime = looks === 11 ? passed : Math.min(this.frameTime, passed);
-      before = mediaTime;
-      looks -= 1;
-      if (looks > 0 && !this.paused) this.video.requestVideoFrameCallback(look);
-    };
-    this.video.requestVideoFrameCallback?.(look);
+    if (on) this.follow();
+    else this.tell();
   }
 
   // A moment ends where it ends, not at the next of the four times a second that browsers tell the time.
@@ -310,31 +332,26 @@ export class Player {
 /**
  * The keys that every page with a player has.
  * @param {Player} player
- * @param {{ zoom: (by: number) => void, zoomToSpan: () => void }} timeline
+ * @param {{ zoom: (by: number) => void, zoomToSpan: () => void, pan: (by: number) => void }} timeline
  * @param {{ muteKey?: boolean }} [options]
  */
 export function playerKeys(player, timeline, { muteKey = true } = {}) {
-  const there = (run) => () => (player.name ? run() : false);
-  shortcut([",", "."], text.watch.frame, (event) => (player.name ? player.step(event.key === "," ? -1 : 1) : false));
-  shortcut(["<", ">"], text.watch.speed, (event) => player.changeRate(event.key === "<" ? -1 : 1));
-  shortcut([..."0123456789"], text.watch.tenths, (event) =>
-    player.name && player.duration ? player.seek((player.duration * Number(event.key)) / 10) : false,
+  const words = text.watch;
+  /** @type {(keys: string | string[], meaning: string, run: (event: KeyboardEvent) => any) => void} */
+  const key = (keys, meaning, run) => shortcut(keys, meaning, (event) => (player.name ? run(event) : false));
+  key([" ", "p", "k"], words.toggle, () => player.toggle());
+  key(["ArrowLeft", "ArrowRight"], words.second, ({ key }) =>
+    player.seek(player.time + (key === "ArrowLeft" ? -1 : 1)),
   );
-  shortcut(
-    "f",
-    text.watch.fullscreen,
-    there(() => player.toggleFullscreen()),
+  key(["j", "l"], words.skip, ({ key }) => player.seek(player.time + (key === "j" ? -SKIP : SKIP)));
+  key([",", "."], words.frame, ({ key }) => void player.step(key === "," ? -1 : 1));
+  key(["<", ">"], words.speed, ({ key }) => player.changeRate(key === "<" ? -1 : 1));
+  key([..."0123456789"], words.tenths, ({ key }) =>
+    player.duration ? player.seek((player.duration * Number(key)) / 10) : false,
   );
-  if (muteKey)
-    shortcut(
-      "m",
-      text.watch.mute,
-      there(() => player.mute()),
-    );
-  shortcut(["+", "=", "-"], text.watch.zoom, (event) => timeline.zoom(event.key === "-" ? 2 : 0.5));
-  shortcut(
-    "z",
-    text.watch.whole,
-    there(() => timeline.zoomToSpan()),
-  );
+  key("f", words.fullscreen, () => player.toggleFullscreen());
+  if (muteKey) key("m", words.mute, () => player.mute());
+  key(["+", "=", "-"], words.zoom, ({ key }) => timeline.zoom(key === "-" ? 2 : 0.5));
+  key(["Shift+ArrowLeft", "Shift+ArrowRight"], words.pan, ({ key }) => timeline.pan(key === "ArrowLeft" ? -0.5 : 0.5));
+  key("z", words.whole, () => timeline.zoomToSpan());
 }

@@ -43,12 +43,17 @@ export function replace(parent, ...children) {
   );
 }
 
-// 75.25 -> "1:15", with tenths "1:15.3"
-export function clock(seconds, tenths = false) {
-  const whole = tenths ? Math.round(seconds * 10) / 10 : Math.floor(seconds + 1e-6);
+// 75.25 -> "1:15", with tenths "1:15.3", with two digits "1:15.25"
+/**
+ * @param {number} seconds
+ * @param {boolean | number} digits after the point; true for one
+ */
+export function clock(seconds, digits = 0) {
+  const after = Number(digits);
+  const whole = after ? Math.round(seconds * 10 ** after) / 10 ** after : Math.floor(seconds + 1e-6);
   const hours = Math.floor(whole / 3600);
   const minutes = Math.floor((whole % 3600) / 60);
-  const rest = (whole % 60).toFixed(tenths ? 1 : 0).padStart(tenths ? 4 : 2, "0");
+  const rest = (whole % 60).toFixed(after).padStart(after ? after + 3 : 2, "0");
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 
@@ -85,7 +90,9 @@ let notice, fading;
 
 // A line in the corner of the page that goes by itself; `action` is {text, run}.
 export function notify(message, action, bad = false) {
-  notice ??= document.body.appendChild(el("div", { class: "notice", role: "status" }));
+  notice ??= el("div", { class: "notice", role: "status" });
+  const where = document.fullscreenElement ?? document.body; // outside it nothing is seen
+  if (notice.parentNode !== where) where.append(notice);
   clearTimeout(fading);
   replace(
     notice,

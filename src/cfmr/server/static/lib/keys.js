@@ -7,7 +7,7 @@ import { text } from "./texts.js";
 const OFF = "cfmr-keys-off";
 const shortcuts = [];
 
-// keys: as in KeyboardEvent.key, "Control+z" with a modifier. `inText`: also while typing.
+// keys: as in KeyboardEvent.key, "Control+z" and "Shift+ArrowLeft" with a modifier. `inText`: also while typing.
 export function shortcut(keys, meaning, run, { inText = false } = {}) {
   shortcuts.push({ keys: [keys].flat(), meaning, run, inText });
 }
@@ -23,7 +23,7 @@ const named = {
 };
 const readable = (key) =>
   key
-    .split("+")
+    .split(/(?<=.)\+/)
     .map((part) => named[part] ?? (part.length === 1 ? part.toUpperCase() : part))
     .join(" ");
 
@@ -53,7 +53,8 @@ document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.isComposing || event.altKey || event.metaKey || $("dialog[open]")) return;
   const target = /** @type {HTMLElement} */ (event.target);
   const typing = target.matches?.("input:not([type=checkbox]):not([type=file]):not([type=range]), textarea, select");
-  const pressed = event.ctrlKey ? `Control+${event.key}` : event.key;
+  const shifted = event.shiftKey && event.key.startsWith("Arrow"); // of others the key itself says it
+  const pressed = event.ctrlKey ? `Control+${event.key}` : shifted ? `Shift+${event.key}` : event.key;
   for (const { keys, run, inText } of shortcuts) {
     if (!keys.includes(pressed)) continue;
     if (typing && !inText) continue;

@@ -37,6 +37,7 @@ const drafts = new Map();
 const editing = new Map();
 
 const player = new Player(stage, {
+  screen: $(".split"), // labels are made there, too
   onTime: (time) => timeline.setTime(time),
   onLoaded: () => {
     if (current && !current.duration) show({ ...current, duration: player.duration });
@@ -47,7 +48,8 @@ const player = new Player(stage, {
 });
 const timeline = new Timeline(stage, {
   onSeek: (time) => player.seek(time),
-  picture: (time) => current && address("/api/thumbnail", { video: current.video, t: time.toFixed(1), width: 160 }),
+  picture: (time) => current && address("/api/thumbnail", { video: current.video, t: time.toFixed(2), width: 160 }),
+  frame: () => player.frameLength(),
 });
 player.looping.hidden = true;
 const title = el("h2", { class: "stage-title" });
@@ -570,9 +572,6 @@ $("#format").addEventListener("change", () => {
 // --- keys --------------------------------------------------------------------------------------------------------------
 
 shortcut(["Enter", "m"], words.keys.mark, () => mark());
-shortcut([" ", "p"], text.search.keys.toggle, () => player.toggle());
-shortcut("ArrowLeft", text.search.keys.back, () => player.seek(player.time - 1));
-shortcut("ArrowRight", text.search.keys.forward, () => player.seek(player.time + 1));
 shortcut(["u", "Control+z"], words.keys.undo, undo);
 shortcut("n", words.keys.next, handOut);
 shortcut("Escape", words.keys.discard, () => {

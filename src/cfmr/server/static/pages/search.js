@@ -129,7 +129,14 @@ const timeline = new Timeline(stage, {
   onSpan: (span) => changeSpan(span),
   picture: (time) => {
     const moment = moments[chosen];
-    return moment?.watchable ? thumbnail(moment.video, time, 160) : null;
+    return moment?.watchable
+      ? address("/api/thumbnail", { video: moment.video, t: time.toFixed(2), width: 160 })
+      : null;
+  },
+  frame: () => player.frameLength(),
+  curve: async (start, end) => {
+    const { video } = moments[chosen] ?? {};
+    return video && searched ? get("/api/curve", { ...searched, video, start, end }).catch(() => null) : null;
   },
 });
 const title = el("h2", { class: "stage-title" });
@@ -907,13 +914,10 @@ shortcut(
   },
   { inText: true },
 );
-shortcut(["ArrowDown", "j"], keys.next, (event) => step(event, 1), { inText: true });
-shortcut(["ArrowUp", "k"], keys.previous, (event) => step(event, -1), { inText: true });
+shortcut("ArrowDown", keys.next, (event) => step(event, 1), { inText: true });
+shortcut("ArrowUp", keys.previous, (event) => step(event, -1), { inText: true });
 shortcut("Enter", keys.play, () => (chosen >= 0 ? choose(chosen, { play: true }) : false));
-shortcut([" ", "p"], keys.toggle, () => player.toggle());
-shortcut("ArrowLeft", keys.back, () => chosen >= 0 && player.seek(player.time - 1));
-shortcut("ArrowRight", keys.forward, () => chosen >= 0 && player.seek(player.time + 1));
-shortcut("l", keys.loop, () => player.loop());
+shortcut("r", keys.loop, () => player.loop());
 shortcut("[", keys.startEarlier, () => timeline.nudge(0, -NUDGE));
 shortcut("]", keys.startLater, () => timeline.nudge(0, NUDGE));
 shortcut("{", keys.endEarlier, () => timeline.nudge(1, -NUDGE));
