@@ -147,7 +147,8 @@ export class VirtualList {
     if (top < 0) scrollBy(0, top - height);
     else if (top + height > innerHeight) scrollBy(0, top + 2 * height - innerHeight);
     this.draw();
-    this.rows.get(this.active)?.querySelector('a:not([tabindex="-1"])')?.focus({ preventScroll: true });
+    const name = this.rows.get(this.active)?.querySelector('a:not([tabindex="-1"])');
+    if (name instanceof HTMLElement) name.focus({ preventScroll: true });
   }
 }
 
