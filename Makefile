@@ -15,7 +15,7 @@ NODE := .venv-node
 SITE := $(VENV)/.ready-docs
 PACKAGE := $(VENV)/.ready-package
 
-.PHONY: demo test coverage docs wheel fuzz test-e2e test-mindspore test-scale lint lint-js format clean
+.PHONY: demo test coverage docs wheel fuzz kills test-e2e test-mindspore test-scale lint lint-js format clean
 
 demo: $(READY)
 	$(BIN)/cfmr demo
@@ -42,6 +42,10 @@ wheel: $(PACKAGE)
 # Damaged files for every parser, seeded: FUZZ="--inputs 50000 --seed 3 --only index http" changes what is tried.
 fuzz: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.campaign $(FUZZ)
+
+# Jobs and servers killed at random, seeded: KILLS="--kills 500 --seed 3 --only servers" changes what is tried.
+kills: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills.campaign $(KILLS)
 
 # A browser before a real server. Debian's Chromium is installed where it is missing and that is possible.
 CHROMIUM ?= /usr/bin/chromium

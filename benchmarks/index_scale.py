@@ -1,10 +1,12 @@
 """How search grows with the collection: build time, memory, disk, latency, recall; beside FAISS, LanceDB, sqlite-vec.
 
     python benchmarks/index_scale.py rows --checkpoint RUN --features F.hdf5 --work DIR --count 1000000
+                                        [--encoded 240000]
     python benchmarks/index_scale.py run --checkpoint RUN --annotations test.json --work DIR --size 100000
     python benchmarks/index_scale.py table --work DIR [--plot docs/pictures/index_scale.png]
 
-`rows` encodes ever new crops of the videos with the model; it can be stopped and carried on. `run` measures each engine
+`rows` encodes ever new crops of the videos with the model; it can be stopped and carried on. Beyond --encoded rows, it
+mixes two moments of those at random and adds noise, since encoding ten million takes hours. `run` measures each engine
 (or those of --engine) in a process of its own on the same vectors, one thread, with the sentences as queries, and
 appends a line to DIR/results.jsonl. Vectors have K d numbers (1,792 for Charades-STA), each concept of length 1. The
 others need `cfmr[bench]`.
@@ -70,6 +72,20 @@ class Collection:
                 best = -np.partition(-np.concatenate([best, queries @ vectors.T], axis=1), TOP - 1, axis=1)[:, :TOP]
             np.save(path, best.min(1))
         return np.load(path)
+
+
+def mix_rows(work: Path, encoded: int, count: int) -> None:
+    """Files of BLOCK rows after those that are encoded, each of one of their files: two of its moments, and noise."""
+    folder, sources = work / "rows", -(-encoded // BLOCK)
+    for number in range(sources, -(-count // BLOCK)):
+        path = folder / f"{number:03d}.npy"
+        if path.exists():
+            continue
+        rng = np.random.default_rng(number)
+        rows = np.load(folder / f"{number % sources:03d}.npy")
+        share = rng.uniform(0.6, 1, (len(rows), 1)).astype(np.float32)
+        noise = rng.standard_normal(rows.shape, np.float32) * (0.05 * rows.std(0))
+        np.save(path, share * rows + (1 - share) * rows[rng.permutation(len(rows))] + noise)
 
 
 def encode_rows(checkpoint: Path, features: Path, work: Path, count: int, seconds: float) -> None:
@@ -386,6 +402,7 @@ def main() -> None:
     parser.add_argument("--features", type=Path)
     parser.add_argument("--annotations", type=Path)
     parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--encoded", type=int, help="encode so many rows, and mix the rest of them")
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--size", type=int, default=100_000)
     parser.add_argument("--engine", nargs="+", choices=ENGINES, default=list(ENGINES))
@@ -402,7 +419,9 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     if arguments.part == "rows":
-        encode_rows(arguments.checkpoint, arguments.features, arguments.work, arguments.count, arguments.seconds)
+        encoded = min(arguments.encoded or arguments.count, arguments.count)
+        encode_rows(arguments.checkpoint, arguments.features, arguments.work, encoded, arguments.seconds)
+        mix_rows(arguments.work, encoded, arguments.count)
     elif arguments.part == "run":
         run(arguments)
     elif arguments.part == "table":

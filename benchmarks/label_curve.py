@@ -5,11 +5,13 @@
 DEMO is a finished `cfmr demo`. Clicks are drawn from its training rows at random, the same for both columns; a model is
 trained on them as `cfmr train --select last` does, once with `train.prior` and once without, and measured on rows of
 other videos (`--rows val` is what the method was chosen on). A sentence of which a model knows no word counts as
-missed. With no click, the prior is the index of `cfmr index --zero-shot builtin`. What is printed is Markdown.
+missed. With no click, the prior is the index of `cfmr index --zero-shot builtin`. The constant that the clicks imply is
+what the reader chosen by them answers where it looks at no curve. What is printed is Markdown.
 """
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +24,12 @@ from cfmr.models.checkpoint import Checkpoint
 from cfmr.models.dense.model import Dense
 from cfmr.models.encode import encode_sentences, rank_moments
 from cfmr.moments.metrics import iou
-from cfmr.moments.span_reader import Readout
+from cfmr.moments.span_reader import Readout, SpanReader, read_moments
 from cfmr.training import dense
 from cfmr.training.evaluation import constant_answer
 
 SHOWN = ("R@1,IoU=0.5", "right video first", "among ten", "weight")
+IMPLIED = "implied constant"
 
 
 class Searched:
@@ -53,6 +56,15 @@ class Searched:
         answers, _ = rank_moments(readout, scores, np.stack([edges[:-1], edges[1:]], axis=1), row.duration)
         return bool(iou(answers[:1].astype(float), np.array([row.span]) / row.duration)[0] >= 0.5)
 
+    def implied_constant(self, readout: Readout) -> float:
+        """R@1,IoU=0.5 of what is answered where no curve is looked at: the constant that the clicks imply, percent."""
+        assert isinstance(readout, SpanReader)
+        blind, hits = replace(readout, curve_weight=0.0), list[bool]()
+        for row in self.rows:
+            answers, _ = read_moments(np.zeros(len(self.clips[row.video])), row.duration, blind, 1)
+            hits.append(bool(iou(answers, np.array([row.span]) / row.duration)[0] >= 0.5))
+        return 100 * float(np.mean(hits))
+
     def ranks(self) -> list[float]:
         """The right video's place among all, from 0; equal scores share theirs."""
         return [np.inf if vector is None else self._rank(row, vector) for row, vector in self._pairs()]
@@ -69,7 +81,8 @@ class Searched:
         """In percent."""
         ranks = np.array(self.ranks())
         shares = [np.mean(self.hits(readout)), (ranks < 1).mean(), (ranks < 10).mean()]
-        return dict(zip(SHOWN, [*(100 * float(share) for share in shares), weight], strict=True))
+        found = dict(zip(SHOWN, [*(100 * float(share) for share in shares), weight], strict=True))
+        return found | {IMPLIED: self.implied_constant(readout)}
 
 
 class Bench:
@@ -134,12 +147,13 @@ def main() -> None:
     bench = Bench(options.demo, options.work, options.rows)
     print(f"{len(bench.rows)} sentences of {len(bench.seconds)} videos, seeds: {options.seeds}; best constant answer: "
           f"R@1,IoU=0.5 {constant_answer(bench.rows)['R@1,IoU=0.5']:.1f}\n")  # fmt: skip
-    head = [*(f"{name}, without" for name in SHOWN[:3]), *(f"{name}, with" for name in SHOWN)]
+    head = [IMPLIED, *(f"{name}, without" for name in SHOWN[:3]), *(f"{name}, with" for name in SHOWN)]
     print("| clicks | " + " | ".join(head) + " |\n|" + "---|" * (len(head) + 1))
     for clicks in options.clicks:
         without = [bench.trained(clicks, seed, prior=False) for seed in range(options.seeds)] if clicks else []
         known = [bench.trained(clicks, seed, prior=True) for seed in range(options.seeds)] if clicks else []
-        line = f"{cells(without, SHOWN[:3])} | {cells(known or [bench.untrained()], SHOWN)}"
+        known = known or [bench.untrained()]
+        line = f"{cells(without or known, [IMPLIED])} | {cells(without, SHOWN[:3])} | {cells(known, SHOWN)}"
         print(f"| {clicks} | {line} |", flush=True)
 
 

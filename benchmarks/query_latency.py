@@ -11,7 +11,7 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,12 @@ def beside_the_model(retriever: MomentRetriever, checkpoint: Path, rows: Sequenc
     print(f"\nthe same ranking of all rows as with PyTorch's query: {100 * statistics.mean(same):.1f} % of {len(same)}")
 
 
+def precision(text: Mapping[str, Any]) -> str:
+    """How many of the text encoder's matrices have 8 bits; an index of before does not say."""
+    few, of = text.get("quantised_layers", [int(text["quantised"])] * 2)
+    return "float" if not text["quantised"] else "8 bits" if few == of else f"8 bits in {few} of {of} matrices"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--index", type=Path, required=True)
@@ -89,7 +95,7 @@ def main() -> None:
     card = retriever.index.card
     print(
         f"{card['name']}, {len(retriever.index):,} moments of {len(retriever.videos()):,} videos, engine "
-        f"{retriever.index.engine}, text encoder {'8 bits' if card['text']['quantised'] else 'float'}; "
+        f"{retriever.index.engine}, text encoder {precision(card['text'])}; "
         f"{len(rows)} sentences of {arguments.words} words\n"
     )
     print("| | p50, ms | p95, ms |\n|---|--:|--:|")

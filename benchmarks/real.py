@@ -5,13 +5,16 @@
 FOLDER holds a feature file (*.hdf5), `rows.json`, rows of [video, duration, [start, end], sentence, glance], and
 `folds.json`, {video: fold}. For each fold the model is trained on the glances of the other folds, with the one
 configuration there is for every data set, and measured on the fold. Start and end of a moment are read for measuring
-only: the training files do not contain them. `--clicks N ...` draws a label curve, `--hold-out FILE` measures on rows
-of videos that are in no fold, trained on all folds.
+only: the training files do not contain them. `--clicks N ...` draws a label curve, `--without PART ...` leaves parts of
+the model out, one after the other, `--hold-out FILE` measures on rows of videos that are in no fold, trained on all.
 """
 
 import argparse
+import itertools
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +23,17 @@ import numpy as np
 from cfmr.config import Config, parse_config
 from cfmr.data.annotations import load_annotations
 from cfmr.data.features import FeatureStore
+from cfmr.models.dense import fit, objective
 from cfmr.training import dense
 from cfmr.training.evaluation import constant_answer
 
 SHOWN = ("R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7", "R@1,mIoU", "R@5,IoU=0.5", "R@5,IoU=0.7")
+PARTS: dict[str, tuple[Any, str, float]] = {  # where each is switched off, and by what value
+    "regression": (fit, "REGRESSED", 10**9),
+    "across": (objective, "ACROSS", 0.0),
+    "naming": (objective, "NAMING", 0.0),
+    "dropout": (fit, "DROPOUT", 0.0),
+}
 VIDEOS = ("video R@1", "video R@5", "video R@10", "video R@100")
 
 
@@ -54,6 +64,21 @@ def measure(config: Config, run: Path, seed: int) -> dict[str, float]:
     return found | {"SumR": sum(found[name] for name in VIDEOS), "seconds": time.monotonic() - began}
 
 
+@contextmanager
+def switched_off(part: str | None) -> Iterator[None]:
+    """The model without one of PARTS for a while."""
+    if part is None:
+        yield
+        return
+    module, name, value = PARTS[part]
+    usual = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, usual)
+
+
 def row(name: str, runs: list[dict[str, float]], keys: tuple[str, ...]) -> str:
     """A line of the table: the mean over folds, and the spread."""
     cells = []
@@ -70,6 +95,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--clicks", type=int, nargs="*", default=[0], help="labels drawn at random; 0: all")
+    parser.add_argument("--without", choices=PARTS, nargs="*", default=[], help="parts of the model to leave out")
     parser.add_argument("--folds", type=int, nargs="*", help="only these")
     parser.add_argument("--hold-out", type=Path, help="rows of videos in no fold")
     parser.add_argument("--seed", type=int, default=1)
@@ -79,10 +105,11 @@ def main() -> None:
     rows = json.loads((options.data / "rows.json").read_text())
     fold_of = json.loads((options.data / "folds.json").read_text())
     folds: list[int | None] = [None] if options.hold_out else options.folds or sorted(set(fold_of.values()))
-    keys = (*SHOWN, *VIDEOS, "SumR", "seconds")
+    keys, began = (*SHOWN, *VIDEOS, "SumR", "seconds"), time.monotonic()
     print("| | " + " | ".join(keys) + " |\n|" + "---|" * (len(keys) + 1))
-    for clicks in options.clicks:
+    for clicks, part in itertools.product(options.clicks, options.without or [None]):
         runs, constants = [], []
+        left_out = f" without {part}" if part else ""
         for fold in folds:
             train, test = options.work / f"train-{fold}-{clicks}.json", options.work / f"test-{fold}.json"
             seen = [[video, length, None, said, at] for video, length, _, said, at in rows if fold_of[video] != fold]
@@ -93,11 +120,13 @@ def main() -> None:
             train.write_text(json.dumps(seen))
             test.write_text(options.hold_out.read_text() if options.hold_out else json.dumps(unseen))
             config = configuration(features, options.vectors, train, test)
-            runs.append(measure(config, options.work / f"run-{fold}-{clicks}", options.seed))
+            with switched_off(part):
+                runs.append(measure(config, options.work / f"run-{fold}-{clicks}-{part or 'all'}", options.seed))
             constants.append(constant_answer(load_annotations(test, spans=True)))
-            print(row(f"fold {fold}, {len(seen)} labels", runs[-1:], keys), flush=True)
-        print(row(f"CFMR-Dense, {clicks or 'all'} labels", runs, keys))
+            print(row(f"fold {fold}, {len(seen)} labels{left_out}", runs[-1:], keys), flush=True)
+        print(row(f"CFMR-Dense{left_out}, {clicks or 'all'} labels", runs, keys))
         print(row("best constant answer", constants, keys), flush=True)
+    print(f"\nAll of it took {time.monotonic() - began:.0f} s.")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from cfmr.console.interrupt import saying_what_is_kept
 from cfmr.console.mode import ProgressMode
-from cfmr.errors import InputError
+from cfmr.errors import NO_ROOM, InputError
 from cfmr.index import BUILT_IN
 from cfmr.progress import Progress
 
@@ -107,8 +107,13 @@ def train(
         str, typer.Option(help="epoch to keep: best on 'validation' videos, 'last', or best on 'test' (the original's)")
     ] = "validation",
     progress: ProgressOption = ProgressMode.BAR,
+    page_videos: Annotated[
+        Path | None, typer.Option(hidden=True, help="train on what the page wrote to --log, and index this folder")
+    ] = None,
 ) -> None:
     """Train a model from one point label (glance) per sentence."""
+    if page_videos is not None and log is not None:
+        return _learn(log, page_videos, progress)
     if evaluate_only:
         if resume is None:
             raise InputError("--eval needs --resume CHECKPOINT")
@@ -134,6 +139,15 @@ def train(
     if figures:
         print_run(figures, directory)
     return None
+
+
+def _learn(folder: Path, videos: Path, progress: ProgressMode) -> None:
+    """Train on labels and index with that model: what the page does when it learns."""
+    from cfmr.console.progress import showing_progress
+    from cfmr.server.work.fitting import fit_and_index
+
+    with showing_progress(progress) as told:
+        fit_and_index(folder, videos, told)
 
 
 @app.command()
@@ -249,7 +263,7 @@ def pack_features(
             help="folders of .npy, .npz, .pt files, or with PRVR's feature.bin, or HDF5 files; several are joined",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 feature file to write")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 feature file to write; with --npz a folder")],
     member: Annotated[str | None, typer.Option(help="which array, where a file has several")] = None,
     tokens: Annotated[
         str | None, typer.Option(help="of arrays (clips, tokens, dim): mean or max over the tokens")
@@ -261,14 +275,17 @@ def pack_features(
     annotations: Annotated[
         list[Path] | None, typer.Option(help="pack the videos of these files only; all have to be there")
     ] = None,
+    npz: Annotated[
+        bool, typer.Option("--npz", help="write a folder of VIDEO.npz instead, as Moment-DETR and Lighthouse read it")
+    ] = False,
 ) -> None:
     """Pack feature files of one video each into one HDF5 file."""
     from cfmr.data.layouts.queries import read_queries, video_lengths
-    from cfmr.data.pack import Packing, check_tokens, pack
+    from cfmr.data.pack import Packing, check_tokens, pack, pack_npz
 
     packing = Packing(member, check_tokens(tokens), unit, time_columns)
     videos = [video for path in annotations or () for video in video_lengths(read_queries(path))]
-    _tell_packed(pack(sources, out, packing, videos or None), out)
+    _tell_packed((pack_npz if npz else pack)(sources, out, packing, videos or None), out)
 
 
 def _tell_packed(packed: "Packed", out: Path) -> None:
@@ -344,7 +361,8 @@ def index_videos(
     zero_shot: Annotated[
         Path | None,
         typer.Option(
-            help=f"instead of a model: '{BUILT_IN}', or the CLIP checkpoint of the features, a folder or a name"
+            help=f"instead of a model: '{BUILT_IN}', or the CLIP checkpoint of the features, a folder or a name; "
+            "with --in it is used from then on"
         ),
     ] = None,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file of the videos")] = None,
@@ -392,10 +410,10 @@ def index_videos(
     from cfmr.index.workspace import read_names
 
     if within is not None:
-        given: dict[str, object] = {"checkpoint": checkpoint, "zero-shot": zero_shot, "features": features}
+        given: dict[str, object] = {"checkpoint": checkpoint, "features": features}
         given |= {"videos": videos, "annotations": annotations, "calibrate": calibrate, "metadata": metadata}
         given |= {"engine": engine, "window": window, "rebuild": rebuild, "ray": ray, "leave-out": leave_out}
-        return _index_folder(within, workspace, remove or [], restore or [], given, progress)
+        return _index_folder(within, workspace, remove or [], restore or [], zero_shot, given, progress)
     if out is None or restore or workspace is not None:
         raise InputError("name what to index: --in VIDEOS, or --out INDEX (or CFMR_INDEX) and where its videos are")
     location = parse_location(out)
@@ -453,10 +471,11 @@ def _index_folder(
     workspace: Path | None,
     remove: list[str],
     restore: list[str],
+    zero_shot: Path | None,
     given: dict[str, object],
     progress: ProgressMode,
 ) -> None:
-    """Read what is new in a folder of videos; or take videos out of what was read of it, or in again."""
+    """Read what is new in a folder of videos, or all with another model; or take videos out of it, or in again."""
     from cfmr.console.extraction import print_summary
     from cfmr.console.index_report import report_lines
     from cfmr.console.progress import showing_progress
@@ -467,6 +486,8 @@ def _index_folder(
         if value:
             raise InputError(f"--{name}: with --in the folder's own features and model are used; leave it out")
     if remove:
+        if zero_shot is not None:
+            raise InputError("--remove and --zero-shot: videos are removed from every model; leave one out")
         place = need_workspace(workspace or folder)
         remove_videos(place, remove)
         return typer.echo(f"{folder}: {len(remove)} removed; --restore takes a video in again")
@@ -475,11 +496,13 @@ def _index_folder(
         place.restore(restore)
     kept = "the videos read so far can be searched; the same command goes on from there"
     with saying_what_is_kept(kept), showing_progress(progress) as told:
-        report = read_folder(place, _calibrated_on_names, told)
-    print_summary(report.files, place.features)
+        report = read_folder(place, _calibrated_on_names, told, zero_shot=zero_shot)
+    print_summary(report.files, report.features)
     if report.indexed is not None:
         for line in report_lines(report.indexed, place.served().index):
             typer.echo(line)
+    if zero_shot is not None:
+        typer.echo(f"{folder}: searched with {place.served().id} from now on")
     return None
 
 
@@ -494,20 +517,6 @@ def _edited(location: "IndexLocation", remove: list[str], engine: str | None) ->
         return edit_index(location, remove=remove, engine=engine)
     reports = remove_videos(place, remove)
     return edit_index(location, engine=engine) if engine is not None else reports.popitem()[1]
-
-
-@app.command(hidden=True)
-def learn(
-    folder: Annotated[Path, typer.Argument(help="what the page has written down to learn from")],
-    videos: Annotated[Path, typer.Option(help="folder of the video files")],
-    progress: ProgressOption = ProgressMode.BAR,
-) -> None:
-    """Train on labels and index with that model: what the page does when it learns."""
-    from cfmr.console.progress import showing_progress
-    from cfmr.server.work.fitting import fit_and_index
-
-    with showing_progress(progress) as told:
-        fit_and_index(folder, videos, told)
 
 
 def _refuse_unused(**given: object) -> None:
@@ -823,14 +832,16 @@ def fetch(
     """Download a checkpoint from the Hugging Face hub. Can be interrupted and resumed."""
     from cfmr.console.progress import showing_progress
     from cfmr.extractors.hub import fetch as fetch_checkpoint
-    from cfmr.extractors.known_checkpoints import known_checkpoint
+    from cfmr.extractors.known_checkpoints import INSTALL, known_checkpoint
 
     known = known_checkpoint(name)
     kept = "what came is kept; the same command goes on from there"
     with saying_what_is_kept(kept), showing_progress(progress) as told:
         folder = fetch_checkpoint(known, told)
     typer.echo(f"{name}: ready in {folder}")
-    typer.echo(f"use it as --weights {name} and --zero-shot {name}; both need: pip install '{known.needs}'")
+    typer.echo(f"cfmr index --in VIDEOS --zero-shot {name} reads a folder with it and uses it from then on")
+    if missing := known.missing():
+        typer.echo(f"that needs {' and '.join(missing)}: {INSTALL}")
 
 
 @app.command()
@@ -949,6 +960,12 @@ def main() -> None:
         app(prog_name="cfmr")
     except InputError as error:
         print(f"cfmr: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
+    except OSError as error:  # a disk may be full wherever something is written
+        if error.errno not in NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"cfmr: {where}the disk is full; make room, and the same command goes on", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
 
 

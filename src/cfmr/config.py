@@ -181,10 +181,12 @@ class DenseTraining(Section):
     """How many fits stand side by side in a model, and where checkpoints go.
 
     `prior`: what is known of words without training is used too, where the features allow it.
+    `prior_checkpoint`: the vision-language checkpoint that made the features, a folder or a name, for what it knows.
     """
 
     num_fits: Annotated[int, Field(gt=0, le=16)] = 3
     prior: bool = True
+    prior_checkpoint: str | None = None
     model_saved_path: str = "runs"
 
     @property

@@ -1,7 +1,9 @@
 """The one error that a user can cause."""
 
+import errno
 import re
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of an OSError: nothing more can be written
 LONGEST = 1000  # characters of a message; what stands between its beginning and its end is left out
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 

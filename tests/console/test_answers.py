@@ -56,6 +56,16 @@ def test_json_is_complete(made: Searchable) -> None:
     assert set(value["milliseconds"]) == {"encode", "search"}
 
 
+def test_more_like_a_moment_and_without_words(made: Searchable) -> None:
+    options = ["--index", str(made.index), "--like", "v01@0-5", "--not", "the red bird", "--not", "v02@3-9"]
+    value = json.loads(run("search", "the dog runs -cat", *options, "--json"))
+    assert (value["sentence"], value["without"]) == ("the dog runs", ["cat", "the red bird"])
+    assert (value["like"], value["unlike"]) == (["v01@0-5"], ["v02@3-9"])
+    assert value["moments"]
+    alone = run("search", "--like", "v01@0-5", "--index", str(made.index)).splitlines()
+    assert len(alone[0].split()[-1]) == answers.BAR
+
+
 def test_what_someone_labelled_is_told_with_the_label(made: Searchable, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / ".cfmr", tmp_path, made.index, made.world.features)
     workspace.root.mkdir()

@@ -379,3 +379,24 @@ def test_a_duration_that_is_no_number_is_named(tmp_path: Path) -> None:
         file["v"].attrs["duration"] = "long"
     with pytest.raises(InputError, match="the duration of v is no number"):
         FeatureStore(path).duration("v")
+
+
+def test_a_video_is_called_otherwise_and_keeps_its_features(tmp_path: Path) -> None:
+    path = tmp_path / "features.hdf5"
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    with FeatureWriter(path, {"extractor": "x"}) as writer:
+        writer.add("old", rows, duration=4.0)
+        writer.add("other", rows + 1, duration=4.0)
+    with FeatureWriter(path, {"extractor": "x"}) as writer:
+        writer.add("fresh", rows + 2, duration=4.0)
+        writer.rename("fresh", "newest")
+        writer.rename("old", "middle")
+        writer.rename("middle", "new")
+        writer.note("new", path="/videos/new.mp4")
+        with pytest.raises(InputError, match="there is a video 'other' already"):
+            writer.rename("new", "other")
+    with FeatureStore(path) as store:
+        assert store.videos == ["new", "newest", "other"]
+        np.testing.assert_array_equal(store.read("new"), rows)
+        np.testing.assert_array_equal(store.read("newest"), rows + 2)
+        assert store.attributes_of("new") == {"duration": 4.0, "path": "/videos/new.mp4"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cfmr.data.features import FeatureStore
-from cfmr.data.pack import Packed, Packing, check_tokens, pack
+from cfmr.data.pack import Packed, Packing, check_tokens, pack, pack_npz
 from cfmr.errors import InputError
 
 CLIPS = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -161,8 +161,11 @@ def test_two_files_of_one_video_are_named(folder: Path) -> None:
 
 
 def test_an_empty_folder_and_a_missing_one_are_named(folder: Path) -> None:
-    for path in (folder, folder / "gone"):
-        with pytest.raises(InputError, match=r"no \.npy, \.npz, \.pt, \.pth files there"):
+    for path, says in (
+        (folder, r"no \.npy, \.npz, \.pt, \.pth files there"),
+        (folder / "gone", "no such folder or file"),
+    ):
+        with pytest.raises(InputError, match=says):
             pack(path, folder / "out.hdf5")
 
 
@@ -264,3 +267,39 @@ def test_rows_of_frames_as_prvr_has_them_are_packed(folder: Path) -> None:
     result = packed(folder)
     np.testing.assert_array_equal(result["v"], CLIPS[:2])
     np.testing.assert_array_equal(result["w"], CLIPS[2:])
+
+
+def test_a_feature_file_becomes_a_folder_of_npz_and_the_same_file_again(folder: Path, tmp_path: Path) -> None:
+    np.savez(folder / "v1.npz", features=CLIPS)
+    np.savez(folder / "v2_0.0_150.0.npz", features=CLIPS + 1)
+    pack(folder, tmp_path / "first.hdf5")
+    told = pack_npz(tmp_path / "first.hdf5", tmp_path / "npz")
+    assert told.videos == 2
+    assert sorted(path.name for path in (tmp_path / "npz").iterdir()) == ["v1.npz", "v2_0.0_150.0.npz"]
+    with np.load(tmp_path / "npz" / "v1.npz") as content:
+        assert list(content) == ["features"]
+        np.testing.assert_array_equal(content["features"], CLIPS)
+    pack(tmp_path / "npz", tmp_path / "second.hdf5")
+    with FeatureStore(tmp_path / "first.hdf5") as first, FeatureStore(tmp_path / "second.hdf5") as second:
+        assert first.videos == second.videos
+        for video in first.videos:
+            np.testing.assert_array_equal(first.read(video), second.read(video))
+
+
+def test_a_video_named_like_a_folder_is_not_written_as_npz(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "f.hdf5", "w") as file:
+        file["deep/one"], file["plain"] = CLIPS, CLIPS
+    told = pack_npz(tmp_path / "f.hdf5", tmp_path / "npz")
+    assert (told.videos, list(told.failed)) == (1, ["deep/one"])
+
+
+def test_names_that_differ_by_a_files_ending_are_pointed_out(folder: Path, tmp_path: Path) -> None:
+    np.save(folder / "v1.npy", CLIPS)
+    np.save(folder / "v2.mp4.npy", CLIPS)
+    with pytest.raises(InputError, match=r"2 videos: v1\.mp4; there is v1: take the \.mp4 out of the annotations"):
+        pack(folder, tmp_path / "f.hdf5", videos=["v1.mp4", "v2.mp4"])
+    with pytest.raises(InputError, match=r"1 videos: v2; there is v2\.mp4: rename it to v2"):
+        pack(folder, tmp_path / "f.hdf5", videos=["v2"])
+    pack(folder, tmp_path / "f.hdf5")
+    with FeatureStore(tmp_path / "f.hdf5") as store, pytest.raises(InputError, match="there is v1: take the"):
+        store.check(["v1.mp4"], 4)

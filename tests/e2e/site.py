@@ -104,7 +104,7 @@ class Server:
         self.url = self._address()
 
     def _address(self) -> str:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while time.monotonic() < deadline and self.process.poll() is None:
             self.log.seek(0)
             found = re.search(r"http://\S+", self.log.read())

@@ -58,7 +58,7 @@ def test_a_folder_becomes_searchable_while_one_looks_on(
     for number, colour in enumerate(("red", "green", "blue")):
         render(videos / f"{colour}.mp4", [(colour, 1.0 + number, 5.0 + number)])
     (videos / "broken.mp4").write_bytes(b"no film")
-    page.goto("/add")
+    page.goto("/library")
     page.get_by_role("button", name="Look for new videos").click()
     page.goto("/")
     page.locator("#q").fill("a dog")
@@ -82,12 +82,12 @@ def test_a_removed_video_is_gone_from_page_and_shell_and_comes_back(
     server = serve(videos)
     server.wait_until(lambda: server.ask("/api/status")["indexed"] == 2)
     page = open_page(browser, server)
-    page.goto("/add")
-    page.get_by_role("button", name="Remove red from search").click()
+    page.goto("/library")
+    page.get_by_label("Actions for red").click()
+    page.get_by_role("button", name="Remove", exact=True).first.click()
     expect(page.locator("#videos li")).to_have_count(1)
     assert [video.id for video in MomentRetriever.load(videos).videos()] == ["green"]
-    page.locator("#removed summary").click()
-    page.get_by_role("button", name="Restore red").click()
+    page.get_by_role("button", name="Undo").click()
     server.wait_until(lambda: server.ask("/api/status")["indexed"] == 2)
     assert len(MomentRetriever.load(videos).videos()) == 2
 

@@ -125,7 +125,8 @@ def test_a_folder_is_taken_in(page: Page, own: Server) -> None:
     expect(page.locator(".notice")).to_contain_text("outside the allowed folders")
     page.get_by_label("Import a folder on the server").fill(str(own.world / "camera"))
     page.keyboard.press("Enter")
-    expect(page.locator(".notice")).to_contain_text("1 video imported")
+    page.get_by_role("button", name="Import 1 video").click()
+    own.wait_until(lambda: own.ask("/api/jobs")[0]["kind"] == "add")
     own.wait_for_jobs()
     assert own.ask("/api/search", q="a red square", video="cellar")["moments"]
 

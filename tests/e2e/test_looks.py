@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from .site import Server, until
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-PAGES = ["/", "/?q=a+red+square", "/label?video=street", "/learn", "/add", "/docs", "/sign-in"]
+PAGES = ["/", "/?q=a+red+square", "/label?video=street", "/learn", "/library", "/script", "/add", "/docs", "/sign-in"]
 
 
 def opened(browser: Browser, server: Server, path: str, **options: Any) -> Page:
@@ -100,7 +100,7 @@ def test_text_may_be_twice_as_large(browser: Browser, server: Server) -> None:
 
 def test_every_page_has_a_title_a_heading_and_a_way_past_the_navigation(browser: Browser, server: Server) -> None:
     titles = set()
-    for path in ("/", "/label", "/learn", "/add", "/docs"):
+    for path in ("/", "/label", "/learn", "/library", "/script", "/add", "/docs"):
         page = opened(browser, server, path)
         titles.add(page.title())
         assert page.locator("h1").count() == 1
@@ -108,4 +108,4 @@ def test_every_page_has_a_title_a_heading_and_a_way_past_the_navigation(browser:
         page.keyboard.press("Enter")
         expect(page).to_have_url(re.compile("#main$"))
         page.context.close()
-    assert len(titles) == 5
+    assert len(titles) == 7

@@ -212,8 +212,8 @@ def test_nothing_that_people_wrote_becomes_html(page: Page) -> None:
     page.goto(f"/?q={HOSTILE} square&in={HOSTILE}")
     expect(page.locator("#tally")).not_to_be_empty()
     search(page, f"square {HOSTILE}")
-    page.goto("/add")
-    expect(page.locator(".video-grid .video-name", has_text=HOSTILE)).to_be_visible()
+    page.goto("/library")
+    expect(page.locator(".library-row .video-name", has_text=HOSTILE)).to_be_visible()
     page.goto("/label?" + f"video={HOSTILE}")
     expect(page.locator(".stage-title")).to_have_text(HOSTILE)
     assert page.evaluate("window.hacked") is None

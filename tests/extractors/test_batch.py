@@ -153,6 +153,24 @@ def test_what_cannot_be_read_is_named_and_the_rest_goes_on(folder: Path, tmp_pat
         assert FeatureStore(tmp_path / "f.hdf5").videos == ["a", "b", "c", "corrupted"]
 
 
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError(), ValueError("odd")])
+def test_whatever_a_video_does_to_its_decoder_the_rest_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    extract = Levels.extract
+
+    def failing(self: Levels, path: Path, progress: Any = None) -> Extraction:
+        if path.stem == "b":
+            raise error
+        return extract(self, path, progress)
+
+    monkeypatch.setattr(Levels, "extract", failing)
+    summary = run(folder, tmp_path / "f.hdf5")
+    assert list(summary.failed) == ["b"]
+    assert "b.mp4: cannot be read" in summary.failed["b"]
+    assert set(summary.extracted) == {"a", "c"}
+
+
 def test_a_batch_of_which_nothing_can_be_read_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(b"no video at all")
     with pytest.raises(InputError, match="nothing could be read"):

@@ -28,6 +28,7 @@ from tests.fuzz.mutate import mutated
 from tests.fuzz.targets import TARGETS, Target, make_targets
 
 SECONDS = 10
+FIRST = 3  # times as long for the first input of a process, which loads what reading needs
 MEMORY = 1 << 30
 LONGEST_LINE = 6000
 REFUSED, READ = 0, 1
@@ -89,7 +90,7 @@ def _work(target: Target, numbers: range, seed: int, board: mmap.mmap, keep: Pat
             board[:32] = struct.pack("qqdq", number, refused, slowest, peak)
             place, content = _damaged(target, number, seed, Path(scratch))
             began = time.monotonic()
-            signal.alarm(SECONDS)
+            signal.alarm(SECONDS if number > numbers.start else FIRST * SECONDS)
             try:
                 target.read(place)
             except InputError as error:

@@ -1,6 +1,7 @@
 """A folder becomes searchable, with the real extractor and the built-in model on small videos."""
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -239,3 +240,22 @@ def test_the_built_in_model_has_no_checkpoint_to_evaluate(
     assert "--in VIDEOS goes with --truth" in capsys.readouterr().err
     assert run(monkeypatch, "evaluate", "--in", videos, "--truth", "labels.json") == 2
     assert "the model in use was not trained, so it has no checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("room", [300, 30_000, 600_000, 4_000_000])
+def test_a_full_disk_while_reading_is_one_line_and_the_next_run_goes_on(
+    filmed: Path, tmp_path: Path, room: int
+) -> None:
+    shutil.copytree(filmed, tmp_path / "videos")
+    command = [sys.executable, "-m", "cfmr", "index", "--in", str(tmp_path / "videos"), "--progress", "none"]
+
+    def full() -> None:  # as a full disk: what is larger cannot be written
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=full)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "make room" in done.stderr
+    assert subprocess.run(command, capture_output=True, text=True).returncode == 0
+    assert names(tmp_path / "videos") == ALL

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfmr.config import CFMRSizes
+from cfmr.index import text_export
 from cfmr.index.graph_run import open_graph
-from cfmr.index.text_export import quantize, top1_agreement
+from cfmr.index.text_export import WHOLE, choose_precision, quantize, top1_agreement, weight_layers
 from cfmr.models.cfmr.pytorch.model import CFMR
 from cfmr.models.cfmr.text_onnx import cfmr_text
 
@@ -94,6 +95,37 @@ def test_eight_bits_point_about_the_same_way(graph: Path, tmp_path: Path) -> Non
     words = np.random.default_rng(0).standard_normal((1, 6, 10)).astype(np.float32)
     (exact,), (small,) = (open_graph(p).run(None, {"words": words}) for p in (graph, tmp_path / "small.onnx"))
     assert exact @ small / (np.linalg.norm(exact) * np.linalg.norm(small)) > 0.99
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, "all"), (None, "some"), (1.1, "none")])
+def test_as_many_layers_get_eight_bits_as_still_answer_alike(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float | None, expected: str
+) -> None:
+    rng = np.random.default_rng(0)
+    sentences = [rng.standard_normal((1, 6, 10)).astype(np.float32) for _ in range(200)]
+    moments = rng.standard_normal((3000, SIZES.num_concept * SIZES.hidden_size)).astype(np.float32)
+
+    def vectors(path: Path, count: int) -> np.ndarray:
+        session = open_graph(path)
+        return np.stack([session.run(None, {"words": words})[0] for words in sentences[:count]])
+
+    truth = vectors(graph, 200)
+    quantize(graph, tmp_path / "all.onnx")
+    whole = top1_agreement(truth, vectors(tmp_path / "all.onnx", 200), moments)
+    assert whole < 1
+    monkeypatch.setattr(text_export, "SHARE", (1 + whole) / 2 if share is None else share)
+    (tmp_path / WHOLE).write_bytes(graph.read_bytes())
+    card = choose_precision(tmp_path, "kept.onnx", lambda name, n: vectors(tmp_path / name, n), truth, moments)
+
+    few, of = card["quantised_layers"]
+    assert of == len(weight_layers(graph)) == 16
+    assert {"all": few == of, "some": 0 < few < of, "none": few == 0}[expected]
+    assert card["quantised"] == (few > 0)
+    assert len(weight_layers(tmp_path / "kept.onnx")) == of - few
+    if few:
+        kept = top1_agreement(truth, vectors(tmp_path / "kept.onnx", 200), moments)
+        assert round(kept, 4) == card["same_first_quantised"] >= text_export.SHARE
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.onnx", "kept.onnx"]
 
 
 def test_top1_agreement_counts_sentences() -> None:

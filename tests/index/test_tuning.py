@@ -36,9 +36,21 @@ def test_the_projection_keeps_inner_products_of_what_it_was_made_from() -> None:
     sample = (rng.standard_normal((500, 40)) @ rng.standard_normal((40, PROJECTED + 50))).astype(np.float32)
     directions = projection(sample)
     assert directions is not None
-    assert directions.shape == (PROJECTED, PROJECTED + 50)
+    assert directions.shape == (64, PROJECTED + 50)  # 40 would do; they come in multiples of 32
     near = project(sample[:20], directions) @ project(sample[20:40], directions).T
     np.testing.assert_allclose(near, sample[:20] @ sample[20:40].T, rtol=1e-3, atol=1e-1)
+
+
+def test_vectors_without_strong_directions_keep_as_many_numbers_as_are_allowed() -> None:
+    directions = projection(np.random.default_rng(0).standard_normal((2000, 2 * PROJECTED)).astype(np.float32))
+    assert directions is not None
+    assert directions.shape == (PROJECTED, 2 * PROJECTED)
+
+
+def test_equal_vectors_keep_the_fewest_numbers() -> None:
+    directions = projection(np.ones((5, 2 * PROJECTED), np.float32))
+    assert directions is not None
+    assert directions.shape == (32, 2 * PROJECTED)
 
 
 def test_short_vectors_are_compared_as_they_are() -> None:

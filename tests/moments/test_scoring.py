@@ -153,6 +153,15 @@ def test_answers_that_make_no_sense_are_named(tmp_path: Path, answer: dict[str, 
     assert str(error.value).startswith(str(path))
 
 
+def test_names_that_are_text_here_and_numbers_there_are_told(tmp_path: Path) -> None:
+    truth = {"query": "a dog", "vid": "v", "duration": 20, "relevant_windows": [[0, 4]]}
+    for asked, answered, says in ((1, "1", "'1', text, where the truth has numbers"), ("1", 1, "1, numbers, where")):
+        (tmp_path / "truth.jsonl").write_text(json.dumps({"qid": asked, **truth}))
+        (tmp_path / "p.jsonl").write_text(json.dumps({"qid": answered, "pred_relevant_windows": [[0, 4, 1]]}))
+        with pytest.raises(InputError, match=says):
+            score(read_queries(tmp_path / "truth.jsonl"), read_answers(tmp_path / "p.jsonl"), "p.jsonl")
+
+
 def test_answers_to_sentences_that_are_not_asked_and_repeated_ones_are_named(tmp_path: Path) -> None:
     truth = read_queries(jsonl(tmp_path / "truth.jsonl", [QUERY]))
     path = jsonl(tmp_path / "pred.jsonl", [ANSWER, {**ANSWER, "qid": 9}])

@@ -230,7 +230,7 @@ def test_two_writers_do_not_meet(made: Searchable, filled: str) -> None:
 
 # --- many moments ----------------------------------------------------------------------------------------------------
 
-WIDTH, CONCEPTS, SIZE = 32, 6, 64  # searched as 384 numbers, so they are projected to 256
+WIDTH, CONCEPTS, SIZE = 32, 6, 64  # searched as 384 numbers, so they are projected
 
 
 def many_videos(codec: Codec, videos: int, rows: int) -> list[VideoRows]:

@@ -1,4 +1,4 @@
-"""Stands in for the command line: writes what `learn` and `index` would leave, or fails as the sentence says."""
+"""Stands in for the command line: writes what `train` and `index` would leave, or fails as the sentence says."""
 
 import json
 import sys
@@ -25,8 +25,8 @@ def progress(label: str, done: int, total: int, **metrics: float) -> None:
 def main() -> int:
     command, *rest = sys.argv[1:]
     options = dict(zip(rest[::2], rest[1::2], strict=False)) if command != "extract" else {}
-    if command == "learn":
-        folder = Path(rest[0])
+    if command == "train":
+        folder = Path(options["--log"])
         config = json.loads((folder / "config.json").read_text())
         said = " ".join(row[3] for row in json.loads((folder / "all.json").read_text()))
         total = config["train"]["num_fits"]

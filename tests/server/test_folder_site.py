@@ -4,8 +4,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from cfmr.index.workspace import Workspace, write_workspace
 from cfmr.server.app import create_app, open_state
 from cfmr.server.context import AppState
 from cfmr.server.settings import resolve_settings
+from cfmr.server.stores import videos as library
 from cfmr.server.stores.videos import Library
 from cfmr.server.work import watch
 from cfmr.server.work.watch import FolderWatch
@@ -156,6 +159,32 @@ def test_a_folder_that_goes_away_is_said_and_the_rest_goes_on(videos: Path, tmp_
         assert client.get("/api/stream", params={"video": "kitchen"}).status_code == 200
 
 
+def test_a_share_that_hangs_holds_up_no_search(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "PATIENCE", 0.2)
+    back, asked = threading.Event(), []
+
+    def hang(folder: Path) -> None:
+        asked.append(folder)
+        back.wait(60)
+
+    with served(videos) as (state, client):
+        until(lambda: at_rest(state) or not state.jobs.all())
+        monkeypatch.setattr(library, "ask_disk", hang)
+        until(lambda: not state.library.answers())
+        assert client.get("/api/status").json()["reachable"] is False
+        found = client.get("/api/search", params={"q": "a dog"}).json()["moments"]
+        assert {moment["video"] for moment in found} == {"kitchen", "garden/dog"}
+        assert client.get("/api/stream", params={"video": "kitchen"}).status_code == 404
+        assert client.get("/api/videos").json()["total"] == 3
+        client.post("/api/videos/index")
+        until(lambda: at_rest(state))
+        assert state.jobs.all()[0].message.endswith("the folder cannot be reached; its videos are read when it is back")
+        assert len(asked) == 1  # however many ask
+        back.set()
+        until(lambda: client.get("/api/status").json()["reachable"])
+        assert client.get("/api/stream", params={"video": "kitchen"}).status_code == 200
+
+
 def test_labels_of_videos_that_are_gone_do_not_hold_up_learning(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with served(videos) as (state, client):
         for number in range(6):
@@ -245,6 +274,19 @@ def test_ctrl_c_while_reading_ends_all_and_the_next_start_goes_on(tmp_path: Path
         until(lambda: at_rest(state))
 
 
+def test_a_port_in_use_is_said_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "videos").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        monkeypatch.setattr("sys.argv", ["cfmr", "serve", str(tmp_path / "videos"), "--port", port])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("choose another --port, or 0 for a free one\n")
+
+
 def test_the_browser_is_opened_where_there_is_one(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     note = tmp_path / "opened"
@@ -258,7 +300,7 @@ def test_the_browser_is_opened_where_there_is_one(tmp_path: Path) -> None:
         command, stdout=other_end, stderr=other_end, env=os.environ | {"BROWSER": f"{browser} %s"}
     )
     try:
-        until(lambda: note.exists() and note.read_text(), 60)
+        until(lambda: note.exists() and note.read_text(), 200)
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+\n", note.read_text())
     finally:
         process.send_signal(signal.SIGINT)

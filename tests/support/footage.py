@@ -60,6 +60,8 @@ def write_film(
     colours: dict[str, int] | None = None,
     level: int | None = None,
     stamps: Callable[[av.Packet], None] | None = None,
+    gap: tuple[int, int] = (0, 0),
+    setup: Callable[[av.VideoStream], None] | None = None,
     **options: str,
 ) -> Path:
     """A film of a steady rate, whose frames are of one gray each, as a muxer of FFmpeg writes it.
@@ -68,6 +70,8 @@ def write_film(
         shift: seconds added to all stamps.
         colours: marks, such as color_range.
         level: one gray for all frames, as it is stored.
+        gap: from which frame on all come later, and by how many frames.
+        setup: changes the stream of pictures before it is begun.
         stamps: changes the stamps of a packet of pictures before it is written.
         options: of the encoder.
     """
@@ -79,6 +83,8 @@ def write_film(
         stream.options = options
         for name, value in (colours or {}).items():
             setattr(stream.codec_context, name, value)
+        if setup is not None:
+            setup(stream)
         audio = target.add_stream(sound, rate=44_100, layout="mono") if sound else None
         packets = []
         for number in range(frames):
@@ -88,14 +94,15 @@ def write_film(
                 picture = av.VideoFrame(*size, pixels)
                 for plane, value in zip(picture.planes, (level, 128, 128), strict=True):
                     plane.update(bytes([value]) * plane.buffer_size)
-            picture.pts, picture.time_base = number + round(shift * rate), Fraction(1, rate)
+            later = gap[1] if number >= gap[0] else 0
+            picture.pts, picture.time_base = number + later + round(shift * rate), Fraction(1, rate)
             packets += stream.encode(picture)
         packets += stream.encode(None)
         if stamps is not None:
             for packet in packets:
                 stamps(packet)
         if audio is not None:
-            packets += _tone(audio, frames / rate, shift)
+            packets += _tone(audio, (frames + gap[1]) / rate, shift)
         for packet in sorted(packets, key=lambda packet: float(packet.dts * packet.time_base)):
             target.mux(packet)
     return path

@@ -85,7 +85,7 @@ def test_a_fit_carries_on_when_glances_are_added(dense_world: World, monkeypatch
     monkeypatch.undo()
     anew = run(dense_world, "anew")
     assert carried["test"]["R@1,IoU=0.5"] > anew["test"]["R@1,IoU=0.5"] - 12
-    assert checkpoint(dense_world, "first").parameters["clip"].shape[0] == 3
+    assert len(Dense.restore(checkpoint(dense_world, "first")).descended) == 3
 
 
 def test_words_that_come_later_are_learned_when_a_fit_is_carried_on(dense_world: World) -> None:
@@ -116,10 +116,21 @@ def test_start_and_end_of_training_moments_change_nothing(dense_world: World) ->
 def test_a_handful_of_labels_is_enough_to_fit(dense_world: World, count: int) -> None:
     keep_rows(dense_world, count)
     run(dense_world, "run")
-    model = load_model(checkpoint(dense_world, "run"))
+    model = Dense.restore(checkpoint(dense_world, "run"))
     vectors, _ = model.video_vectors(FeatureStore(dense_world.features).read("v07"), 30.0)
     assert np.isfinite(vectors).all()
     assert "too few" in checkpoint(dense_world, "run").state["chosen"]["chosen_by"]
+    assert len(model.fits) == len(model.descended)  # and no regression
+
+
+def test_a_regression_stands_behind_the_fits(dense_world: World) -> None:
+    run(dense_world, "run")
+    found = checkpoint(dense_world, "run")
+    model = Dense.restore(found)
+    assert len(model.fits) == len(model.descended) + 1
+    assert sum(model.shares) == pytest.approx(1)
+    found.parameters["regressed"][:] = 0  # then it is one more fit, as in models of before
+    assert len(Dense.restore(found).descended) == len(model.fits)
 
 
 def test_all_glances_at_one_second_of_one_video_are_enough_to_fit(dense_world: World) -> None:

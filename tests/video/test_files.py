@@ -19,6 +19,7 @@ from cfmr.video.files import (
     same_content,
     shown,
     stored_path,
+    without_copies,
 )
 
 
@@ -165,3 +166,21 @@ def test_a_moving_gif_is_a_video(tmp_path: Path) -> None:
     with Video(found["wave"]) as video:
         assert [round(frame.time, 2) for frame in video.frames(fps=2)] == [0, 0.5, 1, 1.5, 2, 2.5]
         assert video.end == pytest.approx(3)
+
+
+def test_of_files_with_one_content_the_oldest_stays(tmp_path: Path) -> None:
+    for number, (name, content) in enumerate([("b", b"film"), ("a", b"film"), ("c", b"disk"), ("d", b"other")]):
+        (tmp_path / f"{name}.mp4").write_bytes(content)
+        os.utime(tmp_path / f"{name}.mp4", (1000 + number, 1000 + number))
+    videos = find_videos([tmp_path])
+    kept, copies = without_copies(videos)
+    assert (list(kept), copies) == (["b", "c", "d"], {"a": "b"})
+    assert without_copies(videos, {"a"})[1] == {"b": "a"}
+    assert without_copies(videos, {"a", "b"}) == (videos, {})
+
+
+def test_of_copies_of_one_time_the_shortest_name_stays(tmp_path: Path) -> None:
+    for name in ("copy of red", "red"):
+        (tmp_path / f"{name}.mp4").write_bytes(b"film")
+        os.utime(tmp_path / f"{name}.mp4", (1000, 1000))
+    assert without_copies(find_videos([tmp_path]))[1] == {"copy of red": "red"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfmr.video.stamps import BestEffort, Clock, in_line
+from cfmr.video.stamps import BestEffort, Clock, Ending, in_line
 
 TICK = 0.001
 
@@ -112,3 +112,36 @@ def test_few_pictures_are_held() -> None:
 
     next(in_line(pictures(), 0.1))  # type: ignore[arg-type]
     assert taken < 10
+
+
+def test_a_picture_that_was_reordered_across_a_gap_is_no_new_clock() -> None:
+    shown = [0.0, 0.1, 60.3, 60.1, 0.2, 60.2, 60.4]  # without decoding times, as Matroska stores them
+    assert adjusted(clock("matroska,webm"), packets(shown)) == shown
+
+
+def test_a_stream_that_catches_up_with_another_has_a_gap_and_no_new_clock() -> None:
+    one = clock("mpegts")
+    adjusted(one, packets([0.0]))
+    adjusted(one, packets([number / 10 for number in range(300)], stream=1))
+    assert adjusted(one, packets([30.0, 30.1])) == [30.0, 30.1]
+    assert one.left_out == 0.0
+
+
+def test_what_a_clock_leaps_ahead_is_left_out() -> None:
+    one = clock("mpegts")
+    adjusted(one, packets([0.0, 30.1]))
+    assert one.left_out == pytest.approx(30.0)
+
+
+def test_stamps_that_stand_still_are_none() -> None:
+    effort = BestEffort()
+    assert [effort.choose(stamp, stamp) for stamp in (1, 2, 2, 2, 2, 3)] == [1, 2, 2, None, None, 3]
+
+
+def test_the_last_picture_by_its_time_is_the_last() -> None:
+    ending = Ending(remembered=3)
+    assert ending.time == 0.0
+    assert ending.after(1.0, 30.0) == 31.0
+    assert ending.after(1.1, 0.1) == pytest.approx(1.2)  # the one before was not shown for half a minute
+    assert ending.after(9.0, 0.1) == pytest.approx(9.1)
+    assert [round(ending.after(time, 0.1), 1) for time in (1.2, 1.3, 1.4)] == [9.1, 9.1, 1.5]  # a stamp far ahead

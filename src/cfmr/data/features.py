@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +22,7 @@ from cfmr.files.reading import limit_unpacked, reading
 
 FORMAT = "cfmr-features-1"
 MAX_DEPTH = 8  # of groups in each other
+FILE_ENDINGS = ("mp4", "avi", "mkv", "webm", "mov")  # of video files, which names of videos have at times
 LINK = "a link, and links are not followed"
 PIECE = 1 << 20  # bytes of a dataset that are stored together
 _UNSAID = {"precision": "float"}  # what older files say nothing of, and which of its values theirs is
@@ -48,6 +49,15 @@ def pool_clips(features: npt.NDArray[Any], num_clips: int) -> Features:
     return np.asarray(sums / counts[:, None], dtype=np.float32)
 
 
+def named_otherwise(video: str, there: Container[str]) -> str:
+    """What to say of a video without features where only the ending of a file's name is in the way; else nothing."""
+    stem, dot, ending = video.rpartition(".")
+    if dot and ending.lower() in FILE_ENDINGS and stem in there:
+        return f"; there is {stem}: take the .{ending} out of the annotations"
+    longer = next((name for ending in FILE_ENDINGS if (name := f"{video}.{ending}") in there), None)
+    return f"; there is {longer}: rename it to {video}" if longer is not None else ""
+
+
 class FeatureStore:
     """A feature file, read a video at a time. Opened when first read, so it may be sent to a worker process.
 
@@ -69,6 +79,7 @@ class FeatureStore:
         self._names: list[str] | None = None
         self._skipped: dict[str, str] = {}
         self._forms: dict[str, str] | None = None
+        self._last: tuple[h5py.File, str, h5py.Dataset] | None = None  # what was asked for last: most ask several times
         self._file()
 
     def __reduce__(self) -> tuple[type["FeatureStore"], tuple[Path]]:
@@ -84,7 +95,7 @@ class FeatureStore:
         """Close the file; it opens again when read again."""
         if self._open is not None:
             self._open[1].close()
-            self._open = None
+            self._open = self._last = None
 
     def _file(self) -> h5py.File:
         if self._open is None or self._open[0] != os.getpid():  # HDF5 handles do not survive a fork
@@ -185,7 +196,8 @@ class FeatureStore:
         missing = [video for video in wanted if video not in self]
         if missing:
             raise InputError(
-                f"{self.path}: no features for {_some(missing, len(wanted))}; extract them, or take their rows out"
+                f"{self.path}: no features for {_some(missing, len(wanted))}"
+                f"{named_otherwise(missing[0], self) or '; extract them, or take their rows out'}"
             )
         widths = {video: int(self._dataset(video).shape[1]) for video in wanted}
         wrong = [video for video, width in widths.items() if width != dim]
@@ -202,12 +214,18 @@ class FeatureStore:
             )
 
     def _find(self, video: str) -> h5py.Dataset | None:
+        file = self._file()
+        if (last := self._last) is not None and last[0] is file and last[1] == video:
+            return last[2]
         name = _key(video) if self._ours else video if self._member is None else f"{video}/{self._member}"
         with reading(self.path, "an HDF5 file"):
-            found = _inside(self._file(), name)
+            found = _inside(file, name)
         if found is None and (other := self._normal_forms.get(unicodedata.normalize("NFC", video), video)) != video:
             return self._find(other)
-        return found if isinstance(found, h5py.Dataset) else None
+        if not isinstance(found, h5py.Dataset):
+            return None
+        self._last = file, video, found
+        return found
 
     @property
     def _normal_forms(self) -> dict[str, str]:

@@ -13,10 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.data.features import FeatureStore, FeatureWriter
+from cfmr.data.features import FeatureStore, FeatureWriter, named_otherwise
 from cfmr.data.layouts.prvr import FrameFeatures, is_features
 from cfmr.errors import InputError
 from cfmr.files.archive import check_archive
+from cfmr.files.atomic import make_directory, replacing
 from cfmr.files.reading import reading, require_regular
 from cfmr.files.safe_pickle import read_torch
 
@@ -96,40 +97,94 @@ def pack(
             first it is said why: no features of (clips, dim), of another width than those before, NaN, several arrays
             and no `member`, or only readable by executing a pickle.
     """
-    packing = packing or Packing()
-    paths = [Path(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
-    skipped: dict[str, str] = {}
-    opened = [_open(path, packing.member, skipped) for path in paths]
-    wanted = list(opened[0]) if videos is None else list(dict.fromkeys(videos))
-    for path, source in zip(paths, opened, strict=True):
-        _check_there(path, source, wanted)
-    attributes = {"packed_from": " + ".join(path.name for path in paths), **packing.attributes()}
-    failed: dict[str, str] = {}
-    cuts: list[int] = []
-    widths: list[int] = []
-    with FeatureWriter(out, attributes) as writer:
-        for video in wanted:
-            try:
-                parts = [_prepared(*source[video], packing) for source in opened]
-                widths = _check_widths(parts, [source[video][0] for source in opened], widths)
-                features, cut = _joined(video, parts, paths, packing)
-            except InputError as error:
-                failed[video] = str(error)
-                continue
-            cuts += [cut] if cut else []
+    joined = _Joined.of(sources, packing or Packing(), videos)
+    with FeatureWriter(out, joined.attributes()) as writer:
+        for video, features in joined:
             content = hashlib.blake2b(np.ascontiguousarray(features).data, digest_size=12).hexdigest()
             if video not in writer or writer.attributes_of(video).get("content") != content:
                 writer.add(video, features, content=content)
-        if len(failed) == len(wanted):
-            raise InputError(next(iter(failed.values()), f"{paths[0]}: holds no features"))
-        return Packed(len(writer.videos), failed, skipped, len(cuts), max(cuts, default=0))
+        return joined.packed(len(writer.videos))
+
+
+def pack_npz(
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    packing: Packing | None = None,
+    videos: Sequence[str] | None = None,
+) -> Packed:
+    """The same into a folder of `VIDEO.npz` with the key `features`, as Moment-DETR and Lighthouse read them.
+
+    Raises:
+        InputError: as `pack`.
+    """
+    joined, folder = _Joined.of(sources, packing or Packing(), videos), make_directory(Path(out))
+    written = 0
+    for video, features in joined:
+        if Path(video).name != video:
+            joined.failed[video] = f"{video}: names a folder, where a file {video}.npz would have to be"
+            continue
+        with replacing(folder / f"{video}.npz") as temporary, open(temporary, "wb") as file:
+            np.savez(file, features=features)
+        written += 1
+    return joined.packed(written)
+
+
+@dataclass
+class _Joined:
+    """Features of the videos that are wanted, of all sources side by side; goes past what cannot be used."""
+
+    paths: Sequence[Path]
+    opened: Sequence[Source]
+    wanted: Sequence[str]
+    packing: Packing
+    skipped: Mapping[str, str]
+    failed: dict[str, str] = field(default_factory=dict)
+    cuts: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        packing: Packing,
+        videos: Sequence[str] | None,
+    ) -> "_Joined":
+        paths = [Path(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
+        skipped: dict[str, str] = {}
+        opened = [_open(path, packing.member, skipped) for path in paths]
+        wanted = list(opened[0]) if videos is None else list(dict.fromkeys(videos))
+        for path, source in zip(paths, opened, strict=True):
+            _check_there(path, source, wanted)
+        return cls(paths, opened, wanted, packing, skipped)
+
+    def attributes(self) -> dict[str, str | int | float]:
+        """Where it is from, and how it was made."""
+        return {"packed_from": " + ".join(path.name for path in self.paths), **self.packing.attributes()}
+
+    def __iter__(self) -> Iterator[tuple[str, Features]]:
+        widths: list[int] = []
+        for video in self.wanted:
+            try:
+                parts = [_prepared(*source[video], self.packing) for source in self.opened]
+                widths = _check_widths(parts, [source[video][0] for source in self.opened], widths)
+                features, cut = _joined(video, parts, self.paths, self.packing)
+            except InputError as error:
+                self.failed[video] = str(error)
+                continue
+            self.cuts += [cut] if cut else []
+            yield video, features
+        if len(self.failed) == len(self.wanted):
+            raise InputError(next(iter(self.failed.values()), f"{self.paths[0]}: holds no features"))
+
+    def packed(self, videos: int) -> Packed:
+        return Packed(videos, self.failed, self.skipped, len(self.cuts), max(self.cuts, default=0))
 
 
 def _check_there(path: Path, source: Source, wanted: Sequence[str]) -> None:
     missing = [video for video in wanted if video not in source]
     if missing:
         listed = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        raise InputError(f"{path}: no features for {len(missing)} of {len(wanted)} videos: {listed}")
+        told = named_otherwise(missing[0], source)
+        raise InputError(f"{path}: no features for {len(missing)} of {len(wanted)} videos: {listed}{told}")
 
 
 def _check_widths(parts: Sequence[Features], places: Sequence[str], before: Sequence[int]) -> list[int]:
@@ -164,6 +219,8 @@ def _open(path: Path, member: str | None, skipped: dict[str, str]) -> Source:
     if is_features(path):
         frames = FrameFeatures(path)
         return {video: (f"{path}, {video}", partial(frames.read, video)) for video in frames.videos}
+    if not path.exists():
+        raise InputError(f"{path}: no such folder or file")
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
     if not files:
         raise InputError(f"{path}: no {', '.join(SUFFIXES)} files there, and no HDF5 file")

@@ -95,6 +95,8 @@ def prepare(dataset: str, raw: str | os.PathLike[str], out: str | os.PathLike[st
         InputError: a file is malformed, or there is none.
     """
     raw, out = Path(raw), Path(out)
+    if not raw.exists():
+        raise InputError(f"{raw}: no such folder or file")
     found = {_split_of(raw) or raw.stem: raw} if raw.is_file() else _find(dataset, raw)
     folder = raw.parent if raw.is_file() else raw
     if make_directory(out).resolve() == folder.resolve():

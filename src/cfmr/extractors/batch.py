@@ -15,9 +15,11 @@ from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extractor, get_extractor, takes
 from cfmr.extractors.recognition import Found, recognise
 from cfmr.files.processes import interrupt_blocked
+from cfmr.files.reading import brief
 from cfmr.progress import Progress, silent
 from cfmr.video.files import fingerprint_of, same_content, shown, stored_path
 
+TOLD = 1.0  # seconds between two words on how many files were looked at
 Taken = Callable[[FeatureWriter, bool], None]
 Reading = Callable[[frozenset[str]], None]
 
@@ -102,7 +104,7 @@ def extract_all(
     maker, options = make_extractor(extractor, out, cores, options)
     summary = Summary()
     with FeatureWriter(out, maker.attributes()) as writer:
-        videos, tasks = _tasks(videos, writer, summary)
+        videos, tasks = _tasks(videos, writer, summary, progress)
         if taken is not nothing:
             tasks[:0] = [tasks.pop()] if tasks else []  # the smallest: there is something to work with soon
         workers = max(1, min(workers or cores, len(tasks)))
@@ -144,11 +146,17 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _tasks(videos: dict[str, Path], writer: FeatureWriter, summary: Summary) -> tuple[dict[str, Path], list[_Task]]:
+def _tasks(
+    videos: dict[str, Path], writer: FeatureWriter, summary: Summary, progress: Progress
+) -> tuple[dict[str, Path], list[_Task]]:
     """The videos by the names they get, and what is still to do; the largest first, so that no worker is left alone
     with it at the end."""
     found: dict[str, Found] = {}
-    for video, path in videos.items():
+    told = time.monotonic()
+    for number, (video, path) in enumerate(videos.items()):
+        if time.monotonic() - told > TOLD:  # on a share this may take minutes
+            told = time.monotonic()
+            progress(f"extracting: looked at {number:,} of {len(videos):,} files", number, None)
         try:
             found[video] = Found(stored_path(path.resolve()), fingerprint_of(path))
         except OSError as error:
@@ -186,6 +194,8 @@ def _extract(extractor: Extractor, task: _Task, parts: Path, progress: Callable[
         attributes = attributes_of(extraction.duration, task.fingerprint, task.where, extraction.damage)
     except InputError as error:
         return _Result(task, error=str(error))
+    except (OSError, MemoryError, ValueError, RuntimeError) as error:  # one video never ends the others
+        return _Result(task, error=f"{task.path}: cannot be read ({brief(error)})")
     part = write_part(parts, task.video, extraction.features, **attributes)
     return _Result(task, part, extraction.duration, extraction.damage or "")
 

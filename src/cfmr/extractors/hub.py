@@ -12,7 +12,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -64,7 +64,7 @@ def fetch(known: KnownCheckpoint, progress: Progress = silent) -> Path:
     """
     if is_installed(known):
         return folder_of(known)
-    if importlib.util.find_spec("huggingface_hub") is None:
+    if not is_available():
         raise InputError(f"{known.name}: fetching needs huggingface_hub; pip install 'cfmr[zero-shot]'")
     from huggingface_hub.utils import logging as chatter
 
@@ -87,6 +87,22 @@ def fetch(known: KnownCheckpoint, progress: Progress = silent) -> Path:
         if file.name == "config.json":
             _check_kind(known, blobs / file.digest)
     return _install(known, {file.name: _linked(known, file.name, blobs / file.digest) for file in files})
+
+
+def is_available() -> bool:
+    """Whether anything can be fetched: huggingface_hub is an extra."""
+    return importlib.util.find_spec("huggingface_hub") is not None
+
+
+def arrived(known: KnownCheckpoint) -> int:
+    """Bytes of a transfer that was broken off, from which the next goes on."""
+    if not is_available():
+        return 0
+    total = 0
+    for path in (_cache(known) / "blobs").glob("*.cfmr.incomplete"):
+        with suppress(OSError):  # it is finished by now
+            total += path.stat().st_size
+    return total
 
 
 # --- what there is to fetch -------------------------------------------------------------------------------------------
@@ -268,9 +284,8 @@ class _Bar:
 
 def _cache(known: KnownCheckpoint) -> Path:
     from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
 
-    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=known.repository, repo_type="model")
+    return Path(constants.HF_HUB_CACHE) / f"models--{known.repository.replace('/', '--')}"
 
 
 def _linked(known: KnownCheckpoint, name: str, blob: Path) -> Path:
@@ -374,6 +389,6 @@ def _from_os(known: KnownCheckpoint, error: OSError) -> InputError:
 
 def _unreached(known: KnownCheckpoint, error: Exception) -> InputError:
     return _NotReachedError(
-        f"{_source(known)}: {_endpoint()} cannot be reached, or broke off ({brief(error)}); the same command goes "
+        f"{_source(known)}: {_endpoint()} cannot be reached, or broke off ({brief(error)}); the next attempt goes "
         "on from there; HF_ENDPOINT names a mirror"
     )

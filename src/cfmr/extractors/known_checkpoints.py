@@ -4,12 +4,14 @@ Each is pinned to a commit of its repository. Its weights are one safetensors fi
 is known; else it is what the hub declares for that commit. `cfmr.extractors.hub` fetches them.
 """
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
 from cfmr.errors import InputError
 from cfmr.files.atomic import data_folder, present_directory, read_json
 
+INSTALL = "pip install 'cfmr[zero-shot,backbones]'"  # what downloading and using one needs
 RECORD = "cfmr.json"  # in the folder of a checkpoint that was fetched: what it consists of
 
 
@@ -40,10 +42,9 @@ class KnownCheckpoint:
     licence: str
     languages: str
 
-    @property
-    def needs(self) -> str:
-        """What is to be installed to use it."""
-        return "cfmr[train,backbones]"
+    def missing(self) -> list[str]:
+        """Packages that are needed to use it and are not installed."""
+        return [name for name in ("torch", self.package, "tokenizers") if importlib.util.find_spec(name) is None]
 
 
 KNOWN = (

@@ -1,7 +1,6 @@
 """Reading and writing files so that nothing is ever half there: written beside, then renamed."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -16,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from cfmr.errors import DiskFullError, InputError
+from cfmr.errors import NO_ROOM, DiskFullError, InputError
 from cfmr.files.reading import decode_text, reading, require_regular
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAX_DIGITS = 20  # of a whole number in JSON; the largest of 64 bits has so many
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _PARTIAL = re.compile(r"\.(.+)\.(\d+)-\d+\.partial", re.DOTALL)

@@ -26,7 +26,7 @@ from cfmr.moments.span_reader import readout_to_json
 from cfmr.progress import Progress, silent
 
 CHECKED_SENTENCES = 1000  # the quantised text encoder is judged on at most so many
-CHECKED_VIDEOS = 32  # whose moments it ranks for that
+CHECKED_VIDEOS = 128  # whose moments it ranks for that: among few, two are seldom so near that 8 bits swap them
 TUNING_SENTENCES = 200  # on which approximate search is tuned
 PROJECTED_VIDEOS = 256  # whose moments tell a cluster's index which directions matter
 SAVE_SECONDS = 60.0  # a long run keeps what it has so often

@@ -111,8 +111,8 @@ class ClipModel:
         self._tokenizer.save(str(folder / TOKENIZER))
         export_text(self.clip, folder / WHOLE)
 
-        def read(graph: str) -> Floats:
-            return TokenEncoder(folder, self.max_words, graph).vectors(check.sentences)
+        def read(graph: str, count: int) -> Floats:
+            return TokenEncoder(folder, self.max_words, graph).vectors(check.sentences[:count])
 
         if difference := keep_graph(folder, card, read, self.text_vectors(check.sentences), check):
             raise InputError(

@@ -1,20 +1,26 @@
 """A folder of videos becomes searchable: features and index in one run, each video soon after it is read.
 
 The index is that of the model which answers: the built-in one at first. It grows in steps: the first video at once,
-then every few seconds, and less often in a long run, since each step costs a little.
+then every few seconds, and less often in a long run, since each step costs a little. With a CLIP-like checkpoint that
+is to answer, the folder is read anew, and the model before goes on answering until all is read.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cfmr.data.annotations import LONGEST
 from cfmr.data.features import FeatureStore, FeatureWriter
 from cfmr.errors import InputError
+from cfmr.extractors import get_extractor
 from cfmr.extractors.batch import Summary, extract_all
+from cfmr.extractors.clip import Clip
 from cfmr.extractors.efficientnet_lite0 import EfficientNetLite0
-from cfmr.files.atomic import write_json
+from cfmr.extractors.known_checkpoints import resolve
+from cfmr.files.atomic import make_directory, write_json
 from cfmr.index import BUILT_IN
 from cfmr.index.build import build_index, edit_index
 from cfmr.index.encode import VideoSources
@@ -22,12 +28,13 @@ from cfmr.index.location import IndexLocation, is_address
 from cfmr.index.model_source import CheckpointModel, IndexModel
 from cfmr.index.open import open_index, parse_location
 from cfmr.index.report import IndexReport
-from cfmr.index.workspace import MANIFEST, UNREAD, ServedModel, Workspace, when_free
+from cfmr.index.workspace import MANIFEST, MODEL, ORIGINAL, UNREAD, ServedModel, Workspace, when_free
 from cfmr.progress import Progress, silent
 from cfmr.video.files import find_videos, without_copies
 
 STEP = 3.0  # seconds between two steps at least
 SHARE = 0.05  # of the time since the beginning: so much lies between two steps
+_NAME = re.compile(r"[A-Za-z][\w.-]*")  # of a model that is a checkpoint; learned ones have numbers
 LOOKED_AT = 20  # files of which none is there any more when the folder has gone away
 
 Calibrate = Callable[[IndexReport, IndexLocation, IndexModel], IndexReport]
@@ -35,14 +42,23 @@ Calibrate = Callable[[IndexReport, IndexLocation, IndexModel], IndexReport]
 
 @dataclass(slots=True)
 class FolderReport:
-    """What became of a folder: of its files, and of the index; None where nothing had to be done there."""
+    """What became of a folder: of its files, and of the index; None where nothing had to be done there.
+
+    Attributes:
+        features: the feature file.
+    """
 
     files: Summary
+    features: Path
     indexed: IndexReport | None
 
 
 def read_folder(
-    place: Workspace, calibrate: Calibrate, progress: Progress = silent, workers: int | None = None
+    place: Workspace,
+    calibrate: Calibrate,
+    progress: Progress = silent,
+    workers: int | None = None,
+    zero_shot: Path | None = None,
 ) -> FolderReport:
     """Read what is new in a workspace's folder, and index it with the model that answers.
 
@@ -52,29 +68,70 @@ def read_folder(
         calibrate: chooses the thresholds of an index that has grown.
         progress: told how many bytes are read.
         workers: processes that read; by default one a core.
+        zero_shot: a model without training that is to answer from the end on: `builtin`, or a CLIP-like checkpoint.
 
     Raises:
-        InputError: the folder is missing, or went away, or holds no video that can be read; the disk is full.
+        InputError: the folder is missing, or went away, or holds no video that can be read; the disk is full; the
+            checkpoint is none that can be used.
     """
     if not place.own:
         raise InputError(f"{place.root}: beside an index that was named; add videos to it with: cfmr index --out")
-    videos, copies = without_copies(find_videos([place.videos]), _known(place))
+    model, weights = _wanted(place, zero_shot)
+    videos, copies = without_copies(find_videos([place.videos]), _known(place.features, model.features))
     place.note_copies(copies)
-    steps = _Steps(place, calibrate, list(videos.values())[:LOOKED_AT])
+    extractor, options = _extractor(model, weights)
+    if weights is not None:
+        get_extractor(extractor, **options)  # what is missing is said before a folder is made for it
+    make_directory(model.features.parent)
+    steps = _Steps(place, model, weights, calibrate, list(videos.values())[:LOOKED_AT])
 
     def tell(label: str, done: int, total: int | None) -> None:
         progress(label.replace("extracting: ", "", 1), done, total)
 
-    extractor, weights = _extractor(place)
-    options = {} if weights is None else {"weights": weights}
     try:
-        files = extract_all(videos, extractor, place.features, workers, tell, steps, place.note_reading, **options)
+        files = extract_all(videos, extractor, model.features, workers, tell, steps, place.note_reading, **options)
     finally:
         steps.batch.unlink(missing_ok=True)
         place.note_reading([])
     files.failed |= steps.failed
     write_json(place.root / UNREAD, files.failed)
-    return FolderReport(files, steps.report)
+    if zero_shot is not None:
+        _let_answer(place, model, weights)
+    return FolderReport(files, model.features, steps.report)
+
+
+def _wanted(place: Workspace, zero_shot: Path | None) -> tuple[ServedModel, Path | None]:
+    """The model to read for, and its checkpoint where that is CLIP-like."""
+    if zero_shot is None:
+        model = place.served()
+        return model, _clip_of(model)
+    if str(zero_shot) == BUILT_IN:
+        return place.original, None
+    weights = resolve(zero_shot)
+    name = zero_shot.resolve().name
+    if not _NAME.fullmatch(name) or name == ORIGINAL:
+        raise InputError(
+            f"{zero_shot}: the model would be called {name!r}; rename the folder, in letters to begin with"
+        )
+    model = place.of_checkpoint(name)
+    before = _clip_of(model)
+    if before is not None and before.resolve() != weights.resolve():
+        raise InputError(f"{model.index.parent}: of another checkpoint, {before}; rename the folder of this one")
+    return model, weights
+
+
+def _let_answer(place: Workspace, model: ServedModel, weights: Path | None) -> None:
+    """Serve a model for which all was read."""
+    if weights is not None:
+        known = _indexed(model.index)
+        if known is None:
+            raise InputError(f"{place.videos}: no video could be indexed with {model.id}; the model before stays")
+        if gone := sorted(place.removed() & known.keys()):  # while it was read
+            _remove(parse_location(model.index), gone)
+        said = model.index.parent / MODEL
+        if not said.exists():
+            write_json(said, {"created": time.time(), "labels": 0, "comparison": {}, "zero_shot": str(weights)})
+    place.serve(model.id)
 
 
 def remove_videos(place: Workspace, names: list[str]) -> dict[Path, IndexReport]:
@@ -115,22 +172,30 @@ def _indexed(index: Path) -> dict[str, str | None] | None:
     return {video.id: video.path for video in open_index(parse_location(index), verify=False).videos()}
 
 
-def _known(place: Workspace) -> frozenset[str]:
+def _known(*files: Path) -> frozenset[str]:
     """Videos that have features."""
-    if not place.features.exists():
-        return frozenset()
-    with FeatureStore(place.features) as features:
-        return frozenset(features.videos)
+    known: frozenset[str] = frozenset()
+    for path in files:
+        if path.exists():
+            with FeatureStore(path) as features:
+                known |= frozenset(features.videos)
+    return known
 
 
-def _extractor(place: Workspace) -> tuple[str, Path | None]:
-    """Name and weights of what made the features so far."""
-    if not place.features.exists():
-        return EfficientNetLite0.name, None
-    with FeatureStore(place.features) as features:
-        name = str(features.attributes.get("extractor", EfficientNetLite0.name))
-    source = zero_shot_source(place.served().index)
-    return name, source if name.partition("/")[0] == "clip" else None
+def _extractor(model: ServedModel, weights: Path | None) -> tuple[str, dict[str, Any]]:
+    """Name and options of what made the features so far, or makes the first."""
+    name = EfficientNetLite0.name if weights is None else Clip.family
+    if model.features.exists():
+        with FeatureStore(model.features) as features:
+            name = str(features.attributes.get("extractor", name))
+    clip = weights is not None and name.partition("/")[0] == Clip.family
+    return name, {"weights": weights} if clip and weights is not None else {}
+
+
+def _clip_of(model: ServedModel) -> Path | None:
+    """The CLIP-like checkpoint that a model is, if it is one."""
+    source = zero_shot_source(model.index)
+    return None if source is None or str(source) == BUILT_IN else source
 
 
 def zero_shot_source(index: Path) -> Path | None:
@@ -144,15 +209,23 @@ def zero_shot_source(index: Path) -> Path | None:
 class _Steps:
     """Called as videos are finished; indexes them from time to time. See `cfmr.extractors.batch.Taken`.
 
+    Args:
+        model: what is read for. If another one is chosen meanwhile that is made of the same features, it is that one.
+        weights: of a CLIP-like checkpoint, if the model is one.
+        files: some of the folder, to see whether it is still there.
+
     Attributes:
         batch: the file in which features of a step stand.
         report: of all steps so far.
         failed: video -> one line, for those whose features cannot be indexed.
     """
 
-    def __init__(self, place: Workspace, calibrate: Calibrate, files: list[Path]) -> None:
+    def __init__(
+        self, place: Workspace, model: ServedModel, weights: Path | None, calibrate: Calibrate, files: list[Path]
+    ) -> None:
         self.place, self.calibrate, self.files = place, calibrate, files
-        self.batch = place.features.with_name(f"{place.features.name}.step")
+        self.begun_for, self.weights = model, weights
+        self.batch = model.features.with_name(f"{model.features.name}.step")
         self.report: IndexReport | None = None
         self.failed: dict[str, str] = {}
         self._began = time.monotonic()
@@ -176,6 +249,8 @@ class _Steps:
     def _step(self, writer: FeatureWriter) -> bool:
         """Index what is finished and is not indexed; whether there was anything."""
         served = self.place.served()
+        if served.features != self.begun_for.features:
+            served = self.begun_for
         if served != self._served:
             self._served, self._model = served, None
             self._done, self._pending = _indexed(served.index) or {}, set()
@@ -205,7 +280,7 @@ class _Steps:
 
     def _index(self, served: ServedModel, features: FeatureStore) -> None:
         if self._model is None:
-            self._model = _model_of(served, features)
+            self._model = _model_of(served, self.weights, features)
         model, location = self._model, parse_location(served.index)
 
         def write() -> IndexReport:
@@ -222,11 +297,11 @@ def _file_of(writer: FeatureWriter, video: str) -> str | None:
     return None if path is None else str(path)
 
 
-def _model_of(served: ServedModel, features: FeatureStore) -> IndexModel:
+def _model_of(served: ServedModel, weights: Path | None, features: FeatureStore) -> IndexModel:
     """What a model's index is built with."""
     if served.checkpoint is not None:
         return CheckpointModel.load(served.checkpoint)
-    source = zero_shot_source(served.index)
+    source = weights or zero_shot_source(served.index)
     if source is None and not is_address(served.index) and not (served.index / MANIFEST).exists():
         source = Path(BUILT_IN)
     if source is None:

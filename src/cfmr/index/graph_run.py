@@ -9,8 +9,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,8 +49,8 @@ def open_graph(path: Path) -> Any:
 
 def run_graph(session: Any, path: Path, **inputs: NDArray[Any]) -> NDArray[np.float32]:
     """The vector (dim,) that a graph makes of its input. Raises InputError if it makes anything else, or too slowly."""
-    with reading(path, "an ONNX graph that runs", "build the index again"), _watch.options() as options:
-        vector = np.asarray(session.run(None, inputs, options)[0])
+    with reading(path, "an ONNX graph that runs", "build the index again"):
+        vector = np.asarray(_watch.run(session, inputs))
         if vector.ndim != 1 or vector.dtype != np.float32 or not np.isfinite(vector).all():
             raise ValueError(f"it gives {vector.dtype} {vector.shape} where a vector is expected")
         return vector
@@ -75,26 +74,27 @@ class _Watch:
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._process = 0  # whose thread it is; a fork has none
+        self._new_options: Callable[[], Any]
 
-    @contextmanager
-    def options(self) -> Iterator[Any]:
-        """Options of a run that takes place in the block."""
-        import onnxruntime
-
+    def run(self, session: Any, inputs: Mapping[str, NDArray[Any]]) -> Any:
+        """The first output of a graph."""
         if self._process != os.getpid():
             self._start()
-        options = onnxruntime.RunOptions()
+        options = self._new_options()
         number = next(self._numbers)
         self._running[number] = time.monotonic() + SECONDS, options
         self._wake.set()
         try:
-            yield options
+            return session.run(None, inputs, options)[0]
         finally:
             del self._running[number]
 
     def _start(self) -> None:
         with self._lock:
             if self._process != os.getpid():
+                import onnxruntime
+
+                self._new_options = onnxruntime.RunOptions
                 self._process = os.getpid()
                 threading.Thread(target=self._look, name="graphs", daemon=True).start()
 

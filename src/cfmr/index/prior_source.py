@@ -112,8 +112,8 @@ class PriorModel:
         write_array(folder / VECTORS, [self.vocabulary.vectors], len(self.vocabulary.vectors))
         onnx.save(_sum_of_words(), folder / WHOLE)
 
-        def read(graph: str) -> Floats:
-            return SentenceEncoder(folder, MAX_WORDS, graph).vectors(check.sentences)
+        def read(graph: str, count: int) -> Floats:
+            return SentenceEncoder(folder, MAX_WORDS, graph).vectors(check.sentences[:count])
 
         if difference := keep_graph(folder, card, read, self.text_vectors(check.sentences), check):
             raise RuntimeError(f"the exported text encoder differs from the model by {difference:.1e}")

@@ -10,6 +10,7 @@
       features.hdf5
       index/                  of the first model
       models/NNNN/            learned on the page: index/, run/checkpoint/, model.json
+      checkpoints/NAME/       of a CLIP-like checkpoint: features.hdf5, index/, and model.json once all is read
       labels.sqlite  jobs/  cache/  arriving/
 
 Wherever an index is named, the folder of the videos or the workspace may be named in its place.
@@ -25,14 +26,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cfmr.errors import InputError
-from cfmr.files.atomic import NO_ROOM, cannot_write, data_folder, make_directory, read_json, write_json
+from cfmr.errors import NO_ROOM, InputError
+from cfmr.files.atomic import cannot_write, data_folder, make_directory, read_json, write_json
 from cfmr.index.base import BeingWrittenError
 from cfmr.index.location import is_address
 
 FORMAT, VERSION = "cfmr-workspace", 1
 FOLDER = ".cfmr"
 NAME, SERVED, REMOVED, UNREAD = "workspace.json", "served.json", "removed.json", "unread.json"
+LEARNED, CHECKPOINTS = "models", "checkpoints"  # folders of models that came later
+MODEL = "model.json"  # in a model's folder, once it is finished
 READING, COPIES = "reading.json", "copies.json"
 ORIGINAL = "original"
 BESIDE = "page"  # the workspace of an index that was named, beside it
@@ -46,13 +49,15 @@ class ServedModel:
     """A model of a workspace.
 
     Attributes:
-        id: "original", or the number of one that was learned.
-        checkpoint: None where there is none: of the built-in model, or of an index that was named alone.
+        id: "original", the number of one that was learned, or the name of a CLIP-like checkpoint.
+        checkpoint: None where there is none: of a model that was not trained, or of an index that was named alone.
+        features: the feature file that its index is made of.
     """
 
     id: str
     index: Path
     checkpoint: Path | None
+    features: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +85,25 @@ class Workspace:
 
     def models(self) -> list[ServedModel]:
         """Every finished model, the original first."""
-        learned = sorted(path.parent.name for path in (self.root / "models").glob("*/model.json"))
-        return [ServedModel(ORIGINAL, self.index, self.checkpoint), *map(self._learned, learned)]
+        learned, checkpoints = (
+            sorted(path.parent.name for path in (self.root / kind).glob(f"*/{MODEL}"))
+            for kind in (LEARNED, CHECKPOINTS)
+        )
+        return [self.original, *map(self._learned, learned), *map(self.of_checkpoint, checkpoints)]
+
+    @property
+    def original(self) -> ServedModel:
+        """The first model."""
+        return ServedModel(ORIGINAL, self.index, self.checkpoint, self.features)
 
     def _learned(self, name: str) -> ServedModel:
-        folder = self.root / "models" / name
-        return ServedModel(name, folder / "index", folder / "run" / "checkpoint")
+        folder = self.root / LEARNED / name
+        return ServedModel(name, folder / "index", folder / "run" / "checkpoint", self.features)
+
+    def of_checkpoint(self, name: str) -> ServedModel:
+        """The model that is a CLIP-like checkpoint, or where it will be."""
+        folder = self.root / CHECKPOINTS / name
+        return ServedModel(name, folder / "index", None, folder / "features.hdf5")
 
     def served(self) -> ServedModel:
         """The model that answers: the one last chosen, if it is still there."""

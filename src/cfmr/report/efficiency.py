@@ -62,7 +62,7 @@ def measure(
 ) -> QueryCost:
     """Measure what queries cost, on the sentences and videos of a test split."""
     lengths = [len(vocabulary.ids(row.sentence, max_words)) for row in rows]
-    cost = (
+    cost: TableCost | TorchCost = (
         TableCost.of(model, vocabulary) if isinstance(model, Dense) else TorchCost(model, vocabulary.vectors.shape[1])
     )
     flops = {length: cost.flops(length) for length in {*lengths, max_words}}

@@ -332,20 +332,6 @@ class MomentRetriever:
         return times, anchor_relevance(spans, scores, times)
 
 
-def _peaks(edges: Times, times: Times, middles: Times, scores: NDArray[np.float32]) -> Times:
-    """The best score between each two edges, or what lies between the clips around where there is none.
-
-    In a film of hours hundreds of clips share a point, and a moment of seconds is to be seen among them.
-    """
-    found = np.interp(times, middles, scores)
-    first, last = np.searchsorted(middles, edges[:-1]), np.searchsorted(middles, edges[1:])
-    several = last > first + 1
-    if several.any():
-        bounds = np.stack([first[several], last[several]], 1).ravel()
-        found[several] = np.maximum.reduceat(np.append(scores, -np.inf), bounds)[::2]
-    return np.asarray(found, np.float64)
-
-
 def labelled_moments(
     query: ComposedQuery,
     alike: Iterable[OwnLabel],
@@ -400,6 +386,20 @@ def _labels_of(given: GivenLocation) -> Path | None:
         return None
     workspace = find_workspace(Path(given))
     return None if workspace is None else workspace.root / FILE
+
+
+def _peaks(edges: Times, times: Times, middles: Times, scores: NDArray[np.float32]) -> Times:
+    """The best score between each two edges, or what lies between the clips around where there is none.
+
+    In a film of hours hundreds of clips share a point, and a moment of seconds is to be seen among them.
+    """
+    found = np.interp(times, middles, scores)
+    first, last = np.searchsorted(middles, edges[:-1]), np.searchsorted(middles, edges[1:])
+    several = last > first + 1
+    if several.any():
+        bounds = np.stack([first[several], last[several]], 1).ravel()
+        found[several] = np.maximum.reduceat(np.append(scores, -np.inf), bounds)[::2]
+    return np.asarray(found, np.float64)
 
 
 def _moment(hit: Hit) -> Moment:

@@ -16,13 +16,14 @@ from typing import Annotated, Any
 import uvicorn
 from fastapi import APIRouter, Body, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 from uvicorn.supervisors import Multiprocess
 
 from cfmr.errors import InputError
 from cfmr.files.atomic import sweep
 from cfmr.files.processes import interrupt_blocked
-from cfmr.server.api import handover, jobs, labels, models, search, videos
+from cfmr.server.api import checkpoints, handover, jobs, labels, models, search, videos
 from cfmr.server.context import AppState, ProblemDocument, State
 from cfmr.server.pages import Static, page_routes
 from cfmr.server.problems import MEDIA_TYPE, Problem, install
@@ -63,6 +64,7 @@ def create_app(state: AppState) -> FastAPI:
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         state.jobs.begin()
+        threading.Thread(target=_warm_up, args=(state,), name="warm-up", daemon=True).start()
         watch = FolderWatch(state) if state.settings.place.own else None
         if watch is not None:
             watch.begin()
@@ -86,7 +88,7 @@ def create_app(state: AppState) -> FastAPI:
     app.state.cfmr = state
     for kind, handler in HANDLERS.items():
         state.jobs.handlers[kind] = functools.partial(handler, state)
-    for api in (search, handover, labels, videos, jobs, models):
+    for api in (search, handover, labels, videos, jobs, models, checkpoints):
         app.include_router(api.router, prefix="/api")
     app.include_router(session)
     app.include_router(page_routes())
@@ -94,6 +96,13 @@ def create_app(state: AppState) -> FastAPI:
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     app.add_middleware(Guard, token=state.settings.token, max_upload=state.settings.max_upload)
     return app
+
+
+def _warm_up(state: AppState) -> None:
+    """Read what lists and searches look at, so that the first person who comes need not wait for it."""
+    with contextlib.suppress(InputError, SQLAlchemyError):  # said to whoever asks for it
+        state.listing()
+        state.labels.present().said_alike("a person")
 
 
 def _described(app: FastAPI) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from cfmr.errors import DiskFullError, InputError
-from cfmr.files.atomic import NO_ROOM
+from cfmr.errors import NO_ROOM, DiskFullError, InputError
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from cfmr.config import Config, DenseConfig
+from cfmr.data.vocabulary import Vocabulary
 from cfmr.errors import InputError
 from cfmr.models.checkpoint import Checkpoint, Tensors
 from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.fit import DenseFit
-from cfmr.models.dense.model import Dense, Projections, Whitening
-from cfmr.models.dense.prior_weight import choose_weight
+from cfmr.models.dense.model import Dense, Projections, Whitening, regressed
+from cfmr.models.dense.prior_weight import believed, choose_weight
 from cfmr.models.dense.selection import choose_reader, first_reader
+from cfmr.models.dense.tower_prior import centred, find_tower_prior
 from cfmr.models.dense.word_prior import WordPrior, adapted, find_prior
 from cfmr.progress import TrainingProgress, silent
 from cfmr.training.data import RunData
@@ -39,7 +41,7 @@ class DenseTrainer(Trainer):
         self.seen = data.vocabulary  # words that something is learned of
         self.rows = ClipSet(data.training, data.features, self.seen, max_num_words=config.dataset.max_num_words)
         self.prior: WordPrior | None = None
-        if config.train.prior and (found := find_prior(data.features, self.seen)) is not None:
+        if config.train.prior and (found := self._find_prior(config.train.prior_checkpoint, data)) is not None:
             self.prior, vocabulary = found
             data = replace(data, vocabulary=vocabulary)
         self._reader = first_reader(self.rows.glances, self.rows.seconds[self.rows.videos])
@@ -48,6 +50,11 @@ class DenseTrainer(Trainer):
         self.fits, self.earlier = list[Projections](), list[Projections]()
         self._max_num_frames = config.dataset.max_num_frames
         super().__init__(config, directory, data, seed=seed, select=select)
+
+    def _find_prior(self, checkpoint: str | None, data: RunData) -> tuple[WordPrior, Vocabulary] | None:
+        if checkpoint is None or not self.seen.words:
+            return find_prior(data.features, self.seen)
+        return find_tower_prior(checkpoint, data.features, self.seen)
 
     @cached_property
     def fit(self) -> DenseFit:
@@ -78,9 +85,13 @@ class DenseTrainer(Trainer):
     def _weigh_prior(self, progress: Callable[[int, int], None]) -> None:
         """Fit the prior to the collection, and choose how much it counts unless an earlier model has."""
         assert self.prior is not None
-        self.prior = adapted(self.prior, self.rows.clips())
+        adapt = adapted if self.config.train.prior_checkpoint is None else centred
+        self.prior = adapt(self.prior, self.rows.clips())
         if "prior_weight" not in self.chosen:
-            self.chosen = {**self.chosen, "prior_weight": choose_weight(self.fit, self.prior, progress)}
+            weight = choose_weight(self.fit, self.prior, progress)
+            self.chosen = {**self.chosen, "prior_weight": weight}
+            if "curve_weight" not in self.chosen.get("given", {}):
+                self.fit.reader = believed(self.fit.reader, weight)
         self.prior = replace(self.prior, weight=self.chosen["prior_weight"])
 
     def stop_training(self) -> None:
@@ -100,7 +111,8 @@ class DenseTrainer(Trainer):
 
     def load_parameters(self, parameters: Tensors) -> None:
         names = Projections.__annotations__
-        self.fits = [Projections(*(parameters[name][i] for name in names)) for i in range(len(parameters["clip"]))]
+        fits = len(parameters["clip"]) - regressed(parameters)
+        self.fits = [Projections(*(parameters[name][i] for name in names)) for i in range(fits)]
         self.prior = WordPrior.restore(parameters)
         self._model = self._current()
 
@@ -125,7 +137,7 @@ class DenseTrainer(Trainer):
             super().resume(checkpoint, source)
             self.chosen = checkpoint.state["chosen"]
             return
-        self.earlier = [self._translated(fit, checkpoint) for fit in model.fits]
+        self.earlier = [self._translated(fit, checkpoint) for fit in model.descended]
         chosen = checkpoint.state.get("chosen", {})
         if len(self.rows) < RECHOSEN * chosen.get("rows", 0):
             self.chosen = chosen

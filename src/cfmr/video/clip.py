@@ -5,7 +5,9 @@ import io
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
+from itertools import takewhile
 from typing import Any
 
 import av
@@ -17,6 +19,7 @@ from cfmr.video.colours import Colours
 from cfmr.video.decode import Frame, Video
 
 _TICKS = 90_000  # time base of what `cut` writes
+_TALLEST = 4096  # pixels of a still; more than 65,500 are no JPEG
 _LARGE = 1920 * 1088  # pixels
 
 
@@ -33,6 +36,8 @@ def thumbnail(path: str | os.PathLike[str], time: float, width: int = 320) -> by
         if frame is None:
             raise InputError(f"{path}: holds no frame that can be read")
         target = io.BytesIO()
+        own_width, own_height = frame.size
+        width = max(min(width, own_width * _TALLEST // own_height), 1)
         Picture.fromarray(frame.rgb(width=width)).save(target, "JPEG", quality=85)
         return target.getvalue()
 
@@ -48,10 +53,12 @@ def cut(path: str | os.PathLike[str], start: float, end: float, out: str | os.Pa
     if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end):
         raise InputError(f"{path}: cannot cut from {start} s to {end} s; the start must come before the end")
     with Video(path) as video, Video(path) as sound:
-        frames = video.frames(start=start, end=end)
+        frames = video.frames(start=start)
         first = next(frames, None)
+        frames = takewhile(lambda frame: frame.time < end, frames)
         if first is None or video.end <= start:
             raise InputError(f"{path}: has nothing to cut at {start:.1f} s; it is {video.end:.1f} s long")
+        first = replace(first, time=min(first.time, start))  # what comes first is shown until it begins
         with replacing(out) as temporary:
             target = av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"})
             with target:

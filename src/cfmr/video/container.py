@@ -3,6 +3,7 @@
 import contextlib
 import os
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,12 @@ FORMATS = (
 )
 
 
-_BOXES = 1000  # of a file that are looked at; whole films have less than ten
+_HEADLESS = (
+    "breaks off before the header that an MP4 has at its end ('moov'), so nothing in it can be read; copy it again, or "
+    "have the camera repair it"
+)
+_BOXES = 20_000  # of a file that are looked at; whole films have less than ten, those in fragments two a fragment
+_FIRST = frozenset((b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp"))
 
 
 def open_file(path: Path) -> Any:
@@ -33,12 +39,27 @@ def open_file(path: Path) -> Any:
         # without the protocol's name a colon in a file's name would make an address of it
         options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
         container: Any = av.open(f"file:{path}", metadata_errors="ignore", options=options)
-    except av.error.ArgumentError as error:
-        raise InputError(f"{path}: is not a video") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as a video ({reason_of(error)})") from error
+        raise InputError(f"{path}: {_why_not(path, error)}") from error
+    if not container.streams.video and _has_no_header(path):
+        container.close()
+        raise InputError(f"{path}: {_HEADLESS}")
     container.flags &= ~av.container.Flags.gen_pts.value  # what it makes up would stand for what the file says
     return container
+
+
+def _why_not(path: Path, error: BaseException) -> str:
+    if _has_no_header(path):
+        return _HEADLESS
+    if isinstance(error, av.error.ArgumentError):
+        return "is not a video"
+    return f"cannot be read as a video ({reason_of(error)})"
+
+
+def _has_no_header(path: Path) -> bool:
+    """Whether it is an MP4 or MOV that was written only in part: what tells how to read it is written last."""
+    found = boxes_of(path)
+    return found.broken_off and not found.films
 
 
 def film_of(container: Any) -> Any:
@@ -63,26 +84,42 @@ def film_of(container: Any) -> Any:
     return max(readable, key=worth)
 
 
-def holds_another_film(path: Path) -> bool:
-    """Whether an MP4 or MOV has two films one after the other, of which FFmpeg reads the first alone.
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """What lies at the top of an MP4 or MOV.
 
-    Films in fragments are read on in, and may repeat their header.
+    Attributes:
+        films: how many whole headers of a film. FFmpeg reads the pictures of the first alone, unless they lie in
+            fragments.
+        fragments: how many pieces that follow a header.
+        broken_off: whether the last one ends behind the end of the file.
     """
-    films = 0
+
+    films: int = 0
+    fragments: int = 0
+    broken_off: bool = False
+
+
+def boxes_of(path: Path) -> Boxes:
+    """Look at the boxes of an MP4 or MOV, the first thousand or so; none where it is no such file."""
+    films = fragments = place = 0
     with contextlib.suppress(OSError, struct.error), open(path, "rb") as file:
-        place, size = 0, os.fstat(file.fileno()).st_size
+        size = os.fstat(file.fileno()).st_size
         for _ in range(_BOXES):
             file.seek(place)
             length, kind = struct.unpack(">I4s", file.read(8))
             if length == 1:
                 (length,) = struct.unpack(">Q", file.read(8))
-            if kind == b"moof":
-                return False
-            films += kind == b"moov"
-            place += length
-            if length < 8 or place >= size:
+            if not kind.isalnum() or (place == 0 and kind not in _FIRST):
                 break
-    return films > 1
+            place += length
+            if place > size:
+                return Boxes(films, fragments, broken_off=True)
+            films += kind == b"moov"
+            fragments += kind == b"moof"
+            if length < 8 or place == size:
+                break
+    return Boxes(films, fragments)
 
 
 def reason_of(error: BaseException) -> str:

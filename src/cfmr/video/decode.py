@@ -20,13 +20,14 @@ import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
 from cfmr.errors import InputError
-from cfmr.video.container import film_of, holds_another_film, open_file, reason_of
-from cfmr.video.stamps import LONGEST_GAP, BestEffort, Clock, in_line
+from cfmr.video.container import Boxes, boxes_of, film_of, open_file, reason_of
+from cfmr.video.stamps import LONGEST_GAP, REORDERED, BestEffort, Clock, Ending, in_line
 
 Image = npt.NDArray[np.uint8]
 
 LONGEST = 7 * 24 * 3600.0  # seconds of a video that are read
-_TELLS_LENGTH = {"mov", "matroska", "avi", "flv"}  # containers whose header knows how long the file should be
+_WIDEST = 16  # to 1 is the widest pixel that is believed; those of broadcasts and lenses are below 3
+_TELLS_LENGTH = {"mov", "matroska", "avi", "flv", "mxf"}  # containers whose header knows how long the file should be
 _GOES_ON = {"matroska", "avi"}  # those that FFmpeg reads on in where another file begins
 _INDEXED = {"mov", "matroska", "avi", "asf", "mxf"}  # those in which a time is found again as it was counted
 _THREADS, _THREAD_MEMORY = 16, 128 << 20  # at most, in one decoder
@@ -136,10 +137,12 @@ class Frame:
         stored_width, stored_height = self.orientation.size(width, height)
         shrinks = stored_width <= self.picture.width and stored_height <= self.picture.height
         how = "AREA" if shrinks else "BICUBIC"
+        # of an interlaced picture the two fields are made smaller one by one, and each has a row at least
+        rows = max(stored_height, 1 + self.picture.interlaced_frame)
         scaled = _scaler(kind).reformat(
-            self.picture, width=stored_width, height=stored_height, format=kind, interpolation=how, threads=1
+            self.picture, width=stored_width, height=rows, format=kind, interpolation=how, threads=1
         )
-        return self.orientation.turn(np.asarray(scaled.to_ndarray(), dtype=np.uint8))
+        return self.orientation.turn(np.asarray(scaled.to_ndarray(), dtype=np.uint8)[:stored_height])
 
 
 @dataclass(slots=True)
@@ -190,11 +193,13 @@ class Video:
         self._container, self._stream = self._open()
         self._zero = (self._container.start_time or 0) / av.time_base
         kinds = set(self._container.format.name.split(","))
-        self._tells_length, self._indexed = bool(kinds & _TELLS_LENGTH), bool(kinds & _INDEXED)
+        self._tells_length = bool(kinds & _TELLS_LENGTH)
         self._goes_on = bool(kinds & _GOES_ON)
-        self._drops_repeats = "ogg" in kinds
+        self._drops_repeats, self._is_mov = "ogg" in kinds, "mov" in kinds
+        self._boxes = boxes_of(self.path) if self._is_mov else Boxes()
+        self._indexed = bool(kinds & _INDEXED) and self._boxes.films <= 1
         aspect = self._stream.sample_aspect_ratio
-        self._pixel_aspect = float(aspect) if aspect and aspect > 0 else 1.0
+        self._pixel_aspect = float(aspect) if aspect and 1 / _WIDEST <= aspect <= _WIDEST else 1.0
         rate = float(self._stream.average_rate or self._stream.guessed_rate or 25)
         self.step = 1 / rate if 1e-3 < rate < 1e4 else 1 / 25
         self._effort, self._learned = BestEffort(), False
@@ -335,7 +340,11 @@ class Video:
         # side data refers to its frame and the frame to it, so pictures asked for it would wait for the garbage
         # collector; a tiny copy has the same side data
         if self._turned is None or self._turned[0] != picture.rotation or picture.key_frame:
-            tiny = picture.reformat(width=2, height=2, format="gray", interpolation="POINT", threads=1)
+            try:
+                tiny = picture.reformat(width=2, height=2, format="gray", interpolation="POINT", threads=1)
+            except (av.error.FFmpegError, ValueError) as error:
+                kind = picture.format.name
+                raise InputError(f"{self.path}: pictures of this kind ({kind}) cannot be shown") from error
             self._turned = picture.rotation, Orientation.of(tiny)
         return Frame(time, picture, self._turned[1], self._pixel_aspect)
 
@@ -375,6 +384,10 @@ class Video:
             self._rewind()  # the file has no index, or a broken one: from the beginning
             self._untouched = False
         yield from in_line(self._decoded(self._skipping(start)), self.step)
+        if start > 0 and self._count == 0:  # what is there cannot be decoded: the last one before that is shown
+            self._rewind()
+            self._untouched = False
+            yield from in_line(self._decoded(self.packets()), self.step)
 
     def _seek(self, start: float) -> bool:
         # the decoder may need what only the beginning says (some encoders name themselves, and so their bugs, there),
@@ -421,7 +434,7 @@ class Video:
     def _decoded(self, packets: Iterator[Any]) -> Iterator[tuple[float, Any]]:
         """Pictures as the decoder gives them. A packet that cannot be decoded is left out and noted."""
         base, time, length = self._bases[self._index], -self.step, self.step
-        reached, position, repeats = 0.0, 0, _Repeats()
+        reached, position, left_out, repeats, ending = 0.0, 0, 0, _Repeats(), Ending()
         for packet in packets:
             stamp = self._seconds(packet)
             if stamp is not None:
@@ -435,6 +448,7 @@ class Video:
                 continue
             if packet.size:
                 repeats.new()
+            left_out += packet.is_discard and self._count > 0
             try:
                 pictures = packet.decode()
             except (av.error.FFmpegError, MemoryError) as error:
@@ -446,13 +460,19 @@ class Video:
                 time = time + length if chosen is None else chosen * base - self._zero
                 length = (picture.duration or 0) * base
                 length = length if 0 < length < LONGEST_GAP else self.step
-                self.end = max(self.end, time + length)
+                self.end = self._within_header(time, ending.after(time, length))
                 self._count += 1
                 yield time, picture
                 del picture  # or it would outlive the next one's decoding
         if self._drops_repeats:
             self.end += repeats.left_out * self.step
-        self._note_early_end(reached, position)
+        self._note_early_end(reached, position, left_out)
+
+    def _within_header(self, time: float, end: float) -> float:
+        """Where an MP4's last picture goes off the screen: its stamps tell how long a picture takes in the decoder's
+        order, which where pictures are reordered is another's length on the screen; its header knows the sum."""
+        whole = self._header_duration() if self._is_mov else None
+        return whole if whole is not None and time < whole < end else end
 
     def packets(self) -> Iterator[Any]:
         """Packets of the pictures and of the sound, their stamps on one timeline; at the end an empty one of each.
@@ -476,13 +496,26 @@ class Video:
         self._rewind()
         self._untouched = False
         if start > 0 and self._indexed:
-            try:
-                self._container.seek(int((start + self._zero) * av.time_base), backward=True)
-                self._begin(None)
-                self._untouched = False
-            except av.error.FFmpegError:
-                self._rewind()
-                self._untouched = False
+            pieces = self._sound_sought(start)
+            first = next(pieces, None)
+            if first is not None and first[0] <= start:
+                yield first
+                yield from pieces
+                return
+            self._rewind()  # the file's index knows no time as early, or none
+            self._untouched = False
+        yield from self._sound_after(start)
+
+    def _sound_sought(self, start: float) -> Iterator[tuple[float, Any]]:
+        try:
+            self._container.seek(int((start + self._zero) * av.time_base), backward=True)
+        except av.error.FFmpegError:
+            return
+        self._begin(None)
+        self._untouched = False
+        yield from self._sound_after(start)
+
+    def _sound_after(self, start: float) -> Iterator[tuple[float, Any]]:
         stream = self.sounds[0]
         for packet in self.packets():
             time = self._seconds(packet)
@@ -511,13 +544,19 @@ class Video:
         self._fault = self._fault or f"damaged at {self.end:.1f} s ({reason})"
         self._lost += lost
 
-    def _note_early_end(self, reached: float, position: int) -> None:
+    def _note_early_end(self, reached: float, position: int, left_out: int) -> None:
         if self._fault:
             return
+        boxes = self._boxes
         length = (self._container.duration or 0) / av.time_base
         late = max(self._zero, 0.0)  # some headers tell the last time of a clock that begins late
-        if self._tells_length and max(reached, self.end) + late < length - max(0.5, 0.02 * length):
+        reached = max(reached, self.end) + late + self._clock.left_out
+        if self._tells_length and reached < length - max(0.5, 0.02 * length):
             self._fault = f"breaks off at {self.end:.1f} s of {length:.1f} s"
+        elif boxes.broken_off and boxes.fragments:
+            self._fault = f"breaks off at {self.end:.1f} s, in the middle of a fragment"
+        elif boxes.films > 1 and boxes.fragments and left_out:
+            self._fault = f"leaves out {left_out} pictures where another recording follows"
         elif position and self._unread_after(position):
             self._fault = (
                 f"goes on after {self.end:.1f} s with what is not read (another recording, put after this one?)"
@@ -526,27 +565,25 @@ class Video:
     def _unread_after(self, position: int) -> bool:
         """Whether more follows the last packet, which ends at a byte, than an index would take."""
         kinds = set(self._container.format.name.split(","))
-        if "mov" in kinds:
-            return holds_another_film(self.path)
+        if self._boxes.films > 1 and not self._boxes.fragments:
+            return True
         unread = self._container.size - position
         return bool(kinds & _STREAMED) and bool(unread > max(_UNREAD * self._container.size, 8192))
 
     def _end_of_packets(self) -> float:
         """Seconds at which the stream ends by the stamps of all packets from here on; 0 where there are none."""
-        end, repeats = 0.0, _Repeats()
+        repeats, ending = _Repeats(), Ending(REORDERED)
         for packet in self.packets():
             stamps = [stamp for stamp in (packet.pts, packet.dts) if stamp is not None]
             if packet.stream.index == self._index and stamps:
                 length = (packet.duration or 0) * self._bases[packet.stream_index]
                 length = length if 0 < length < LONGEST_GAP else self.step
-                end = max(end, max(stamps) * self._bases[self._index] - self._zero + length)
+                ending.after(max(stamps) * self._bases[self._index] - self._zero, length)
                 if packet.size == 0:
                     repeats.again()
                 else:
                     repeats.new()
-        if self._drops_repeats:
-            end += repeats.left_out * self.step
-        return end
+        return ending.time + (repeats.left_out * self.step if self._drops_repeats else 0.0)
 
     def _last_end(self, duration: float) -> float:
         """Seconds at which the stream ends, read on from near where the header says.

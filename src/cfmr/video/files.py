@@ -180,26 +180,28 @@ def _videos_below(folder: Path) -> Iterator[Path]:
 
 
 def without_copies(videos: Mapping[str, Path], known: Container[str] = ()) -> tuple[dict[str, Path], dict[str, str]]:
-    """Of files with the same content the first, and what the others are copies of.
+    """Of files with the same content one, and what the others are copies of.
+
+    That is the oldest; of files of one time, as copies may keep it, the one with the shortest name.
 
     Args:
         videos: files by name.
         known: names of videos that stay whatever they are copies of, and come before others.
     """
-    kept, copies = dict(videos), dict[str, str]()
-    sizes: defaultdict[int, list[str]] = defaultdict(list)
+    sizes: defaultdict[int, list[tuple[bool, float, int, str]]] = defaultdict(list)
     for name, path in videos.items():
         with contextlib.suppress(OSError):
-            sizes[path.stat().st_size].append(name)
-    for names in (group for group in sizes.values() if len(group) > 1):
+            status = path.stat()
+            sizes[status.st_size].append((name not in known, status.st_mtime, len(name), name))
+    copies: dict[str, str] = {}
+    for alike in (group for group in sizes.values() if len(group) > 1):
         first: dict[str, str] = {}
-        for name in sorted(names, key=lambda name: name not in known):  # in their order otherwise
+        for is_new, _, _, name in sorted(alike):
             with contextlib.suppress(OSError):
                 original = first.setdefault(fingerprint_of(videos[name]), name)
-                if original != name and name not in known:
+                if original != name and is_new:
                     copies[name] = original
-                    del kept[name]
-    return kept, copies
+    return {name: path for name, path in videos.items() if name not in copies}, copies
 
 
 # --- finding again ----------------------------------------------------------------------------------------------------

@@ -3,13 +3,15 @@
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 LONGEST_GAP = 3600.0  # seconds; a longer leap is a broken stamp, not a still picture
 _DISCONTINUITY = 10.0  # seconds; FFmpeg's `dts_delta_threshold`, for formats whose clock may leap
 _BACK = 0.5  # seconds by which decoding times may step back without being a clock that starts anew
-_REORDERED = 20  # pictures that presentation times may step back by
+_ABREAST = 1.0  # seconds that streams are apart in a file at most
+REORDERED = 20  # pictures that presentation times may step back by
+_ALIKE = 2  # pictures that may have one and the same stamp; in a file whose index ends before it does, all have
 _HELD = 4  # pictures looked ahead to find a stamp that is ahead of its time
 
 _LEAPING = frozenset({"mpegts", "mpeg", "mpegtsraw", "flv", "live_flv", "nut", "ogg"})
@@ -22,6 +24,7 @@ class _Track:
     end: float  # seconds of the file's clock at which its next packet is expected
     presented: bool  # whether that is a presentation time
     shift: float = 0.0  # seconds added to its own stamps
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=REORDERED))  # ends of its last packets
 
 
 class Clock:
@@ -45,6 +48,20 @@ class Clock:
         self._tracks: dict[int, _Track] = {}
         self._shift = 0.0
 
+    @property
+    def left_out(self) -> float:
+        """Seconds by which the timeline is shorter than the file's clock, which leapt ahead."""
+        return max(-self._shift, 0.0)
+
+    def _leaps(self, time: float, track: _Track, back: float) -> bool:
+        """Whether the clock leaps. It does not where the track alone has a gap, to whose end other streams have come;
+        nor where a picture comes that was reordered across a gap."""
+        if -back <= time - track.end <= self._ahead:
+            return False
+        if any(abs(time - other.end) < _ABREAST for other in self._tracks.values() if other is not track):
+            return False
+        return not (track.presented and any(abs(time - end) < _BACK for end in track.recent))
+
     def adjust(self, packet: Any) -> None:
         """Move a packet's stamps to the timeline."""
         presented = packet.dts is None or (self._presented and packet.pts is not None)
@@ -56,13 +73,13 @@ class Clock:
         own, back = stamp * base, _BACK
         track = self._tracks.get(index)
         if presented or (track is not None and track.presented):  # which may go back, and are ahead of the others
-            back = max(1.0, _REORDERED / self._rate)
+            back = max(1.0, REORDERED / self._rate)
         if track is None:
             expected = own if self._zero is None else self._zero
             track = self._tracks[index] = _Track(expected, presented)
             if abs(own - expected) > LONGEST_GAP:
                 track.shift = self._shift = expected - own
-        elif not -back <= own + track.shift - track.end <= self._ahead:
+        elif self._leaps(own + track.shift, track, back):
             if -back <= own + self._shift - track.end <= self._ahead:
                 track.shift = self._shift  # another stream has found the new clock
             else:
@@ -75,6 +92,7 @@ class Clock:
         length = (packet.duration or 0) * base
         end = own + track.shift + (length if length < LONGEST_GAP else 0.0)
         track.end = max(track.end, end) if presented else end
+        track.recent.append(end)
 
 
 class BestEffort:
@@ -91,9 +109,11 @@ class BestEffort:
     def begin(self) -> None:
         """After seeking: what was last seen is forgotten, what was learned of the file is not."""
         self._last_pts = self._last_dts = -math.inf
+        self._chosen: int | None = None
+        self._alike = 0
 
     def choose(self, pts: int | None, dts: int | None) -> int | None:
-        """The stamp of the next picture in the decoder's order; None if it has none."""
+        """The stamp of the next picture in the decoder's order; None if it has none, or one that stands still."""
         if dts is not None:
             self._faulty_dts += dts <= self._last_dts
             self._last_dts = dts
@@ -104,7 +124,34 @@ class BestEffort:
             self._last_pts = pts
         elif dts is not None:
             self._last_pts = dts
-        return pts if pts is not None and (self._faulty_pts <= self._faulty_dts or dts is None) else dts
+        chosen = pts if pts is not None and (self._faulty_pts <= self._faulty_dts or dts is None) else dts
+        self._alike = self._alike + 1 if chosen == self._chosen else 1
+        self._chosen = chosen
+        return chosen if self._alike <= _ALIKE else None
+
+
+class Ending:
+    """When the last picture goes off the screen, looked for as pictures come.
+
+    The end of a picture that was followed by another counts for nothing: it went when the other came. A stamp that is
+    far ahead is forgotten when others have followed it.
+
+    Args:
+        remembered: pictures that may come in another order than they are shown in.
+    """
+
+    def __init__(self, remembered: int = _HELD + 1) -> None:
+        self._last: deque[tuple[float, float]] = deque(maxlen=remembered)
+
+    def after(self, time: float, length: float) -> float:
+        """Take in the next picture, shown at `time` for so many seconds; when the last one so far ends."""
+        self._last.append((time, time + length))
+        return self.time
+
+    @property
+    def time(self) -> float:
+        """Seconds; 0 where there was no picture."""
+        return max(self._last, default=(0.0, 0.0))[1]
 
 
 def in_line(pictures: Iterator[tuple[float, Picture]], step: float) -> Iterator[tuple[float, Picture]]:

@@ -141,6 +141,31 @@ def test_what_cannot_be_read_is_named_with_its_line(tmp_path: Path, text: str, s
     assert str(error.value).startswith(f"{path}: ")
 
 
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ({key: item for key, item in QV.items() if key != "qid"}, "QVHighlights jsonl .*, but has no 'qid'"),
+        ({key: item for key, item in QV.items() if key != "vid"}, "QVHighlights jsonl .*, but has no 'vid'"),
+        ({key: item for key, item in TVR.items() if key != "desc"}, "TVR jsonl .*, but has no 'desc'"),
+        ({"video": "v", "start": 1}, "no layout of annotations that is known"),
+    ],
+)
+@pytest.mark.parametrize("several", [True, False])
+def test_a_key_that_is_all_that_a_layout_lacks_is_named(
+    tmp_path: Path, value: dict[str, Any], says: str, several: bool
+) -> None:
+    with pytest.raises(InputError, match=says):
+        read_rows(lines(tmp_path / "a.jsonl", *([value, value] if several else [value])))
+    with pytest.raises(InputError, match=says):
+        read_rows(written(tmp_path / "a.json", json.dumps([value])))
+
+
+def test_one_object_over_several_lines_is_read_as_one_on_a_line(tmp_path: Path) -> None:
+    _, one = read_rows(lines(tmp_path / "a.jsonl", QV))
+    _, pretty = read_rows(written(tmp_path / "a.json", json.dumps(QV, indent=1)))
+    assert [row.values for row in pretty] == [row.values for row in one]
+
+
 def test_a_feature_file_in_place_of_annotations_is_named(tmp_path: Path) -> None:
     (tmp_path / "f.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     with pytest.raises(InputError, match="is an HDF5 file with numbers in it"):

@@ -178,6 +178,43 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, harm: str) -> None:
         EmbeddedIndex.open(tmp_path / "i")
 
 
+def test_rows_of_a_large_index_are_compared_while_it_is_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "VERIFIED_AT_ONCE", 0)
+    fill(tmp_path / "i", [made_video(f"v{i}") for i in range(5)])
+    index = EmbeddedIndex.open(tmp_path / "i")
+    assert index.top(queries(1)[0], 3)
+    assert index._verification.finished.wait(30)
+    assert index.verified
+
+
+def test_damage_that_is_found_late_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "VERIFIED_AT_ONCE", 0)
+    fill(tmp_path / "i", [made_video(f"v{i}") for i in range(5)])
+    (path,) = (tmp_path / "i").glob("*/rows.npy")
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    index = EmbeddedIndex.open(tmp_path / "i")
+    assert index._verification.finished.wait(30)
+    for ask in (lambda: index.top(queries(1)[0], 3), lambda: index.curve(queries(1)[0], "v1"), lambda: index.verified):
+        with pytest.raises(InputError, match=rf"{path}: the index is damaged here"):
+            ask()
+
+
+@pytest.mark.parametrize("name", ["rows.npy", "spans.npy"])
+def test_a_large_index_with_a_file_missing_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(store, "VERIFIED_AT_ONCE", 0)
+    fill(tmp_path / "i", [made_video(f"v{i}") for i in range(5)])
+    (path,) = (tmp_path / "i").glob(f"*/{name}")
+    path.unlink()
+    with pytest.raises(InputError, match=rf"{path}: the index is damaged here \(it is missing\)"):
+        EmbeddedIndex.open(tmp_path / "i")
+
+
 @pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY\x01\x00\x04\x00{   1234"])
 def test_a_file_that_is_no_array_is_named_without_checksums_too(tmp_path: Path, content: bytes) -> None:
     fill(tmp_path / "i", [made_video("a")])

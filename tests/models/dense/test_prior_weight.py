@@ -8,9 +8,10 @@ from cfmr.data.features import FeatureStore, FeatureWriter
 from cfmr.data.vocabulary import Vocabulary
 from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.fit import DenseFit
-from cfmr.models.dense.prior_weight import USUAL, choose_weight
-from cfmr.models.dense.selection import first_reader
+from cfmr.models.dense.prior_weight import USUAL, _discounted, believed, choose_weight
+from cfmr.models.dense.selection import choose_reader, first_reader
 from cfmr.models.dense.word_prior import WordPrior
+from cfmr.moments.span_reader import SpanReader
 
 WORDS, DIM, CLIPS = 12, 24, 20
 LOOKS = np.linalg.qr(np.random.default_rng(0).standard_normal((DIM, WORDS)))[0].T.astype(np.float32)
@@ -44,12 +45,36 @@ def test_looks_that_are_right_count_much(tmp_path: Path) -> None:
 
 
 def test_looks_that_are_wrong_count_nothing_once_there_are_clicks(tmp_path: Path) -> None:
-    fit = made_up(tmp_path / "f.hdf5", 90)
+    fit = made_up(tmp_path / "f.hdf5", 60)
     wrong = LOOKS[np.roll(np.arange(WORDS), 1)]
-    assert choose_weight(fit, prior(wrong)) < 0.3
-    assert choose_weight(fit, prior(LOOKS)) > choose_weight(fit, prior(wrong))
+    assert choose_weight(fit, prior(wrong)) == 0
 
 
 @pytest.mark.parametrize("videos", [1, 2])
 def test_with_one_or_two_videos_the_usual_weight_is_taken(tmp_path: Path, videos: int) -> None:
     assert choose_weight(made_up(tmp_path / "f.hdf5", videos), prior(LOOKS)) == USUAL
+
+
+def test_fits_that_chose_the_reader_choose_the_weight_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = made_up(tmp_path / "f.hdf5", 30)
+    choose_reader(fit, {})
+    assert sorted(row for _, _, rows in fit.left_out for row in rows) == list(range(len(fit.rows)))
+    runs = list[int]()
+    monkeypatch.setattr(DenseFit, "run", lambda *_, **__: runs.append(1))
+    choose_weight(fit, prior(LOOKS))
+    assert not runs
+
+
+@pytest.mark.parametrize(
+    ("weight", "beside_all"), [(6.0, 5.6842), (1.0, 0.75), (0.8, 0.5647), (0.7, 0.0), (0.5, 0.0), (0.0, 0.0)]
+)
+def test_fits_to_all_rows_need_less_of_it_and_at_last_nothing(weight: float, beside_all: float) -> None:
+    assert _discounted(weight) == beside_all
+
+
+def test_curves_are_believed_for_what_was_known_before_the_clicks() -> None:
+    few, many = SpanReader(curve_weight=0.1), SpanReader(curve_weight=4.0)
+    assert believed(few, 0.0) == few
+    assert 2 < believed(few, 6.0).curve_weight < 3
+    assert believed(few, 1.0).curve_weight < believed(few, 2.0).curve_weight
+    assert believed(many, 6.0) == many

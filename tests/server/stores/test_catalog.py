@@ -34,7 +34,7 @@ def test_every_state_is_told() -> None:
         files=files("new", "open", "found", "bad", "twin", "hidden"),
         indexed={"found": Video("found", 7.0, 3), "lost": Video("lost", 5.0, 2)},
         removed=frozenset({"hidden", "hidden and deleted"}),
-        unread={"bad": "bad: it is not a video", "no more": "it was here once"},
+        unread={"bad": "/videos/bad.mp4: cannot be read as a video", "no more": "it was here once"},
         copies={"twin": "found"},
         reading={"open"},
     )
@@ -48,7 +48,7 @@ def test_every_state_is_told() -> None:
         "hidden and deleted": "removed",
         "lost": "gone",
     }
-    assert (found["bad"].reason, found["twin"].reason) == ("bad: it is not a video", "found")
+    assert (found["bad"].reason, found["twin"].reason) == ("cannot be read as a video", "found")
     assert (found["found"].duration, found["found"].size, found["lost"].watchable) == (7.0, 300, False)
 
 

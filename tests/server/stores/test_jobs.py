@@ -89,7 +89,7 @@ def test_a_job_that_goes_wrong_inside_does_not_stop_the_next(jobs: Jobs) -> None
     jobs.handlers |= {"add": broken, "learn": refused}
     first, second = jobs.start("add", "a"), jobs.start("learn", "b")
     third = run(jobs, "pass", "switch")
-    until(lambda: third.over)
+    until(lambda: all(job.over for job in (first, second, third)))  # a reading gives way to the others
     assert (first.state, second.state, third.state) == ("failed", "failed", "done")
     assert second.message == "labels.json: no such file"
     assert "log" in first.message
@@ -120,6 +120,20 @@ def test_one_of_a_kind_waits_at_a_time_and_a_waiting_one_can_be_cancelled(jobs: 
     jobs.cancel(running.id)
     until(lambda: running.over)
     assert not jobs.busy("add")
+
+
+def test_downloads_do_not_wait_for_the_rest_and_each_has_its_own_place(jobs: Jobs) -> None:
+    running = run(jobs, f"import time; {FIRST}; time.sleep(60)")
+    first = run(jobs, "pass", "fetch")
+    until(lambda: first.over)
+    assert (running.over, first.state) == (False, "done")
+    slow = run(jobs, "import time; time.sleep(60)", "fetch")
+    until(lambda: slow.state == "running")
+    others = [run(jobs, f"print({number})", "fetch") for number in range(2)]
+    assert len({job.id for job in others}) == 2
+    jobs.cancel(slow.id)
+    until(lambda: all(job.over for job in others))
+    jobs.cancel(running.id)
 
 
 def test_closing_ends_what_runs(jobs: Jobs) -> None:

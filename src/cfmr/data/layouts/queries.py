@@ -167,6 +167,12 @@ def match_answers(truth: Sequence[Query], answered: Iterable[str | int], path: s
         path: of the answers, for the message.
     """
     wanted, given = [query.qid for query in truth], list(answered)
+    if set(wanted) != set(given) and set(map(str, wanted)) == set(map(str, given)):
+        odd = next(name for name in given if name not in set(wanted))
+        kinds = ("text", "numbers") if isinstance(odd, str) else ("numbers", "text")
+        raise InputError(
+            f"{path}: has {key} {odd!r}, {kinds[0]}, where the truth has {kinds[1]}; write them as it does"
+        )
     for text, names in (
         ("has no answer for", [name for name in wanted if name not in set(given)]),
         ("answers what the truth does not have,", [name for name in given if name not in set(wanted)]),

@@ -77,7 +77,7 @@ def open_layout(path: str | Path) -> Content:
             objects = [(f"line {number}", value) for number, value in json_lines(path, text)]
             return Content(str(_layout_of(first)), None, objects)
         if first is not None and "\n" in text.strip():
-            raise InputError(f"{path}: line 1 has the keys {_keys(first)}; {_known()}")
+            raise InputError(f"{path}: line 1 has the keys {_keys(first)}; {_known(first)}")
         return _of_object(path, read_json(path) if first is None else first)
     return Content(_text_layout(path, text), text)
 
@@ -123,7 +123,7 @@ def _of_list(path: str | Path, value: Any) -> Content:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         layout = _layout_of(value[0])
         if layout is None:
-            raise InputError(f"{path}: row 1 has the keys {_keys(value[0])}; {_known()}")
+            raise InputError(f"{path}: row 1 has the keys {_keys(value[0])}; {_known(value[0])}")
         objects = [(f"row {number}", item) for number, item in enumerate(value, 1)]
         wrong = next((where for where, item in objects if not isinstance(item, dict)), None)
         if wrong is not None:
@@ -135,10 +135,13 @@ def _of_list(path: str | Path, value: Any) -> Content:
 def _of_object(path: str | Path, value: Any) -> Content:
     if "video2idx" in value:
         return Content("tvr-submission", value)
+    layout = _layout_of(value)
+    if layout is not None:  # one object over several lines
+        return Content(layout, None, [("row 1", value)])
     first = next(iter(value.values()), None)
     if not value or (isinstance(first, dict) and "timestamps" in first):
         return Content("by-video", value)
-    raise InputError(f"{path}: has the keys {_keys(value)}; {_known()}")
+    raise InputError(f"{path}: has the keys {_keys(value)}; {_known(value)}")
 
 
 def _text_layout(path: str | Path, text: str) -> str:
@@ -154,5 +157,10 @@ def _keys(value: dict[str, Any]) -> str:
     return ", ".join(map(str, list(value)[:8])) + (", ..." if len(value) > 8 else "")
 
 
-def _known() -> str:
+def _known(value: dict[str, Any] | None = None) -> str:
+    """That no layout is known, or which one it would be but for a key."""
+    for name, wanted in LINES.items():
+        lacking = [keys - value.keys() for keys in wanted if value is not None and len(keys) > 2]
+        if any(len(keys) == 1 for keys in lacking):
+            return f"it would be {TITLES[name]}, but has no '{lacking[0].pop()}'"
     return "no layout of annotations that is known (docs/formats.md shows them)"

@@ -8,7 +8,8 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +35,8 @@ def sync_directory(path: Path) -> None:
         os.close(handle)
 
 
-def check_part(root: Path, part: Part, verify: bool = True) -> None:
-    """Compare a part's files with their sizes and, with `verify`, their checksums.
+def check_part(root: Path, part: Part, verify: bool = True, later: Collection[str] = ()) -> None:
+    """Compare a part's files with their sizes and, with `verify`, their checksums; but those named in `later` not yet.
 
     Raises:
         InputError: names the damaged file, or that which may not be read.
@@ -45,8 +46,48 @@ def check_part(root: Path, part: Part, verify: bool = True) -> None:
         raise damaged(root / part.directory, "it is a link, and links are not followed")
     for name, expected in part.files.items():
         path = root / part.directory / name
-        if (wrong := expected.mismatch(path, verify)) is not None:
+        if (wrong := expected.mismatch(path, verify and name not in later)) is not None:
             raise damaged(path, wrong)
+
+
+class Verification:
+    """Compares files with their checksums in a thread of its own, as long as nobody stops it.
+
+    Attributes:
+        finished: set when all are compared, one is damaged, or it was stopped.
+    """
+
+    def __init__(self, root: Path, files: Sequence[tuple[Path, FileRecord]]) -> None:
+        self.finished = threading.Event()
+        self._files, self._stopped = files, False
+        self._error: InputError | None = None
+        if files:
+            threading.Thread(target=self._compare, name=f"checksums of {root.name}", daemon=True).start()
+        else:
+            self.finished.set()
+
+    def _compare(self) -> None:
+        try:
+            for path, expected in self._files:
+                if self._stopped:
+                    return
+                if (wrong := expected.mismatch(path)) is not None:
+                    raise damaged(path, wrong)
+        except InputError as error:
+            self._error = error
+        except FileNotFoundError:
+            pass  # a writer has replaced the index; what is mapped stays as it is
+        finally:
+            self.finished.set()
+
+    def require(self) -> None:
+        """Raise the InputError of a file that was found to be damaged."""
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Compare no further file."""
+        self._stopped = True
 
 
 def remove_part(path: Path) -> None:
@@ -59,7 +100,7 @@ def writer_lock(root: Path) -> Iterator[None]:
     """Hold the index for writing. Raises InputError if another process does; the lock ends with its process."""
     path = root / "lock"
     try:
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115  closed below: closing it gives the lock back
+        file = open(path, "ab+", buffering=0)  # noqa: SIM115  closed below: closing it gives the lock back
     except OSError as error:
         raise InputError(f"{root}: cannot be written ({error.strerror or error})") from error
     with file:
@@ -67,9 +108,9 @@ def writer_lock(root: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            owner = file.read().strip() or "unknown"
+            owner = file.read().decode("utf-8", "replace").strip() or "unknown"
             raise being_written(root, owner) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        with contextlib.suppress(OSError):  # a full disk: who holds the lock cannot be said, what is written tells
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n".encode())
         yield

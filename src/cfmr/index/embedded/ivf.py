@@ -1,6 +1,7 @@
 """Approximate search for large collections: FAISS inverted lists of 8-bit codes, whose finds are re-ranked exactly.
 
-Projected vectors are grouped around centroids and stored in one byte a number: 264 bytes a moment with its row number.
+Projected vectors are grouped around centroids and stored in one byte a number: 136
+bytes a moment with its row number where 128 numbers are enough, 264 at the most.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from cfmr.errors import InputError
 from cfmr.index.codec import Floats
 from cfmr.index.files import read_array
-from cfmr.index.projection import PROJECTED, PROJECTION, project, projection
+from cfmr.index.projection import PROJECTION, project, projection
 from cfmr.index.tuning import nprobe_factor, num_lists
 
 faiss: Any = untyped_faiss
@@ -27,7 +28,7 @@ FILE = "ivf.faiss"
 
 @dataclass(slots=True)
 class Ann:
-    """Inverted lists over projected vectors. `projection` is (PROJECTED, dim), or None where vectors are short."""
+    """Inverted lists over projected vectors. `projection` is (p, dim), or None where vectors are short."""
 
     ivf: Any
     projection: Floats | None
@@ -40,7 +41,7 @@ class Ann:
         return int(self.ivf.nlist)
 
     def project(self, vectors: Floats) -> Floats:
-        """(n, dim) -> (n, PROJECTED)."""
+        """(n, dim) -> (n, p)."""
         return project(vectors, self.projection)
 
     def add(self, ids: Ids, projected: Floats) -> None:
@@ -90,7 +91,7 @@ def train(rows: int, sample: Callable[[int], Iterable[Floats]]) -> Ann:
     while sum(map(len, first)) < 16384 and (block := next(blocks, None)) is not None:
         first.append(block)
     directions = projection(np.concatenate(first))
-    width = PROJECTED if directions is not None else first[0].shape[1]
+    width = first[0].shape[1] if directions is None else len(directions)
     quantizer = faiss.IndexFlatIP(width)
     ivf = faiss.IndexIVFScalarQuantizer(
         quantizer, width, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT

@@ -4,7 +4,7 @@
       manifest.json            replaced in one rename; carries its own checksum
       lock                     held by the one writer
       model-NNNNNN/            card.json, text.onnx, words.json, words.npy, codec.npz ...
-      segment-NNNNNN/          rows.npy, scales.npy, spans.npy, videos.json
+      segment-NNNNNN/          rows.npy, scales.npy, spans.npy, videos.json; of small collections outline.npy ...
       ann-NNNNNN/              ivf.faiss, projection.npy (large collections only)
 
 Each row has a number that is never used again, `first_row` + its position in the segment. Rows of a video are

@@ -24,9 +24,10 @@ from cfmr.index.base import (
 )
 from cfmr.index.card import load_card
 from cfmr.index.codec import BLOCK, Codec, Floats, PreparedQuery
-from cfmr.index.embedded.disk import check_part
+from cfmr.index.embedded.disk import Verification, check_part
 from cfmr.index.embedded.manifest import Manifest, read_manifest
-from cfmr.index.embedded.segment import Segment
+from cfmr.index.embedded.outline import LEAST_ROWS, ROUNDING, Chosen
+from cfmr.index.embedded.segment import ROWS, SCALES, Segment
 from cfmr.index.files import damaged, part_file, read_array
 from cfmr.index.tuning import num_candidates
 
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 
 Range = tuple[int, int, int]  # segment, from row, to row
 
+VERIFIED_AT_ONCE = 512 << 20  # bytes of rows; what is more is compared in the background
 FEW_ROWS = 8192  # a filter that leaves no more rows than this is searched exactly
+MUCH_WORK = 4  # scoring gathered rows takes so many times as long as scoring them where they lie
 MANY_RANGES = 64  # above this, ranges of a segment are gathered instead of scored one by one
 
 
@@ -57,8 +60,11 @@ class EmbeddedIndex:
     def __init__(self, root: Path, manifest: Manifest, verify: bool) -> None:
         self.root = root
         self.manifest = manifest
+        rows = [(root / s.part.directory / ROWS, s.part.files[ROWS]) for s in manifest.segments if ROWS in s.part.files]
+        later = rows if verify and sum(record.size for _, record in rows) > VERIFIED_AT_ONCE else []
         for part in manifest.parts():
-            check_part(root, part, verify)
+            check_part(root, part, verify, later=[ROWS] if later else [])
+        self._verification = Verification(root, later)
         self.model_path = root / manifest.model.directory
         self.card = load_card(self.model_path / CARD)
         has_codec = CODEC in manifest.model.files
@@ -73,7 +79,7 @@ class EmbeddedIndex:
         self._selections = SelectionCache(self._select(self._videos.values()), self._select_matching)
         self.ann: Ann | None = None
         self._filter: tuple[Selection, RowFilter] | None = None
-        self._files: list[int] = []
+        self._row_files, self._scale_files = list[int](), list[int]()
         if manifest.ann is not None:
             from cfmr.index.embedded import ivf  # FAISS takes a tenth of a second to import: only where it is used
 
@@ -81,18 +87,24 @@ class EmbeddedIndex:
             directory = root / entry.part.directory
             self.ann = ivf.load(directory, entry.part.files, entry.nprobe, entry.rerank)
             # Re-ranking reads single rows; reading instead of mapping keeps them out of this process' memory.
-            self._files = [os.open(s.path / "rows.npy", os.O_RDONLY) for s in self.segments]
+            for segment in self.segments:
+                self._row_files.append(os.open(segment.path / ROWS, os.O_RDONLY))
+                if segment.scales is not None:
+                    self._scale_files.append(os.open(segment.path / SCALES, os.O_RDONLY))
 
     def __del__(self) -> None:
-        for file in getattr(self, "_files", []):
+        for file in [*getattr(self, "_row_files", []), *getattr(self, "_scale_files", [])]:
             os.close(file)
+        if hasattr(self, "_verification"):
+            self._verification.stop()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], verify: bool = True) -> "EmbeddedIndex":
         """Open the present generation.
 
         Args:
-            verify: compare every file with its checksum (some 5 GB a second); without it, only sizes.
+            verify: compare every file with its checksum (some 5 GB a second); without it, only sizes. Rows of more than
+                VERIFIED_AT_ONCE bytes are compared while the index is searched already, see `verified`.
 
         Raises:
             InputError: no index there, or it is damaged; names the file.
@@ -116,6 +128,16 @@ class EmbeddedIndex:
     def changed(self) -> bool:
         """Whether the index has changed on the disk since it was opened. Raises InputError if it is damaged."""
         return read_manifest(self.root).generation != self.generation
+
+    @property
+    def verified(self) -> bool:
+        """Whether everything is compared with its checksum; if a row's file is damaged, searching says so from then on.
+
+        Raises:
+            InputError: names the damaged file.
+        """
+        self._verification.require()
+        return self._verification.finished.is_set()
 
     @property
     def metrics(self) -> Mapping[str, Any]:
@@ -176,6 +198,7 @@ class EmbeddedIndex:
             selection: from `select`; None for all rows.
             exact: score every row, whatever the size.
         """
+        self._verification.require()
         selection = selection or self._selections.everything
         assert isinstance(selection, RowSelection)
         query = self.codec.prepare(vector)
@@ -185,6 +208,7 @@ class EmbeddedIndex:
 
     def curve(self, vector: Floats, name: str) -> tuple[NDArray[np.float64], Floats]:
         """Spans (n, 2) in seconds and scores (n,) of all rows of one video."""
+        self._verification.require()
         at, video = self._find(name)
         segment = self.segments[at]
         rows = slice(video.first, video.first + video.rows)
@@ -211,7 +235,7 @@ class EmbeddedIndex:
         self, query: PreparedQuery, ranges: Sequence[Range], count: int
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
         """Segment, row and score of the `count` best rows in the ranges."""
-        blocks = list(self._blocks(ranges))
+        blocks = list(self._blocks(query, ranges, count))
         if not blocks:
             nothing = np.zeros(0, np.intp)
             return nothing, nothing, np.zeros(0, np.float32)
@@ -237,19 +261,43 @@ class EmbeddedIndex:
         ]
         return np.array([blocks[i][0] for i in block], np.intp), np.array(numbers, np.intp), scores[chosen]
 
-    @staticmethod
-    def _blocks(ranges: Sequence[Range]) -> Iterator[tuple[int, slice | NDArray[np.intp]]]:
-        """Ranges cut to blocks that fit the cache; many small ranges of a segment become lists of rows."""
+    def _blocks(self, query: PreparedQuery, ranges: Sequence[Range], count: int) -> Iterator[tuple[int, Chosen]]:
+        """Ranges cut to blocks that fit the cache; many small ranges of a segment become lists of rows.
+
+        Rows whose outlines tell that they are not among the `count` best are left out.
+        """
         by_segment: dict[int, list[tuple[int, int]]] = {}
         for at, low, high in ranges:
             by_segment.setdefault(at, []).append((low, high))
         for at, pairs in by_segment.items():
-            if len(pairs) > MANY_RANGES:
+            few = self._promising(self.segments[at], query, pairs, count)
+            if few is not None:
+                yield at, few
+            elif len(pairs) > MANY_RANGES:
                 rows = np.concatenate([np.arange(low, high) for low, high in pairs])
                 yield from ((at, rows[i : i + BLOCK]) for i in range(0, len(rows), BLOCK))
             else:
                 for low, high in pairs:
                     yield from ((at, slice(i, min(i + BLOCK, high))) for i in range(low, high, BLOCK))
+
+    @staticmethod
+    def _promising(
+        segment: Segment, query: PreparedQuery, pairs: Sequence[tuple[int, int]], count: int
+    ) -> NDArray[np.intp] | None:
+        """Those rows of a segment's ranges that may be among the `count` best; None if scoring all is no more work."""
+        among = sum(high - low for low, high in pairs)
+        if segment.outline is None or among < max(LEAST_ROWS, MUCH_WORK * count):
+            return None
+        rows = slice(*pairs[0]) if len(pairs) == 1 else np.concatenate([np.arange(*pair) for pair in pairs])
+        estimates, most = segment.outline.bounds(query.vector, rows)
+        likely = top_k(estimates, count)  # the best rows score no less than the last of any so many
+        likely = likely + rows.start if isinstance(rows, slice) else rows[likely]
+        scales = None if segment.scales is None else segment.scales[likely]
+        floor = float(Codec.score(segment.rows[likely], scales, query).min())
+        kept = np.flatnonzero(most >= floor - ROUNDING)
+        if len(kept) * MUCH_WORK > among:
+            return None
+        return kept + rows.start if isinstance(rows, slice) else rows[kept]
 
     def _approximate(self, ann: "Ann", query: PreparedQuery, count: int, selection: RowSelection) -> list[Hit]:
         assert self.manifest.ann is not None
@@ -283,15 +331,17 @@ class EmbeddedIndex:
 
     def _rescore(self, query: PreparedQuery, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> Floats:
         """Exact scores of single rows, read from the files."""
-        width = self.codec.width * 4
+        width, concepts = self.codec.width, 0 if self.codec.weight is None else len(self.codec.weight)
         pieces, scales = [], []
         for at, row in zip(segments.tolist(), rows.tolist(), strict=True):
             segment = self.segments[at]
-            pieces.append(os.pread(self._files[at], width, segment.rows_offset + row * width))
-            if segment.scales is not None:
-                scales.append(segment.scales[row])
-        values = np.frombuffer(b"".join(pieces), np.float32).reshape(len(rows), self.codec.width)
-        return Codec.score(values, np.stack(scales) if scales else None, query)
+            pieces.append(os.pread(self._row_files[at], 4 * width, segment.rows_offset + 4 * width * row))
+            if concepts:
+                start = segment.scales_offset + 4 * concepts * row
+                scales.append(os.pread(self._scale_files[at], 4 * concepts, start))
+        values = np.frombuffer(b"".join(pieces), np.float32).reshape(len(rows), width)
+        norms = np.frombuffer(b"".join(scales), np.float32).reshape(len(rows), concepts) if concepts else None
+        return Codec.score(values, norms, query)
 
 
 def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:

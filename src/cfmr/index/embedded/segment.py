@@ -14,7 +14,10 @@ from cfmr.index.base import Video, VideoRows
 from cfmr.index.codec import Codec, Floats
 from cfmr.index.embedded.disk import Part, sync_directory
 from cfmr.index.embedded.manifest import SegmentPart
+from cfmr.index.embedded.outline import OUTLINE, Outline
 from cfmr.index.files import damaged, map_array, part_file, write_array, write_json
+
+ROWS, SCALES = "rows.npy", "scales.npy"
 
 
 def _video_to_json(video: Video) -> list[Any]:
@@ -49,29 +52,34 @@ class Segment:
         self.entry = entry
         self.first_row = entry.first_row
         self.path = root / entry.part.directory
-        mapped = map_array(self.path / "rows.npy")
+        mapped = map_array(self.path / ROWS)
         self.rows: Floats = mapped.view(np.ndarray)
         self.rows_offset = int(mapped.offset)  # of the first row in the file
         self.scales: Floats | None = None
-        if "scales.npy" in entry.part.files:
-            self.scales = map_array(self.path / "scales.npy").view(np.ndarray)
+        self.scales_offset = 0
+        if SCALES in entry.part.files:
+            mapped = map_array(self.path / SCALES)
+            self.scales, self.scales_offset = mapped.view(np.ndarray), int(mapped.offset)
         self.spans: NDArray[np.float64] = map_array(self.path / "spans.npy").view(np.ndarray)
         with part_file(self.path / "videos.json"):
             content = (self.path / "videos.json").read_bytes()
             self.videos = _videos_from_json(parse_json(content, self.path / "videos.json"), entry.rows)
         self._starts = [v.first for v in self.videos]
         self.dead = frozenset(entry.dead)
+        self.outline = Outline.open(self.path) if OUTLINE in entry.part.files else None
 
     def check(self, codec: Codec) -> None:
         """Raise InputError if an array is not of the shape that the index's card and manifest tell."""
         count = self.entry.rows
         concepts = 0 if codec.weight is None else len(codec.weight)
-        _check_array(self.path / "rows.npy", self.rows, (count, codec.width), np.float32)
+        _check_array(self.path / ROWS, self.rows, (count, codec.width), np.float32)
         _check_array(self.path / "spans.npy", self.spans, (count, 2), np.float64)
         if (self.scales is None) != (concepts == 0):
             raise damaged(self.path, "scales.npy does not belong to the model")
         if self.scales is not None:
-            _check_array(self.path / "scales.npy", self.scales, (count, concepts), np.float32)
+            _check_array(self.path / SCALES, self.scales, (count, concepts), np.float32)
+        if self.outline is not None:
+            self.outline.check(self.path, count, codec.dim)
         if not all(0 <= number < len(self.videos) for number in self.dead):
             raise damaged(self.path, "a video is removed that it does not have")
 
@@ -108,6 +116,7 @@ def write_segment(
     first_row: int,
     videos: Sequence[VideoRows],
     scales: Floats | None,
+    outline: Outline | None = None,
 ) -> SegmentPart:
     """Write videos as a new segment. Nothing refers to it until a manifest does."""
     path = root / name
@@ -118,11 +127,13 @@ def write_segment(
         table.append(_video_to_json(Video(v.id, v.duration, len(item.rows), total, v.path, v.metadata, v.fingerprint)))
         total += len(item.rows)
     files = {
-        "rows.npy": write_array(path / "rows.npy", (v.rows for v in videos), total),
+        ROWS: write_array(path / ROWS, (v.rows for v in videos), total),
         "spans.npy": write_array(path / "spans.npy", (v.spans for v in videos), total),
         "videos.json": write_json(path / "videos.json", table),
     }
     if scales is not None:
-        files["scales.npy"] = write_array(path / "scales.npy", [scales], total)
+        files[SCALES] = write_array(path / SCALES, [scales], total)
+    if outline is not None:
+        files |= outline.write(path)
     sync_directory(path)
     return SegmentPart(Part(name, files), first_row, total)

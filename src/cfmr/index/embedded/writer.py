@@ -30,6 +30,7 @@ from cfmr.index.embedded.manifest import (
     read_manifest,
     write_manifest,
 )
+from cfmr.index.embedded.outline import LEAST_ROWS, Outline
 from cfmr.index.embedded.reader import EmbeddedIndex
 from cfmr.index.embedded.segment import Segment, write_segment
 from cfmr.index.files import FileRecord, damaged, read_array, record, write_array, write_json
@@ -48,7 +49,7 @@ class Limits:
     """Where the engine "auto" changes its mind.
 
     Args:
-        exact_rows: up to so many rows are searched exactly (in 1 to 2 ms for the published model's).
+        exact_rows: up to so many rows are searched exactly (in less than 1 ms for the published model's).
         tail_rows: so many rows may wait outside the approximate search before it is extended.
         retrain_growth: rows over rows at training from which centroids are trained anew.
     """
@@ -235,9 +236,13 @@ class EmbeddedWriter:
     def _append(self, videos: Sequence[VideoRows]) -> None:
         """Write videos as one more segment."""
         assert self._codec is not None
-        scales = self._codec.scales(np.concatenate([v.rows for v in videos]))
+        rows = np.concatenate([v.rows for v in videos])
+        scales = self._codec.scales(rows)
+        outline = None
+        if scales is not None and len(rows) >= LEAST_ROWS and self._wanted_engine(self.rows + len(rows)) == "exact":
+            outline = Outline.of(self._codec, rows, scales)
         name = self._new_part("segment")
-        entry = write_segment(self.root, name, self._manifest.next_row, videos, scales)
+        entry = write_segment(self.root, name, self._manifest.next_row, videos, scales, outline)
         self._set_segments([*self._manifest.segments, entry])
         self._manifest = replace(self._manifest, next_row=self._manifest.next_row + entry.rows)
         at = len(self._manifest.segments) - 1

@@ -5,7 +5,7 @@
     NAME__G_videos          videos: number, key, id, state, duration, rows, tags, data
     NAME__G_files           files: the card, the text encoder, the vocabulary, the codec, in pieces; state and lock
 
-`vector` is what FAISS is given in an index directory, the projection to the 256 strongest directions; Milvus keeps it
+`vector` is what FAISS is given in an index directory, the projection to at most 256 strong directions; Milvus keeps it
 in one byte a number (IVF_SQ8). `exact` holds the row itself with its norms, 4 (d + K) bytes, of which what was found
 is scored again. A row is its video's number shifted by ROW_BITS, and its position in the video: so nothing is there
 twice, and the rows of a video can be named without asking.

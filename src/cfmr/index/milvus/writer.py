@@ -181,7 +181,7 @@ class MilvusWriter:
         concepts = 0 if codec.weight is None else len(codec.weight)
         rows = self._expected()
         lists = num_lists(max(min(rows, SEGMENT), 4096))
-        dim = codec.dim if self._projection is None else PROJECTED
+        dim = codec.dim if self._projection is None else len(self._projection)
         shards = 1 + min(rows // SHARD, 15)
         with ThreadPoolExecutor() as pool:  # each takes the server some seconds
             made = [

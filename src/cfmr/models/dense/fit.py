@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from cfmr.models.dense.clips import ClipSet
-from cfmr.models.dense.model import NUM_WAVES, SHARPNESS, Dense, Projections, Whitening, unit, waves
+from cfmr.models.dense.model import NUM_WAVES, REGRESSION_SHARE, SHARPNESS, Dense, Projections, Whitening, unit, waves
 from cfmr.models.dense.objective import Batch, loss_and_gradient
+from cfmr.models.dense.regression import regress
 from cfmr.models.dense.word_prior import WordPrior
 from cfmr.moments.span_reader import SpanReader, running_mean
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
+LeftOut = tuple[Projections, Projections | None, Indices]  # a fit, the regression beside it, and rows that both lack
 
 NUM_COMPONENTS = 128  # of the features; 64 and 256 give no more
 SIZE = 128  # numbers of a vector of one fit
@@ -36,6 +38,7 @@ MIN_BELL = 0.7  # clips
 SAMPLED_CLIPS = 20_000  # whose principal components are taken
 MIN_VARIANCE = 1e-6  # of a component, relative to the first: below, nothing varies
 OVERSAMPLED, SUBSPACE_ROUNDS = 32, 4  # of the subspace in which the components are found
+REGRESSED = 60  # rows from which a regression stands beside the fits; with fewer, priors decide
 CARRY_ON = 0.4  # share of epochs and rate of a fit that starts from an earlier one
 
 
@@ -109,16 +112,19 @@ class DenseFit:
         # word vectors come in any unit
         self.word_scale = np.float32(1 / max(float(np.sqrt((self.words**2).sum(1).mean())), 1e-6))
         self._waves = {count: waves(count) for count in {len(clips) for clips in self.components}}
+        self.left_out = list[LeftOut]()  # fits to some of the videos, and the rows of the others
         self.use_reader(reader)
 
     def use_reader(self, reader: SpanReader) -> None:
         """Take other widths for bell and smoothing."""
         self.reader = reader
+        self._regressed: Projections | None = None
         seconds = self.rows.seconds.tolist()
         self.inputs = [
             running_mean(clips, reader.window_in(len(clips), duration))
             for clips, duration in zip(self.components, seconds, strict=True)
         ]
+        self._means = np.stack([clips.mean(axis=0) for clips in self.inputs])
         self._targets = [self._bell(row) for row in range(len(self.rows))]
 
     def _bell(self, row: int) -> Floats:
@@ -184,7 +190,7 @@ class DenseFit:
             line[begin : begin + len(self._targets[row])] = self._targets[row]
         return Batch(
             clips=_dropped(np.concatenate(clips), draw),
-            videos=_dropped(np.stack([shown.mean(axis=0) for shown in clips]), draw),
+            videos=_dropped(self._means[videos], draw),
             waves=np.concatenate([self._waves[count] for count in counts.tolist()]),
             video_of_clip=np.repeat(np.arange(len(videos)), counts),
             words=_dropped(self.words[rows] * self.word_scale, draw),
@@ -229,6 +235,13 @@ class DenseFit:
                     progress(adam.steps, total)
         return maps, float(np.mean(losses))
 
+    def regression(self, rows: Indices) -> Projections | None:
+        """The map in closed form that stands beside fits to these rows."""
+        if len(rows) < REGRESSED:
+            return None
+        shown = np.stack([self._targets[row] @ self.inputs[self.rows.videos[row]] for row in rows])
+        return regress(self.words[rows] * self.word_scale, shown, len(self.known), SIZE)
+
     def sentences(self, maps: Projections, rows: Indices) -> Floats:
         """Vectors (R, d) of the sentences of rows, of any length."""
         return np.asarray(self.words[rows] * self.word_scale @ maps.word + self._shares(rows) @ maps.own)
@@ -237,8 +250,11 @@ class DenseFit:
         """Where the glance of a row says that its moment is: shares (n,) of the clips of its video."""
         return self._targets[row]
 
-    def curves(self, maps: Projections, rows: Indices) -> list[NDArray[Any]]:
-        """Relevance curves (n,) of rows in their own videos."""
+    def curves(self, maps: Projections, rows: Indices, regression: Projections | None = None) -> list[NDArray[Any]]:
+        """Relevance curves (n,) of rows in their own videos, of a fit and what may stand beside it."""
+        if regression is not None:
+            both = zip(self.curves(maps, rows), self.curves(regression, rows), strict=True)
+            return [(1 - REGRESSION_SHARE) * curve + REGRESSION_SHARE * other for curve, other in both]
         shown: dict[int, Floats] = {}
         found = []
         sentences = unit(self.sentences(maps, rows))
@@ -263,7 +279,17 @@ class DenseFit:
 
     def model(self, fits: list[Projections], max_num_frames: int, prior: WordPrior | None = None) -> Dense:
         """The model of these fits, which are `exported`, and of what was known before."""
-        return Dense(self.whitening, fits, self.reader, max_num_frames, prior)
+        regression = self._regression
+        if regression is not None:
+            regression = self.exported(regression)
+        return Dense(self.whitening, fits, self.reader, max_num_frames, prior, regression)
+
+    @property
+    def _regression(self) -> Projections | None:
+        """Of all rows."""
+        if self._regressed is None:
+            self._regressed = self.regression(np.arange(len(self.rows)))
+        return self._regressed
 
 
 def _dropped(inputs: Floats, draw: np.random.Generator) -> Floats:

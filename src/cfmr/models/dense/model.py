@@ -23,6 +23,7 @@ from cfmr.moments.span_reader import SpanReader, running_mean
 
 SHARPNESS = 10.0  # of the softmax in training: a score is so many times the cosine
 NUM_WAVES = 8  # cosines of the place in the video, the first constant
+REGRESSION_SHARE = 0.5  # of a score, where a regression stands beside the fits; they share the rest
 
 Ids = NDArray[np.integer[Any]]
 
@@ -88,6 +89,7 @@ class Dense(PlainRows):
 
     Args:
         fits: side by side in every vector: what they have in common is less noisy than one alone.
+        regression: in closed form, behind them; None where glances are few.
         reader: how moments are read off the curve; also says over how many clips features are averaged.
         max_num_frames: clips of a video, or of a window of a long one, above which they are pooled.
         prior: what is known of words before any click, if anything is.
@@ -100,9 +102,17 @@ class Dense(PlainRows):
         reader: SpanReader,
         max_num_frames: int,
         prior: WordPrior | None = None,
+        regression: Projections | None = None,
     ) -> None:
-        self.whitening, self.fits, self.readout = whitening, list(fits), reader
+        self.whitening, self.descended, self.readout = whitening, list(fits), reader
+        self.fits = [*self.descended, *([] if regression is None else [regression])]
         self.max_num_frames, self.prior = max_num_frames, prior
+
+    @property
+    def shares(self) -> list[float]:
+        """Shares of a score (M,) that fits and regression have."""
+        beside = 0.0 if len(self.fits) == len(self.descended) else REGRESSION_SHARE
+        return [(1 - beside) / len(self.descended)] * len(self.descended) + ([beside] if beside else [])
 
     @property
     def learned_size(self) -> int:
@@ -129,8 +139,9 @@ class Dense(PlainRows):
         count = len(features)
         window = self.readout.window_in(count, duration)
         inputs = running_mean(self.whitening(features), window)
-        parts = [fit.clips(inputs) for fit in self.fits]
-        parts = [part * np.float32(SHARPNESS / len(self.fits)) for part in parts]
+        parts = [
+            fit.clips(inputs) * np.float32(SHARPNESS * share) for fit, share in zip(self.fits, self.shares, strict=True)
+        ]
         if self.prior is not None:
             parts.append(self.prior.clips(features) * np.float32(SHARPNESS))
         vectors = np.concatenate(parts, axis=1)
@@ -165,7 +176,8 @@ class Dense(PlainRows):
         """By name, for a checkpoint."""
         stacked = {name: np.stack([getattr(fit, name) for fit in self.fits]) for name in Projections.__annotations__}
         prior = {} if self.prior is None else self.prior.parameters()
-        return {"mean": self.whitening.mean, "axes": self.whitening.axes, **stacked, **prior}
+        regressed = np.array([len(self.fits) - len(self.descended)], np.float32)
+        return {"mean": self.whitening.mean, "axes": self.whitening.axes, "regressed": regressed, **stacked, **prior}
 
     @classmethod
     def restore(cls, checkpoint: Checkpoint) -> "Dense":
@@ -186,6 +198,8 @@ class Dense(PlainRows):
             "word": (fits, sizes.word_dim, size),
             "own": (fits, len(checkpoint.vocabulary) + 1, size),
         }
+        if "regressed" in found:  # models of before have no regression
+            expected["regressed"] = (1,)
         if any(name in found for name in PRIOR_NAMES):  # then words may be known that training has not seen
             expected |= _prior_shapes(found, sizes.frame_dim, len(checkpoint.vocabulary))
             seen = found["own"].shape[1] if found.get("own", np.zeros(0)).ndim == 3 else 0
@@ -197,7 +211,13 @@ class Dense(PlainRows):
         ]
         reader = SpanReader.from_json(checkpoint.state.get("reader"), "state.json: key 'reader'")
         whitening, prior = Whitening(found["mean"], found["axes"]), WordPrior.restore(found)
-        return cls(whitening, projections, reader, sizes.max_num_frames, prior)
+        regression = projections.pop() if regressed(found) else None
+        return cls(whitening, projections, reader, sizes.max_num_frames, prior, regression)
+
+
+def regressed(found: Tensors) -> bool:
+    """Whether the last of a checkpoint's projections are a regression."""
+    return bool(np.any(found.get("regressed", 0.0))) and len(found["clip"]) > 1
 
 
 def _prior_shapes(found: Tensors, frame_dim: int, words: int) -> dict[str, tuple[int, ...]]:

@@ -108,10 +108,13 @@ def held_out(fit: DenseFit, progress: Callable[[int, int], None]) -> HeldOut:
     else:
         fold = draw.permutation(len(rows)) % NUM_FOLDS
     curves: list[NDArray[Any]] = [np.zeros(1)] * len(rows)
+    fit.left_out = []  # what else is chosen by glances held out is chosen with the same fits
     for number in range(NUM_FOLDS):
         seen, unseen = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         maps, _ = fit.run(seen if len(seen) else unseen, FIRST_FIT + number, progress=progress)
-        for row, curve in zip(unseen, fit.curves(maps, unseen), strict=True):
+        regression = fit.regression(seen)
+        fit.left_out.append((maps, regression, unseen))
+        for row, curve in zip(unseen, fit.curves(maps, unseen, regression), strict=True):
             curves[row] = curve
     read = np.sort(draw.permutation(len(rows))[:MAX_READ])
     return HeldOut([curves[row] for row in read], rows.seconds[rows.videos[read]], rows.glances[read])

@@ -117,7 +117,7 @@ def find_prior(features: FeatureStore, vocabulary: Vocabulary) -> tuple[WordPrio
         known = known_words()
     except InputError:  # weights or word vectors are not installed: then there is no prior
         return None
-    whole = _extended(vocabulary, [word for word in known.words if word not in vocabulary])
+    whole = extended(vocabulary, [word for word in known.words if word not in vocabulary])
     row_of = {word: row for row, word in enumerate(known.words)}
     rows = np.array([row_of.get(word, -1) for word in ["", *whole.words]])
     looks = np.where(rows[:, None] >= 0, known.looks[rows], 0).astype(np.float32)
@@ -129,7 +129,7 @@ def _axes(basis: NDArray[np.float64], deviation: NDArray[np.float64]) -> Floats:
     return np.asarray(basis / deviation[:, None], np.float32)
 
 
-def _extended(vocabulary: Vocabulary, words: Sequence[str]) -> Vocabulary:
+def extended(vocabulary: Vocabulary, words: Sequence[str]) -> Vocabulary:
     """With more words, of which nothing but the look is used."""
     blank = np.zeros((len(words), vocabulary.vectors.shape[1]), np.float32)
     return Vocabulary([*vocabulary.words, *words], np.concatenate([vocabulary.vectors, blank]))

@@ -151,7 +151,7 @@ def status(state: State) -> StatusAnswer:
         folders=[str(folder) for folder in state.settings.folders],
         folder=str(state.library.folder),
         reads=state.settings.place.own,
-        reachable=state.library.folder.is_dir(),
+        reachable=state.library.reachable(),
         unread=[UnreadAnswer(video=video, reason=reason) for video, reason in list(unread.items())[:UNREAD]],
         unread_total=len(unread),
         max_upload=state.settings.max_upload,
@@ -168,7 +168,10 @@ async def search(
     contains: Annotated[str, Query(max_length=500, description="only in videos whose name has this in it")] = "",
     min_score: Annotated[float | None, Query(allow_inf_nan=False, description="leave out what is below")] = None,
 ) -> SearchAnswer:
-    """The moments that a sentence describes, or that are like some moment and unlike another."""
+    """The moments that a sentence describes.
+
+    Also those that are like some moment, and unlike another.
+    """
     how = functools.partial(_search, state, query, slice(offset, offset + top), video, contains, min_score)
     return await anyio.to_thread.run_sync(how, limiter=state.searching)
 
@@ -206,12 +209,13 @@ def _selection(state: AppState, video: list[str] | None, contains: str) -> list[
     Raises:
         Problem: there is no such video.
     """
+    indexed = state.models.videos
     for name in video or ():
-        state.facts(name)
+        if name not in indexed:
+            state.facts(name)
     part = contains.strip()
     if not part:
         return video or None
-    indexed = state.models.videos
     found = [part] if part in indexed else [name for name in state.names_with(part) if name in indexed]
     if not found:
         raise Problem(404, f"no searchable video has “{part[:100]}” in its name")

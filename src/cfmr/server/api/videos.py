@@ -285,7 +285,7 @@ def preview(what: FolderRequest, state: State) -> PreviewAnswer:
 def folder(what: FolderRequest, state: State) -> JobAnswer:
     """Import every video of a folder on the server, by hard link on the same disk, else by copy, in the background."""
     videos_below(what.folder, state.settings.folders)
-    return job_answer(state.jobs.start("import", "Importing videos", {"folder": what.folder}, join=False))
+    return job_answer(state.jobs.start("import", "Importing videos", {"folder": what.folder}))
 
 
 def _within(path: Path, root: Path) -> Path:
@@ -322,7 +322,7 @@ def reread(what: SomeVideos, state: State) -> JobAnswer:
     """Read videos again from their files."""
     for name in what.videos:
         state.file(name)
-    return job_answer(state.jobs.start("reread", "Reading again", {"videos": what.videos}, join=False))
+    return job_answer(state.jobs.start("reread", "Reading again", {"videos": what.videos}))
 
 
 @router.post("/videos/rename", status_code=202)
@@ -334,7 +334,7 @@ def rename(what: NewName, state: State) -> JobAnswer:
     if place != path and place.exists():
         raise Problem(409, f"{stem[:80]}: there is a file of this name already; choose another")
     arguments = {"video": what.video, "name": stem}
-    return job_answer(state.jobs.start("rename", "Renaming", arguments, join=False))
+    return job_answer(state.jobs.start("rename", "Renaming", arguments))
 
 
 @router.post("/videos/delete", status_code=204)

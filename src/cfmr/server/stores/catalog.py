@@ -147,7 +147,7 @@ def entries_of(sources: Sources) -> Iterator[Entry]:
             yield _entry(name, "gone" if facts is None else "searchable", facts, video)
     for name, facts in sources.files.items():
         if name not in taken and name not in sources.removed:
-            reason = sources.unread.get(name) or sources.copies.get(name, "")
+            reason = sources.unread.get(name, "").removeprefix(f"{facts.path}: ") or sources.copies.get(name, "")
             state: State = "reading" if name in sources.reading else "queued"
             if reason:
                 state = "damaged" if name in sources.unread else "copy"

@@ -1,4 +1,5 @@
 """Long work in the background: commands of `cfmr` itself, one job after the other, each with a log and a way to stop.
+Downloads have a queue of their own: the rest does not wait for a network.
 
 A job is a folder with `job.json` and `log.txt`, so that one can see later what was done. The server only waits for
 processes, so nothing they do, not even dying, disturbs it.
@@ -34,7 +35,8 @@ from cfmr.server.stores.orphans import end_processes, marked
 
 log = logging.getLogger(__name__)
 
-YIELDING = ("add",)  # kinds that stop for others that come, and go on after them: they may take hours
+YIELDING = ("add", "use")  # kinds that stop for others that come, and go on after them: they may take hours
+QUEUES = {"turn": (), "downloads": ("fetch",)}  # name -> kinds that wait in it; the first has all that are in no other
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 COMMAND = (sys.executable, "-m", "cfmr.cli")
 PROGRESS = ("--progress", "json")
@@ -53,7 +55,7 @@ class Job:
     """What is known of a job. Times are seconds since 1970.
 
     Attributes:
-        kind: "add", "import", "rename", "reread", "learn" or "switch"; says what is done.
+        kind: "add", "import", "rename", "reread", "learn", "switch", "fetch" or "use"; says what is done.
         title: what it does, for people.
         arguments: of what is done.
         message: what it is doing now, or how it ended.
@@ -263,6 +265,10 @@ class _Pace:
         return round((now - since) * (1 - progress) / (progress - began), 1)
 
 
+def _queue_of(kind: str) -> str:
+    return next((name for name, kinds in QUEUES.items() if kind in kinds), "turn")
+
+
 def _signal(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
@@ -284,17 +290,24 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._seen: dict[str, int] = {}  # when the record was written that was read last
         self._works: dict[str, JobContext] = {}
-        self._recorded_at = 0.0
+        self._recorded_at: dict[str, float] = {}
         self._lock = threading.RLock()
-        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._wakes: dict[str, queue.SimpleQueue[bool]] = {name: queue.SimpleQueue() for name in QUEUES}
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work_off, name="jobs", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._work_off, args=(name,), name=f"jobs {name}", daemon=True) for name in QUEUES
+        ]
         self._sweep()
 
     def begin(self) -> None:
         """Do what is waiting, and what comes. Jobs that were running when a server died are marked so."""
-        self._wake.put(True)
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
+        self._wake(True)
+
+    def _wake(self, go_on: bool) -> None:
+        for wake in self._wakes.values():
+            wake.put(go_on)
 
     def all(self) -> list[Job]:
         """The newest first."""
@@ -320,26 +333,22 @@ class Jobs:
             return "", 0
         return piece.decode("utf-8", "replace"), offset + len(piece)
 
-    def start(self, kind: str, title: str, arguments: dict[str, Any] | None = None, *, join: bool = True) -> Job:
-        """Put a job in the queue; if one of its kind waits there already, that is the job.
-
-        Args:
-            join: false where each has something else to do.
-        """
+    def start(self, kind: str, title: str, arguments: dict[str, Any] | None = None) -> Job:
+        """Put a job in the queue; if one that does the same waits there already, that is the job."""
         with self._records_lock():
-            waiting = next((j for j in self._jobs.values() if j.kind == kind and j.state == "queued"), None)
-            if join and waiting is not None:
-                return waiting
+            for waiting in self._jobs.values():
+                if waiting.state == "queued" and (waiting.kind, waiting.arguments) == (kind, arguments or {}):
+                    return waiting
             job = Job(uuid.uuid4().hex[:12], kind, title, arguments or {})
             make_directory(self.folder / job.id)
             self._jobs[job.id] = job
             self._record(job)
-        self._wake.put(True)
+        self._wake(True)
         return job
 
-    def busy(self, kind: str) -> bool:
-        """Whether a job of a kind waits or runs."""
-        return any(job.kind == kind and not job.over for job in self.all())
+    def busy(self, kind: str, arguments: dict[str, Any] | None = None) -> bool:
+        """Whether a job of a kind waits or runs; of these arguments, if some are given."""
+        return any(job.kind == kind and not job.over and arguments in (None, job.arguments) for job in self.all())
 
     def cancel(self, job_id: str) -> Job:
         """Stop a job. Raises Problem if it is over."""
@@ -360,27 +369,28 @@ class Jobs:
     def close(self) -> None:
         """Stop what runs here and start nothing more; what waits is done by whoever serves next."""
         self._closing.set()
-        self._wake.put(False)
+        self._wake(False)
         for work in list(self._works.values()):
             work.cancel()
-        if self._thread.ident is not None:
-            self._thread.join(2 * GRACE)
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(2 * GRACE)
 
     # --- doing --------------------------------------------------------------------------------------------------------
 
-    def _work_off(self) -> None:
-        while self._wake.get() and not self._closing.is_set():
+    def _work_off(self, name: str) -> None:
+        while self._wakes[name].get() and not self._closing.is_set():
             try:
-                with self._queue_lock() as mine:
-                    while mine and not self._closing.is_set() and (job := self._next()) is not None:
+                with self._queue_lock(name) as mine:
+                    while mine and not self._closing.is_set() and (job := self._next(name)) is not None:
                         self._do(job)
             except Exception:  # a full disk, say; the next job may do better
                 log.exception("jobs")
 
     @contextlib.contextmanager
-    def _queue_lock(self) -> Iterator[bool]:
-        """The lock of whoever runs the jobs of this workspace; False if closed while waiting for it."""
-        with open(self.folder / "turn.lock", "a") as file:
+    def _queue_lock(self, name: str) -> Iterator[bool]:
+        """The lock of whoever runs the jobs of a queue of this workspace; False if closed while waiting for it."""
+        with open(self.folder / f"{name}.lock", "a") as file:
             while not self._closing.is_set():
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -391,14 +401,15 @@ class Jobs:
                     return
             yield False
 
-    def _next(self) -> Job | None:
+    def _next(self, name: str) -> Job | None:
         """The oldest queued job. Holding the queue lock, a job still marked running belongs to a dead process."""
         with self._records_lock():
-            for job in self._jobs.values():
+            ours = [job for job in self._jobs.values() if _queue_of(job.kind) == name]
+            for job in ours:
                 if job.state == "running":
                     end_processes(job.id)
                     self._end(job, "failed", "the server ended while this job ran")
-            waiting = [job for job in self._jobs.values() if job.state == "queued"]
+            waiting = [job for job in ours if job.state == "queued"]
             if not waiting:
                 return None
             job = min(waiting, key=lambda job: (job.kind in YIELDING, job.created))
@@ -440,7 +451,9 @@ class Jobs:
                 return
 
     def _others_wait(self) -> bool:
-        return any(job.state == "queued" and job.kind not in YIELDING for job in self.all())
+        return any(
+            job.state == "queued" and job.kind not in YIELDING and _queue_of(job.kind) == "turn" for job in self.all()
+        )
 
     def _wait_again(self, job: Job) -> None:
         with self._records_lock():
@@ -477,8 +490,8 @@ class Jobs:
 
     def _told(self, job: Job) -> None:
         """Let other processes know how far a job is, now and then."""
-        if time.monotonic() - self._recorded_at >= TOLD:
-            self._recorded_at = time.monotonic()
+        if time.monotonic() - self._recorded_at.get(job.id, 0.0) >= TOLD:
+            self._recorded_at[job.id] = time.monotonic()
             self._record(job)
 
     def _record(self, job: Job) -> None:

@@ -19,7 +19,7 @@ from cfmr.files.atomic import make_directory, read_json, write_json, written_at
 from cfmr.index.base import Value, Video
 from cfmr.index.embedded.manifest import NAME as MANIFEST
 from cfmr.index.location import has_index
-from cfmr.index.workspace import ORIGINAL, SERVED
+from cfmr.index.workspace import CHECKPOINTS, LEARNED, MODEL, ORIGINAL, SERVED
 from cfmr.search.composed import ComposedQuery
 from cfmr.search.retriever import MomentRetriever, SearchResult
 from cfmr.server.problems import Problem
@@ -69,6 +69,7 @@ class Model:
         created: seconds since 1970; 0 for the one the server was started with.
         labels: how many labels it learned from.
         comparison: held-out labels before and after; see `compare`.
+        features: its own feature file, if it has one.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Model:
     created: float = 0.0
     labels: int = 0
     comparison: dict[str, Any] = field(default_factory=dict)
+    features: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class ModelRegistry:
 
     def __init__(self, settings: Settings, load: Load = load_retriever) -> None:
         self._load = load
-        self.folder = make_directory(settings.workspace / "models")
+        self.folder = make_directory(settings.workspace / LEARNED)
         self._place = settings.place
         self._choice = settings.workspace / SERVED
         self._original = Model(ORIGINAL, settings.index, settings.checkpoint)
@@ -183,7 +185,8 @@ class ModelRegistry:
 
     def models(self) -> list[Model]:
         """Every model that can be served, the newest first."""
-        learned = [m for path in self.folder.glob("*/model.json") if (m := self._read(path)) is not None]
+        places = (*self.folder.glob(f"*/{MODEL}"), *(self._place.root / CHECKPOINTS).glob(f"*/{MODEL}"))
+        learned = [m for path in places if (m := self._read(path)) is not None]
         first = [self._original] if self._has_original else []
         return sorted(learned, key=lambda m: -m.created) + first
 
@@ -197,14 +200,15 @@ class ModelRegistry:
     def _read(self, path: Path) -> Model | None:
         try:
             value = read_json(path)
-            folder = path.parent
+            folder, trained = path.parent, path.parent.parent == self.folder
             return Model(
                 folder.name,
                 folder / "index",
-                folder / "run" / "checkpoint",
+                folder / "run" / "checkpoint" if trained else None,
                 float(value["created"]),
                 int(value["labels"]),
                 dict(value["comparison"]),
+                None if trained else self._place.of_checkpoint(folder.name).features,
             )
         except (InputError, KeyError, TypeError, ValueError):
             return None
@@ -212,18 +216,18 @@ class ModelRegistry:
     def new_folder(self) -> Path:
         """The folder of a model to be. It counts only once `keep` was called."""
         for path in self.folder.iterdir():  # what broken-off jobs left
-            if not (path / "model.json").exists():
+            if not (path / MODEL).exists():
                 shutil.rmtree(path, ignore_errors=True)
         number = max((int(p.name) for p in self.folder.iterdir() if p.name.isdigit()), default=0) + 1
         return make_directory(self.folder / f"{number:04}")
 
     def keep(self, folder: Path, labels: int, comparison: dict[str, Any]) -> Model:
         """Make a finished model one that can be served."""
-        write_json(folder / "model.json", {"created": time.time(), "labels": labels, "comparison": comparison})
+        write_json(folder / MODEL, {"created": time.time(), "labels": labels, "comparison": comparison})
         return self.model(folder.name)
 
     def delete(self, name: str) -> None:
-        """Remove a learned model from the disk.
+        """Remove a model that came later from the disk.
 
         Raises:
             Problem: there is no such model, it is in use, or it is the one the server was started with.
@@ -234,8 +238,9 @@ class ModelRegistry:
                 raise Problem(409, "the original model cannot be deleted here")
             if model.id == self._now.model.id:
                 raise Problem(409, "this model is in use; use another one first")
-            (self.folder / model.id / "model.json").unlink()  # from here on it is no model any more
-            shutil.rmtree(self.folder / model.id, ignore_errors=True)
+            folder = model.index.parent
+            (folder / MODEL).unlink()  # from here on it is no model any more
+            shutil.rmtree(folder, ignore_errors=True)
 
     def open(self, model: Model) -> Retriever:
         """A model's index, beside the one that is served."""

@@ -23,6 +23,8 @@ from cfmr.video.files import SUFFIXES, find_videos, restored_path, shown
 
 FRESH = 10.0  # seconds for which a listing of the folder is believed
 SLOW = 0.3  # seconds of a listing from which on requests have the one before instead of waiting for the next
+PATIENCE = 2.0  # seconds in which a folder has to answer; a share that hangs holds up nobody for longer
+ANSWERED = 0.25  # seconds for which it is believed to go on answering
 LONGEST_NAME = 120  # bytes, which leaves room for a number and a suffix everywhere
 ARRIVING = "arriving"  # folder of the workspace for uploads under way
 CHECK_SECONDS = 60
@@ -52,6 +54,27 @@ class Library:
         self._by_size: tuple[dict[str, FileFacts], dict[int, list[str]]] = {}, {}
         self._read, self._changed, self._took = -FRESH, 0, 0.0
         self._lock = threading.Lock()
+        self._asking, self._answered = threading.Lock(), -ANSWERED
+        self._question: threading.Thread | None = None
+
+    def answers(self) -> bool:
+        """Whether the disk of the folder answers, be it that there is none. One that hangs is asked by one thread."""
+        if time.monotonic() - self._answered < ANSWERED:
+            return True
+        with self._asking:
+            fresh = self._question is None or not self._question.is_alive()
+            if self._question is None or fresh:
+                self._question = threading.Thread(target=ask_disk, args=(self.folder,), daemon=True)
+                self._question.start()
+            self._question.join(PATIENCE if fresh else 0)
+            if self._question.is_alive():
+                return False
+            self._answered = time.monotonic()
+            return True
+
+    def reachable(self) -> bool:
+        """Whether the folder is there."""
+        return self.answers() and self.folder.is_dir()
 
     def files(self) -> dict[str, Path]:
         """Every video file in the folder, by name.
@@ -59,6 +82,8 @@ class Library:
         Where listing takes long, as on a network share, the listing before is given while another thread makes a new
         one.
         """
+        if not self.answers():
+            return self._files
         changed = written_at(self.folder)  # by another process, say
         if time.monotonic() - self._read < FRESH and changed == self._changed:
             return self._files
@@ -122,6 +147,8 @@ class Library:
 
         Where the index saw it comes first: another file may have its name by now.
         """
+        if not self.answers():
+            return None
         places = [] if indexed is None else [restored_path(indexed)]
         if name in self.files():
             places.append(self._files[name])
@@ -207,6 +234,12 @@ class Library:
             candidate = stem if number == 1 else f"{stem}-{number}"
             if candidate.casefold() not in taken:
                 yield self.folder / f"{candidate}{suffix}"
+
+
+def ask_disk(folder: Path) -> None:
+    """Return once the disk of a folder has answered."""
+    with contextlib.suppress(OSError):
+        folder.stat()
 
 
 def _take(file: Path, place: Path) -> bool:

@@ -12,7 +12,7 @@ from cfmr.server.context import AppState
 from cfmr.server.problems import Problem
 from cfmr.server.stores.jobs import JobContext, StepFailedError
 from cfmr.server.stores.videos import check_video, videos_below
-from cfmr.server.work.watch import TITLE
+from cfmr.server.work.watch import TITLE, forget_read
 from cfmr.video.files import fingerprint_of, stored_path
 
 MOST_FILES = 10_000  # of one folder
@@ -95,12 +95,12 @@ def _imported(added: int, already: int, refused: int) -> str:
 def read_again(state: AppState, job: JobContext, arguments: dict[str, Any]) -> dict[str, Any]:
     """Job: forget what was read of some videos, so that the next reading does them anew."""
     videos: Sequence[str] = arguments["videos"]
-    if state.features.exists():
-        with _writer(state) as writer:
+    for features in _feature_files(state):
+        with _writer(features) as writer:
             for video in videos:
                 if video in writer:
                     writer.note(video, fingerprint="")  # that of no file
-    (state.settings.workspace / "seen.txt").unlink(missing_ok=True)
+        forget_read(features)
     state.jobs.start("add", TITLE)
     job.say(f"{len(videos):,} {'video is' if len(videos) == 1 else 'videos are'} read again", 1.0)
     return {"videos": list(videos)}
@@ -123,8 +123,8 @@ def rename_video(state: AppState, job: JobContext, arguments: dict[str, Any]) ->
     name = state.library.name_of(place)
     if name == video:
         return {"video": name}
-    if state.features.exists():
-        with _writer(state) as writer:
+    for features in _feature_files(state):
+        with _writer(features) as writer:
             if video in writer and name not in writer:
                 writer.rename(video, name)
                 writer.note(name, path=stored_path(place.resolve()))
@@ -136,7 +136,13 @@ def rename_video(state: AppState, job: JobContext, arguments: dict[str, Any]) ->
     return {"video": name}
 
 
-def _writer(state: AppState) -> FeatureWriter:
-    with FeatureStore(state.features) as features:
+def _feature_files(state: AppState) -> list[Path]:
+    """Those that models are made of: a downloaded one has its own."""
+    files = dict.fromkeys([state.features, *(model.features for model in state.settings.place.models())])
+    return [path for path in files if path.exists()]
+
+
+def _writer(path: Path) -> FeatureWriter:
+    with FeatureStore(path) as features:
         attributes = {key: value for key, value in features.attributes.items() if key != "format"}
-    return FeatureWriter(state.features, attributes)
+    return FeatureWriter(path, attributes)

@@ -11,6 +11,7 @@ The server writes a folder and reads what is left in it:
 
 import contextlib
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,13 @@ from cfmr.index.build import IndexOptions, build_index
 from cfmr.index.encode import VideoSources
 from cfmr.index.model_source import CheckpointModel
 from cfmr.index.workspace import REMOVED, read_names
-from cfmr.progress import TrainingProgress
+from cfmr.progress import TrainingProgress, silent
 from cfmr.search.calibrate import ABSENT, calibrate_index, keep_thresholds, thresholds_of
 from cfmr.training import dense
 
 ENOUGH_SENTENCES = 20  # with fewer, a threshold is chance
 CALIBRATED = 200  # sentences at most: each is searched
-# which share of the time the trial takes, of it fitting, and of the final model fitting
+# which share of the time fitting the trial takes, and of the final model fitting
 TRIAL, FITTING = 0.6, 0.8
 
 
@@ -76,25 +77,27 @@ def _fit_and_index(folder: Path, config: DenseConfig, videos: Path, told: Traini
     tried = folder / "trial" / "run"
     removed = read_names(folder / REMOVED)
     trial = (folder / "all.json").read_bytes() != (folder / "train.json").read_bytes()
-    begin = TRIAL if trial else 0.0
-    if trial:
-        middle = TRIAL * FITTING
-        dense.train(config, tried, select="last", progress=_Part(told, "Training", 0.0, middle))
-        out = folder / "trial" / "index"
-        _index(tried, out, config, videos, removed, _Part(told, "Indexing", middle, TRIAL))
-        _choose_threshold(folder / "trial", load_annotations(folder / "unseen.json"))
     whole = config.model_copy(
         update={"dataset": config.dataset.model_copy(update={"train_data": str(folder / "all.json")})}
     )
-    middle = begin + (1 - begin) * FITTING
-    final = _Part(told, "Training on all labels", begin, middle)
-    if trial:
+    if not trial:
+        dense.train(whole, folder / "run", select="last", progress=_Part(told, "Training on all labels", 0.0, FITTING))
+        _index(folder / "run", folder / "index", whole, videos, removed, _Part(told, "Indexing", FITTING, 1.0))
+        return
+    dense.train(config, tried, select="last", progress=_Part(told, "Training", 0.0, TRIAL))
+
+    def index_trial() -> None:
+        _index(tried, folder / "trial" / "index", config, videos, removed, silent)
+        _choose_threshold(folder / "trial", load_annotations(folder / "unseen.json"))
+
+    with ThreadPoolExecutor(1) as aside:  # a second core has nothing else to do
+        indexed = aside.submit(index_trial)
+        middle = TRIAL + (1 - TRIAL) * FITTING
+        final = _Part(told, "Training on all labels", TRIAL, middle)
         dense.train_finally(whole, folder / "run", tried / "checkpoint", progress=final)
-    else:
-        dense.train(whole, folder / "run", select="last", progress=final)
-    _index(folder / "run", folder / "index", whole, videos, removed, _Part(told, "Indexing", middle, 1.0))
-    if trial:
-        keep_thresholds(folder / "index", thresholds_of(folder / "trial" / "index"))
+        _index(folder / "run", folder / "index", whole, videos, removed, _Part(told, "Indexing", middle, 1.0))
+        indexed.result()
+    keep_thresholds(folder / "index", thresholds_of(folder / "trial" / "index"))
 
 
 def _index(

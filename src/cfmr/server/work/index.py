@@ -17,10 +17,11 @@ from cfmr.server.work.watch import note_read, snapshot
 
 def is_behind(state: AppState, model: Model) -> bool:
     """Whether there are features of videos that the model's index lacks."""
-    if (model.checkpoint is None and clip_checkpoint(model) is None) or not state.features.exists():
+    path = model.features or state.features
+    if (model.checkpoint is None and clip_checkpoint(model) is None) or not path.exists():
         return False
     indexed = {video.id for video in state.models.open(model).videos()}
-    with FeatureStore(state.features) as features:
+    with FeatureStore(path) as features:
         return not indexed.issuperset(set(features.videos) - state.removed())
 
 
@@ -34,7 +35,7 @@ def index_videos(state: AppState, model: Model, job: JobContext) -> None:
     job.say("Indexing")
     removed = state.settings.workspace / REMOVED
     job.run(
-        *("index", source, checkpoint, "--features", state.features),
+        *("index", source, checkpoint, "--features", model.features or state.features),
         *("--out", model.index, "--videos", state.library.folder),
         *(("--leave-out", removed) if removed.exists() else ()),
         stage="Indexing",
@@ -88,18 +89,46 @@ def add_videos(state: AppState, job: JobContext, _: dict[str, Any]) -> dict[str,
 
 def _read_folder(state: AppState, job: JobContext) -> dict[str, Any]:
     """Features and rows in one run; each video can be searched soon after it is read."""
-    folder = state.library.folder
-    if not folder.is_dir():
-        raise InputError(f"{folder}: the folder cannot be reached; its videos are read when it is back")
-    files = state.library.files()
+    files = _files(state)
     if not files:
-        job.say(f"No videos in {folder} yet")
+        job.say(f"No videos in {state.library.folder} yet")
         return {"videos": 0}
+    seen, features = snapshot(files), state.settings.place.served().features
+    job.say("Reading videos")
+    _read_into_workspace(state, job)
+    note_read(features, seen)
+    state.models.reload()
+    return _say_how_many(state, job)
+
+
+def use_checkpoint(state: AppState, job: JobContext, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Job: read the folder with a CLIP-like checkpoint, and let that answer; the model before answers until then."""
+    name = str(arguments["name"])
+    state.library.refresh()
+    files = _files(state)
+    if not files:
+        raise InputError(f"there are no videos in {state.library.folder} yet, so there is nothing to read")
     seen = snapshot(files)
     job.say("Reading videos")
-    job.run("index", "--in", folder, "--workspace", state.settings.workspace, stage="Reading videos")
-    note_read(state.settings.workspace, seen)
-    state.models.reload()
+    _read_into_workspace(state, job, "--zero-shot", name)
+    model = state.models.switch(name)
+    note_read(model.features or state.features, seen)
+    return {"served": model.id} | _say_how_many(state, job)
+
+
+def _files(state: AppState) -> dict[str, Path]:
+    folder = state.library.folder
+    if not state.library.reachable():
+        raise InputError(f"{folder}: the folder cannot be reached; its videos are read when it is back")
+    return state.library.files()
+
+
+def _read_into_workspace(state: AppState, job: JobContext, *more: str) -> None:
+    place = state.settings.place
+    job.run("index", "--in", place.videos, "--workspace", place.root, *more, stage="Reading videos")
+
+
+def _say_how_many(state: AppState, job: JobContext) -> dict[str, Any]:
     count = len(state.models.videos)
     job.say(f"{count:,} {'videos' if count != 1 else 'video'} can be searched")
     return {"videos": count}

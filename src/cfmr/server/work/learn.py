@@ -12,6 +12,7 @@ from cfmr.data.annotations import load_annotations, save_annotations
 from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json, write_json
+from cfmr.index.folder import zero_shot_source
 from cfmr.index.workspace import REMOVED
 from cfmr.server.context import AppState
 from cfmr.server.stores.jobs import JobContext
@@ -68,7 +69,8 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
     try:
         write_training_job(state, how, folder, labels)
         job.say("Preparing to train")
-        job.run("learn", folder, "--videos", state.library.folder, stage="Learning")
+        written = ("--config-path", folder / "config.json", "--log", folder)
+        job.run("train", *written, "--page-videos", state.library.folder, stage="Learning")
         job.say("Comparing on held-out labels", 1.0)
         comparison: dict[str, Any] = {}
         if (folder / TRIAL).exists():
@@ -201,4 +203,7 @@ def _first_config(state: AppState) -> dict[str, Any]:
         width = features.read(features.videos[0]).shape[1]
     value["dataset"]["frame_dim"] = width
     value["dataset"]["dataset"] = "labels"
+    source = zero_shot_source(state.settings.index)
+    if source is not None and source.exists():  # the checkpoint that made the features; `builtin` is no file
+        value["train"]["prior_checkpoint"] = str(source)
     return value

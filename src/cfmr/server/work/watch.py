@@ -16,8 +16,9 @@ log = logging.getLogger(__name__)
 
 PAUSE = 5.0  # seconds between two looks; a file that grows between them is still being copied
 COST = 0.02  # share of the time that looking may take, in folders of very many files or on a share
-SEEN = "seen.txt"  # in the workspace: the folder as it was when it was last read to the end
+SEEN = "seen.txt"  # beside a feature file: the folder as it was when it was last read to the end
 TITLE = "Reading videos"
+READING = ("add", "use")  # kinds of jobs that read the folder
 
 
 def snapshot(files: Mapping[str, Path]) -> str:
@@ -30,10 +31,15 @@ def snapshot(files: Mapping[str, Path]) -> str:
     return digest.hexdigest()
 
 
-def note_read(workspace: Path, seen: str) -> None:
-    """Note that the folder was read to the end as it was at a snapshot."""
-    with replacing(workspace / SEEN) as temporary:
+def note_read(features: Path, seen: str) -> None:
+    """Note that the folder was read to the end into a feature file as it was at a snapshot."""
+    with replacing(features.with_name(SEEN)) as temporary:
         temporary.write_text(seen, encoding="ascii")
+
+
+def forget_read(features: Path) -> None:
+    """Have the folder read into a feature file again."""
+    features.with_name(SEEN).unlink(missing_ok=True)
 
 
 class FolderWatch:
@@ -45,7 +51,7 @@ class FolderWatch:
     def __init__(self, state: AppState) -> None:
         self._state = state
         self._last: str | None = None  # the folder at the last look
-        self._tried: str | None = None  # as it was when a job was started
+        self._tried: tuple[str, Path] | None = None  # as it was when a job was started, and what was read into
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
 
@@ -68,19 +74,24 @@ class FolderWatch:
 
     def look(self) -> None:
         """Start reading if there is something to read."""
-        files = self._state.library.files()
+        files = self._state.library.files() if self._state.library.answers() else {}
         if not files:
             self._last = None
             return
         now, before = snapshot(files), self._last
         self._last = now
         resting = before in (None, now)
-        if resting and now not in (self._tried, self._read()) and not self._state.jobs.busy("add"):
-            self._tried = now
+        features = self._state.settings.place.served().features
+        if resting and (now, features) != self._tried and now != _read(features) and not self._busy():
+            self._tried = now, features
             self._state.jobs.start("add", TITLE)
 
-    def _read(self) -> str:
-        try:
-            return (self._state.settings.workspace / SEEN).read_text(encoding="ascii")
-        except (OSError, ValueError):
-            return ""
+    def _busy(self) -> bool:
+        return any(self._state.jobs.busy(kind) for kind in READING)
+
+
+def _read(features: Path) -> str:
+    try:
+        return features.with_name(SEEN).read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""

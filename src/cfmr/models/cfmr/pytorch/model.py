@@ -1,19 +1,21 @@
 """The published model, CFMR, computing only what is read (Method, Video concepts to Semantic reconstructor).
 
-Three observations save most of the arithmetic and change no result; `reference.py` is the same model without them.
+Four observations save most of the arithmetic and change no result; `reference.py` is the same model without them.
 
 Where windows and packed sentences lie is worked out in numpy, see `layout.py`.
 
-* Only the last position of an encoder is read, so its last layer computes one query.
+* Only the last position of an encoder is read, so its last layer computes one query; the maps to keys and values are
+  applied to that query and to what it mixes, instead of to every position.
 * A clip far outside an anchor's bell has no weight in any layer, so only the window around the bell is computed.
   The first layer's projections do not depend on the anchor and are shared.
+* Linear layers do not care which window a position belongs to, so they see the positions of all windows at once.
 * A sentence's padding is never read, so linear layers see the words that exist, one after the other.
 
 Shapes: B batch, A anchors, S = T + 1 positions of a video, P positions of a window, W words, K concepts, d width.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -25,7 +27,7 @@ from cfmr.config import CFMRConfig, CFMRSizes, Transformers
 from cfmr.data.features import pool_clips
 from cfmr.models.cfmr import layout, losses
 from cfmr.models.cfmr.batches import Batch
-from cfmr.models.cfmr.layout import Ints, WindowGroup, causal_bias, other_weights, sinusoids
+from cfmr.models.cfmr.layout import Ints, causal_bias, other_weights, sinusoids
 from cfmr.moments.anchors import (
     Array,
     anchor_weights,
@@ -36,7 +38,7 @@ from cfmr.moments.anchors import (
     training_widths,
 )
 
-WINDOW_STEP = 8  # windows are computed in groups whose lengths differ by less than this
+WINDOW_STEP = 3  # windows attend in groups whose lengths differ by less than this
 Outputs = losses.Outputs[Tensor, Tensor]
 
 
@@ -69,8 +71,26 @@ class Attention(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
         """Attend. q (..., L, d), k and v (..., M, d), bias broadcast to (..., heads, L, M) -> (..., L, d)."""
+        return self.out_proj(self.mix(q, k, v, bias))
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        """`forward` without its last map."""
         mixed = F.scaled_dot_product_attention(self.split(q), self.split(k), self.split(v), attn_mask=bias)
-        return self.out_proj(mixed.transpose(-2, -3).flatten(-2))
+        return mixed.transpose(-2, -3).flatten(-2)
+
+    def read(self, asking: Tensor, x: Tensor, bias: Tensor) -> Tensor:
+        """Attend with one query to each sequence. asking (n, d), x (n, P, d), bias (n, P) -> (n, d).
+
+        <q, W x + b> = <W^T q, x> + <q, b>, whose second part is the same for all x and no matter to a softmax; and of
+        the mix of W x + b only the mix of x has to be made.
+        """
+        weight = self.in_proj_weight.unflatten(0, (3, self.heads, -1))  # 3, heads, d / heads, d
+        q = self.split(self.project(asking, "q")[:, None]).transpose(0, 1)[:, :, 0]  # heads, n, d / heads
+        q = (q @ weight[1]).transpose(0, 1) * q.shape[-1] ** -0.5  # n, heads, d
+        shares = torch.baddbmm(bias[:, None], q, x.transpose(1, 2)).softmax(-1)
+        mixed = torch.bmm(shares, x).transpose(0, 1)  # heads, n, d
+        value = (mixed @ weight[2].transpose(1, 2)).transpose(0, 1).flatten(1)
+        return self.out_proj(value + self.in_proj_bias[2 * x.shape[-1] :])
 
 
 class Layer(nn.Module):
@@ -99,7 +119,7 @@ class Layer(nn.Module):
         return self.encoder_attn_layer_norm(x + self.drop(crossed))
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        return self.final_layer_norm(x + self.drop(self.fc2(F.relu(self.fc1(x)))))
+        return self.final_layer_norm(x + self.drop(self.fc2(F.relu_(self.fc1(x)))))
 
 
 class Layers(nn.Module):
@@ -133,40 +153,77 @@ class VideoEncoder(nn.Module):
         self.vid_encoder = Layers(sizes.num_decoder_layers1, sizes.d_model, sizes.num_heads, sizes.dropout)
         self.vid_necks = neck(sizes.d_model, concepts)
 
-    def forward(self, clips: Tensor, weights: Array) -> Tensor:
-        """clips (B, S, d), weights (B, A, S) -> concepts (B, A, K, d)."""
-        return to_concepts(self.vid_necks, self.last_positions(clips, weights))
+    def shared(self, clips: Tensor) -> "SharedClips":
+        """What the windows of projected clips (B, S, d) share."""
+        x = clips.flatten(0, 1)
+        return SharedClips(x, next(iter(self.vid_encoder)).self_attn.project(x, "qkv"))
 
-    def last_positions(self, clips: Tensor, weights: Array) -> Tensor:
+    def forward(self, clips: "SharedClips", windows: "Windows") -> Tensor:
+        """Concepts (B, A, K, d)."""
+        return to_concepts(self.vid_necks, self.last_positions(clips, windows))
+
+    def last_positions(self, clips: "SharedClips", windows: "Windows") -> Tensor:
         """What the neck reads, (B, A, d)."""
-        batch, anchors, slots = weights.shape
-        flat = weights.reshape(-1, slots)
-        shared = next(iter(self.vid_encoder)).self_attn.project(clips, "qkv")  # B, S, 3 d
-        groups = layout.windows(flat, WINDOW_STEP)
-        last = [self._encode(clips, shared, flat[group.rows], group.rows // anchors, group) for group in groups]
-        order = to_tensor(layout.ungrouped(groups), clips.device)
-        return torch.cat(last)[order].unflatten(0, (batch, anchors))
-
-    def _encode(self, clips: Tensor, shared: Tensor, weights: Array, video: Ints, group: WindowGroup) -> Tensor:
-        """Last positions (n, d) of a group's windows, given the bells (n, S) and the video (n,) of each."""
-        slots = layout.window_slots(group, weights.shape[1])  # n, P
-        seen = layout.weight_bias(weights, slots)
-        last_bias = to_tensor(seen, clips.device)
-        bias = to_tensor(seen + causal_bias(group.length + 1), clips.device)
-        rows = to_tensor(video[:, None] * weights.shape[1] + slots, clips.device)
-        x = clips.flatten(0, 1)[rows]  # n, P, d
         *layers, final = self.vid_encoder
+        x = clips.x[windows.rows]  # N, d
         for i, layer in enumerate(layers):
-            attention = layer.self_attn
-            q, k, v = (shared.flatten(0, 1)[rows] if i == 0 else attention.project(x, "qkv")).chunk(3, dim=-1)
-            x = layer.feed_forward(layer.add_attended(x, attention(q, k, v, bias)))
-        if not layers:
-            q, k, v = shared.flatten(0, 1)[rows].chunk(3, dim=-1)
-            q = q[:, -1:]
-        else:
-            q, (k, v) = final.self_attn.project(x[:, -1:], "q"), final.self_attn.project(x, "kv").chunk(2, dim=-1)
-        x = final.add_attended(x[:, -1:], final.self_attn(q, k, v, last_bias))
-        return final.feed_forward(x)[:, 0]
+            qkv = clips.qkv[windows.rows] if i == 0 else layer.self_attn.project(x, "qkv")
+            x = layer.feed_forward(layer.add_attended(x, windows.attend(layer.self_attn, qkv)))
+        last, read = windows.read(final.self_attn, x)
+        return final.feed_forward(final.add_attended(last, read))[windows.order].unflatten(0, windows.shape)
+
+
+class SharedClips(NamedTuple):
+    """Projected clips (B S, d), and the first layer's queries, keys and values of them (B S, 3 d)."""
+
+    x: Tensor
+    qkv: Tensor
+
+
+class Windows:
+    """The windows of all bells, their positions one after the other; grouped by length where they attend.
+
+    Attributes:
+        rows: (N,), which of the videos' slots each position is.
+        order: (B A,), where the window of each bell stands.
+        shape: (B, A).
+    """
+
+    def __init__(self, weights: Array, device: torch.device) -> None:
+        """weights (B, A, S)."""
+        *self.shape, slots = weights.shape
+        flat = weights.reshape(-1, slots)
+        groups = layout.windows(flat, WINDOW_STEP)
+        chosen = [layout.window_slots(group, slots) for group in groups]  # n, P
+        videos = [group.rows // weights.shape[1] * slots for group in groups]
+        seen = [layout.weight_bias(flat[g.rows], s) for g, s in zip(groups, chosen, strict=True)]
+        causal = causal_bias(slots)
+        rows = [(first[:, None] + of).ravel() for first, of in zip(videos, chosen, strict=True)]
+        self.rows = to_tensor(np.concatenate(rows), device)
+        self.order = to_tensor(layout.ungrouped(groups), device)
+        self._sizes = [of.shape for of in chosen]
+        self._last = [to_tensor(one[:, 0, 0], device) for one in seen]
+        self._bias = [to_tensor(one + causal[: one.shape[-1], : one.shape[-1]], device) for one in seen]
+
+    def _groups(self, x: Tensor) -> list[Tensor]:
+        """(N, c) -> (n, P, c) of each group."""
+        pieces = x.split([count * length for count, length in self._sizes])
+        return [piece.unflatten(0, size) for piece, size in zip(pieces, self._sizes, strict=True)]
+
+    def attend(self, attention: Attention, qkv: Tensor) -> Tensor:
+        """Queries, keys and values (N, 3 d) -> (N, d)."""
+        mixed = []
+        for group, bias in zip(self._groups(qkv), self._bias, strict=True):
+            q, k, v = group.chunk(3, dim=-1)
+            mixed.append(attention.mix(q, k, v, bias).flatten(0, 1))
+        return attention.out_proj(torch.cat(mixed))
+
+    def read(self, attention: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The last positions (B A, d) of x (N, d), and what they see; in the order of the groups."""
+        groups = self._groups(x)
+        last = [group[:, -1] for group in groups]
+        read = [attention.read(*of) for of in zip(last, groups, self._last, strict=True)]
+        return torch.cat(last), torch.cat(read)
 
 
 class TextEncoder(nn.Module):
@@ -185,28 +242,40 @@ class TextEncoder(nn.Module):
         for layer in layers:
             q, k, v = packing.pad(layer.self_attn.project(x, "qkv")).chunk(3, dim=-1)
             x = layer.feed_forward(layer.add_attended(x, packing.pack(layer.self_attn(q, k, v, causal))))
-        last = packing.ends
-        k, v = packing.pad(final.self_attn.project(x, "kv")).chunk(2, dim=-1)
-        q = final.self_attn.project(x[last], "q")[:, None]
-        x = final.add_attended(x[last], final.self_attn(q, k, v, to_tensor(packing.padding_bias(), words.device))[:, 0])
+        last, padding = packing.last_of(x), to_tensor(packing.padding_bias()[:, 0, 0], words.device)
+        x = final.add_attended(last, final.self_attn.read(last, packing.pad(x), padding))
         return to_concepts(self.txt_necks, final.feed_forward(x))
 
 
 class Packing(layout.Packing):
-    """Moves tensors between the two layouts of sequences."""
+    """Moves tensors between the two layouts of sequences, which are one where all are of the same length."""
 
     def __init__(self, lengths: Ints, device: torch.device) -> None:
         super().__init__(lengths)
-        self.ends = to_tensor(self.last, device)
-        self._rows, self._padded = to_tensor(self.rows, device), to_tensor(self.padded, device)
+        self._even = len(self.rows) == self.valid.size
+        if not self._even:
+            self.ends = to_tensor(self.last, device)
+            self._rows, self._padded = to_tensor(self.rows, device), to_tensor(self.padded, device)
 
     def pad(self, x: Tensor) -> Tensor:
         """(..., N, c) -> (..., B, L, c). Behind a sequence's end stands something finite that nothing may read."""
-        return x[..., self._padded, :]
+        return x.unflatten(-2, self.valid.shape) if self._even else x[..., self._padded, :]
 
     def pack(self, x: Tensor) -> Tensor:
         """(..., B, L, c) -> (..., N, c)."""
-        return x.flatten(-3, -2)[..., self._rows, :]
+        return x.flatten(-3, -2) if self._even else x.flatten(-3, -2)[..., self._rows, :]
+
+    def last_of(self, x: Tensor) -> Tensor:
+        """The sequences' last positions, (N, c) -> (B, c)."""
+        return self.pad(x)[:, -1] if self._even else x[self.ends]
+
+    def enclosed(self, first: Tensor, x: Tensor, last: Tensor) -> Tensor:
+        """Sequences whose first position is `first` (c,), their last `last` (c,), the rest from x (B, W, c): (N, c)."""
+        firsts, lasts = (one.expand(len(x), 1, -1) for one in (first, last))
+        if self._even:
+            return torch.cat([firsts, x[:, : self.longest - 2], lasts], dim=1).flatten(0, 1)
+        sequence = self.pack(torch.cat([firsts, x, lasts], dim=1)[:, : self.longest])
+        return sequence.index_copy(0, self.ends, last.expand(len(x), -1))
 
 
 class CrossDecoder(nn.Module):
@@ -248,6 +317,7 @@ class CFMR(nn.Module):
     def __init__(self, sizes: CFMRSizes, vocabulary: int, max_num_frames: int, use_ref: bool = False) -> None:
         super().__init__()
         self.sizes, self.max_num_frames, self.use_ref = sizes, max_num_frames, use_ref
+        self._windows: tuple[tuple[int, torch.device], Windows] | None = None
         self.mask_vec = nn.Parameter(torch.zeros(sizes.words_input_size))
         self.start_vec = nn.Parameter(torch.zeros(sizes.words_input_size))
         self.txt_pred_vec = nn.Parameter(torch.zeros(sizes.words_input_size))
@@ -288,7 +358,8 @@ class CFMR(nn.Module):
 
     def encode_video(self, clips: Tensor) -> Tensor:
         """Kept clips (B, S, frame_dim) -> concepts (B, A, K, d) of the retrieval anchors."""
-        return self.vid_encoder(self.project_clips(clips), self._retrieval_weights(len(clips)))
+        shared = self.vid_encoder.shared(self.project_clips(clips))
+        return self.vid_encoder(shared, self._retrieval_windows(len(clips)))
 
     def encode_text(self, words: Tensor, lengths: Ints) -> Tensor:
         """Word vectors (B, W, word_dim) and numbers of words (B,) -> concepts (B, K, d)."""
@@ -313,7 +384,8 @@ class CFMR(nn.Module):
     def encode_rows(self, features: NDArray[np.floating[Any]], duration: float = 0.0) -> tuple[Array, Array]:
         """The same as `video_vectors` in a seventh of the space: rows (A, d) of which `row_map` makes the concepts."""
         clips = self.tensor(pool_clips(features, self.max_num_frames)[None, self.kept_clips])
-        last = self.vid_encoder.last_positions(self.project_clips(clips), self._retrieval_weights(1))[0]
+        shared = self.vid_encoder.shared(self.project_clips(clips))
+        last = self.vid_encoder.last_positions(shared, self._retrieval_windows(1))[0]
         return self.vid_encoder.vid_necks[0](last).cpu().numpy(), spans(*retrieval_anchors(self.sizes))
 
     def finish_rows(self, rows: Array, features: NDArray[np.floating[Any]]) -> Array:
@@ -337,18 +409,20 @@ class CFMR(nn.Module):
         concepts = F.normalize(self.encode_text(self.tensor(words), lengths), dim=-1)
         return concepts.flatten(-2).cpu().numpy()
 
-    def _retrieval_weights(self, videos: int) -> Array:
-        """(B, A, S)."""
-        centres, widths = retrieval_anchors(self.sizes)
-        weights = anchor_weights(centres, widths, self.sizes.sigma, self.positions)
-        return np.broadcast_to(weights, (videos, *weights.shape))
+    def _retrieval_windows(self, videos: int) -> Windows:
+        """The same for all videos, so worked out once."""
+        key = videos, self.mask_vec.device
+        if self._windows is None or self._windows[0] != key:
+            centres, widths = retrieval_anchors(self.sizes)
+            weights = anchor_weights(centres, widths, self.sizes.sigma, self.positions)
+            with torch.inference_mode(False):  # what is kept may be needed for gradients later
+                self._windows = key, Windows(np.broadcast_to(weights, (videos, *weights.shape)), key[1])
+        return self._windows[1]
 
     def _sequence(self, words: Tensor, lengths: Ints) -> tuple[Tensor, Packing]:
         """Start vector, words, prediction vector of each sentence, packed: (N, word_dim)."""
         packing = Packing(lengths + 2, words.device)
-        start = self.start_vec.expand(len(words), 1, -1)
-        sequence = packing.pack(torch.cat([start, words, torch.zeros_like(start)], dim=1)[:, : packing.longest])
-        return sequence.index_copy(0, packing.ends, self.txt_pred_vec.expand(len(words), -1)), packing
+        return packing.enclosed(self.start_vec, words, self.txt_pred_vec), packing
 
     def forward(self, batch: Batch, progress: float) -> Outputs:
         """A training step's outputs.
@@ -357,20 +431,22 @@ class CFMR(nn.Module):
             batch: see `Batch`; its masked words are the only random choice besides dropout.
             progress: epoch / max_epoch.
         """
-        clips = self.project_clips(self.tensor(batch.clips))
+        clips = self.vid_encoder.shared(self.project_clips(self.tensor(batch.clips)))
         sequence, packing = self._sequence(self.tensor(batch.words), batch.lengths)
         words = self.project_words(sequence)
         text = self.txt_encoder(words, packing)  # B, K, d
 
         centres, widths = np.broadcast_arrays(batch.glances[:, None], training_widths(self.sizes))
         weights = anchor_weights(centres, widths, self.sizes.sigma, self.positions)
-        anchors = self.vid_encoder(clips, weights)  # B, n, K, d
+        anchors = self.vid_encoder(clips, Windows(weights, words.device))  # B, n, K, d
 
         reconstruct = self._reconstructor(words, packing, batch)
         nll = reconstruct(torch.cat([text[None], anchors.transpose(0, 1)]))  # 1 + n, B
         best = nll[1:].argmin(0)
         others = self._other_weights(batch.glances, widths[0][best.cpu().numpy()], progress)
-        concepts = self.vid_encoder(clips, others).transpose(0, 1) if others.shape[1] else anchors.new_zeros(0)
+        concepts = anchors.new_zeros(0)
+        if others.shape[1]:
+            concepts = self.vid_encoder(clips, Windows(others, words.device)).transpose(0, 1)
         other_nll = reconstruct(concepts) if len(concepts) else concepts
         negatives = 2 if self.sizes.use_negative else 0
         return Outputs(

@@ -81,7 +81,8 @@ export function closing(menu) {
     event.stopPropagation();
     shut(menu);
   });
-  document.addEventListener("click", ({ target }) => {
-    if (target instanceof Node && !menu.contains(target)) menu.open = false;
+  document.addEventListener("click", (event) => {
+    // the path, since what was clicked may be gone by now
+    if (!event.composedPath().includes(menu)) menu.open = false;
   });
 }

@@ -17,7 +17,7 @@ export function showReading(root, onStep = () => {}) {
   replace(root, bar, said);
   let before = false;
   onJobs((jobs) => {
-    const job = jobs.find((one) => one.kind === "add" && one.state === "running");
+    const job = jobs.find((one) => ["add", "use"].includes(one.kind) && one.state === "running");
     root.hidden = !job;
     if (job) {
       said.textContent = job.left ? `${job.message}, ${words.left(lasting(job.left))}` : job.message;

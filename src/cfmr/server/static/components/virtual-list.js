@@ -147,7 +147,7 @@ export class VirtualList {
     if (top < 0) scrollBy(0, top - height);
     else if (top + height > innerHeight) scrollBy(0, top + 2 * height - innerHeight);
     this.draw();
-    this.rows.get(this.active)?.querySelector("a")?.focus({ preventScroll: true });
+    this.rows.get(this.active)?.querySelector('a:not([tabindex="-1"])')?.focus({ preventScroll: true });
   }
 }
 

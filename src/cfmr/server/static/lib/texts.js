@@ -249,7 +249,8 @@ export const text = {
     newModel: "New model",
     noComparison: "No label is held out yet, so there is nothing to compare. Label some more.",
     of: (hits, all) => `${hits} of ${all}`,
-    name: (model) => (model.created ? `Model ${Number(model.id)}` : "Original model"),
+    name: (model) =>
+      !model.created ? "Original model" : /^\d+$/.test(model.id) ? `Model ${Number(model.id)}` : model.id,
     indexing: "New videos are indexed first, then the model is switched.",
     nowInUse: (name) => `${name} is now in use`,
     inUse: "In use",
@@ -263,6 +264,21 @@ export const text = {
     deleted: (name) => `${name} deleted`,
     search: "Search",
     models: "Models",
+  },
+  checkpoints: {
+    title: "Models that know more words",
+    lead: "Trained on pictures and captions by others, and downloaded only when you ask for it. The videos are read again with the one you use; until that is done, the present model answers.",
+    size: (bytes) => `${Math.round(bytes / 1e6).toLocaleString("en")} MB`,
+    languages: (languages) => `languages: ${languages}`,
+    licence: (licence) => `licence: ${licence}`,
+    needs: (packages) => `To use it, ${packages.join(" and ")} must be installed where the server runs:`,
+    download: "Download",
+    goOn: "Continue download",
+    cancelOf: (title) => `Cancel: ${title}`,
+    arrived: (bytes, all) =>
+      `${Math.round(bytes / 1e6).toLocaleString("en")} of ${Math.round(all / 1e6).toLocaleString("en")} MB`,
+    waits: "Waits for other work",
+    reading: (name) => `The videos are read with ${name}; it is used when that is done`,
   },
   exporting: {
     menu: "Export",

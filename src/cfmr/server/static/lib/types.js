@@ -25,6 +25,11 @@
  *   message: string, progress: number | null, created: number, started: number | null, finished: number | null,
  *   left: number | null, result: Record<string, unknown> }} Job
  */
+/**
+ * @typedef {{ name: string, repository: string, size: number, licence: string, languages: string, here: boolean,
+ *   arrived: number, downloadable: boolean, missing: string[], install: string, fetching: string | null,
+ *   reading: string | null, read: boolean, served: boolean }} Checkpoint
+ */
 /** @typedef {{ of: number, first: number, several: number, everywhere: number, length: number }} Hits */
 /**
  * @typedef {{ id: string, created: number, labels: number, served: boolean,

@@ -1,5 +1,6 @@
 // The learn page: train on the labels, look at what it brought, use it.
 
+import { CheckpointList } from "../components/checkpoints.js";
 import { JobView } from "../components/job.js";
 import { address, call, get, post } from "../lib/api.js";
 import { changed, onChange } from "../lib/changes.js";
@@ -55,7 +56,7 @@ $("#begin").addEventListener("submit", async (event) => {
 });
 
 onJobs((jobs, ended) => {
-  const ours = jobs.filter((one) => one.kind === "learn" || one.kind === "switch");
+  const ours = jobs.filter((one) => ["learn", "switch", "use"].includes(one.kind));
   busy = jobs.some((one) => one.kind === "learn" && ["queued", "running"].includes(one.state));
   const running = ours.find((one) => one.state === "running");
   view.show(running ?? ours[0], ours.filter((one) => one.state === "queued" && one !== (running ?? ours[0])).length);
@@ -196,8 +197,11 @@ function deleteButton(model) {
   return button;
 }
 
+const isLearned = (model) => /^\d+$/.test(model.id);
+
 function line(model) {
-  const from = model.created ? [text.labels.count(model.labels), ago(new Date(model.created * 1000))].join(", ") : "";
+  const learned = isLearned(model) && text.labels.count(model.labels);
+  const from = model.created ? [learned, ago(new Date(model.created * 1000))].filter(Boolean).join(", ") : "";
   const name = words.name(model);
   const use = () =>
     el("button", { type: "button", "aria-label": words.useOf(name), on: { click: () => serve(model) } }, words.use);
@@ -229,11 +233,14 @@ function newestOutcome(newest) {
   );
 }
 
+const checkpoints = new CheckpointList($("#checkpoints"), refresh);
+
 async function refresh() {
+  checkpoints.refresh();
   try {
     await count();
     const models = await get("/api/models");
-    const newest = models.find((model) => model.created);
+    const newest = models.find(isLearned);
     $("#outcome").hidden = !newest;
     if (newest) newestOutcome(newest);
     $("#models").hidden = models.length < 2;

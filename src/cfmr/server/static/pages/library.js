@@ -84,7 +84,7 @@ function row(video, index) {
   box.addEventListener("change", () => choose(video, box.checked));
   const note =
     state === "damaged"
-      ? el("span", { class: "text-bad", title: reason }, reason)
+      ? el("span", { class: "text-bad", title: reason }, reason[0].toUpperCase() + reason.slice(1))
       : state === "copy"
         ? words.copyOf(reason)
         : folder;

@@ -147,10 +147,18 @@ const label = el(
 );
 const save = el("a", { class: "button", download: "" }, words.save);
 const link = el("button", { type: "button", on: { click: () => copyLink() } }, words.link);
-const more = el("button", { type: "button", on: { click: () => byExample("like") } }, words.like);
-const less = el("button", { type: "button", on: { click: () => byExample("unlike") } }, words.unlike);
+const more = el(
+  "button",
+  { type: "button", class: "button-quiet", on: { click: () => byExample("like") } },
+  words.like,
+);
+const less = el(
+  "button",
+  { type: "button", class: "button-quiet", on: { click: () => byExample("unlike") } },
+  words.unlike,
+);
 stage.prepend(title, timeline.root);
-player.controls.append(el("div", { class: "row player-actions" }, more, less, link, save, label));
+player.controls.append(el("div", { class: "row player-actions" }, link, save, label));
 stage.append(player.controls);
 keysGoTo(stage);
 
@@ -169,6 +177,7 @@ function describe() {
     title,
     el("a", { class: "stage-video", href: address("/", { video, t: at }) }, video),
     span && el("span", { class: "stage-span" }, `${clock(span[0], true)} – ${clock(span[1], true)}`),
+    el("span", { class: "stage-examples" }, more, less),
     watchable && el("a", { class: "stage-label-link", href: address("/label", { video, t: at }) }, words.label),
   );
   save.hidden = !span;
