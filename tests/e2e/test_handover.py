@@ -65,19 +65,19 @@ def test_frame_rate_and_drop_frame_are_chosen_and_kept(page: Page, tmp_path: Pat
     expect(page.get_by_label("Timecode")).to_be_disabled()  # at the files' own rate
     page.get_by_label("Frame rate").select_option("29.97 fps")
     page.get_by_label("Timecode").select_option("Non-drop frame")
-    page.keyboard.press("Escape")
+    page.locator("#export summary").click()
     assert "FCM: NON-DROP FRAME" in exported(page, "EDL", tmp_path).read_text()
     search(page)
     page.locator("#export summary").click()
     expect(page.get_by_label("Frame rate")).to_have_value("29.97")
     page.get_by_label("Timecode").select_option("Drop frame")
-    page.keyboard.press("Escape")
+    page.locator("#export summary").click()
     assert "FCM: DROP FRAME" in exported(page, "EDL", tmp_path).read_text()
     page.locator("#export summary").click()
     page.get_by_label("Frame rate").select_option("25 fps")
     expect(page.get_by_label("Timecode")).to_be_disabled()
     assert Axe().run(page).violations_count == 0
-    page.keyboard.press("Escape")
+    page.locator("#export summary").click()
     assert "FCM: NON-DROP FRAME" in exported(page, "EDL", tmp_path).read_text()
 
 

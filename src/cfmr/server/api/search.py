@@ -25,7 +25,7 @@ router = APIRouter(tags=["search"])
 Examples = Annotated[list[str] | None, Query(max_length=MAX_EXAMPLES, description="moments, each as VIDEO@START-END")]
 
 
-def composed(
+async def composed(  # a coroutine, so that no thread is taken for it
     q: Annotated[
         str, Query(max_length=2000, description="what happens in the moment; words with a minus are what it is not")
     ] = "",

@@ -9,7 +9,7 @@ import { text } from "../lib/texts.js";
 /** @typedef {import("../lib/types.js").Span} Span */
 
 const VOLUME = "cfmr-volume";
-const RATES = [0.25, 0.5, 1, 1.5, 2, 4, 8];
+const RATES = [0.25, 0.5, 1, 1.5, 2, 3, 5, 8];
 const SKIP = 10; // seconds
 const FRAME = 1 / 25; // seconds between two frames, until a video has told its own
 

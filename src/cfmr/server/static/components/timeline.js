@@ -10,6 +10,7 @@ import { Preview } from "./preview.js";
 
 const STEP = 0.25;
 const LEAST = 8; // frames that are always seen
+const SHORT = 2; // seconds that need not be
 const CLOSE = 10; // seconds below which frames are told apart
 const FRAME_WIDTH = 5; // pixels from which on frames are marked
 const LONG = 120; // seconds from which on the wheel zooms
@@ -281,7 +282,7 @@ export class Timeline {
 
   /** A length of what is seen that is neither less than some frames nor more than the video. */
   limited(length) {
-    const least = LEAST * (this.frame ?? 1 / 25);
+    const least = Math.min(LEAST * (this.frame ?? 1 / 25), SHORT); // some files have a frame in many seconds
     return Math.min(Math.max(length, Math.min(least, this.duration)), this.duration);
   }
 
