@@ -101,6 +101,11 @@ class MemoryIndex:
         item = self.state.videos[name]
         return item.spans, Codec.score(item.rows, self.codec.scales(item.rows), self.codec.prepare(vector))
 
+    def vectors(self, name: str) -> tuple[np.ndarray, Floats]:
+        self.video(name)
+        item = self.state.videos[name]
+        return item.spans, self.codec.expand(item.rows, self.codec.scales(item.rows))
+
     def changed(self) -> bool:
         return STATES[self.address.name].generation != self.generation
 

@@ -141,7 +141,8 @@ def _curves(
     for video in np.unique(fit.rows.videos[rows]).tolist():
         window = fit.reader.window_in(len(known[video]), float(fit.rows.seconds[video]))
         inputs = fit.inputs[video]
-        learned.append(sum(share * (running_mean(part.clips(inputs), window) @ said) for share, part, said in asked))
+        curves = [share * (running_mean(part.clips(inputs), window) @ said) for share, part, said in asked]
+        learned.append(np.sum(curves, axis=0))
         looked.append(running_mean(known[video], window) @ meant)
         numbers += [video] * len(known[video])
     return _sharp(learned), _sharp(looked), np.array(numbers, np.intp)
