@@ -358,3 +358,8 @@ def test_a_sheet_is_asked_for_until_it_is_there(client: TestClient) -> None:
         time.sleep(0.05)
     assert answer.status_code == 422
     assert answer.json()["detail"] == "kitchen.mp4: ends before 87.5 s"
+
+
+def test_the_timing_of_frames_is_told(client: TestClient) -> None:
+    assert client.get("/api/timing", params={"video": "kitchen"}).json() == {"fps": 12.0, "variable": False}
+    assert client.get("/api/timing", params={"video": "nowhere"}).status_code == 404
