@@ -85,7 +85,7 @@ def test_a_removed_video_is_gone_from_page_and_shell_and_comes_back(
     page.goto("/library")
     page.get_by_label("Actions for red").click()
     page.get_by_role("button", name="Remove", exact=True).first.click()
-    expect(page.locator("#videos li")).to_have_count(1)
+    expect(page.locator(".library-row")).to_have_count(1)
     assert [video.id for video in MomentRetriever.load(videos).videos()] == ["green"]
     page.get_by_role("button", name="Undo").click()
     server.wait_until(lambda: server.ask("/api/status")["indexed"] == 2)

@@ -293,7 +293,7 @@ def _work(pipe: Connection, name: str, threads: int, options: dict[str, Any], pa
     while True:
         try:
             task = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             return
         try:
             pipe.send(_extract(extractor, task, parts, pipe.send))

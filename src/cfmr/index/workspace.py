@@ -138,8 +138,9 @@ class Workspace:
             return frozenset()
 
     def note_reading(self, names: Iterable[str]) -> None:
-        """Note which videos are being read."""
-        write_json(self.root / READING, sorted(names))
+        """Note which videos are being read; a full disk is told by what needs the room."""
+        with contextlib.suppress(InputError):
+            write_json(self.root / READING, sorted(names))
 
     # --- removed videos -----------------------------------------------------------------------------------------------
 

@@ -105,7 +105,7 @@ function row(video, index) {
       el("a", { class: "video-name", href: open, title: name }, own),
       note && el("span", { class: state === "damaged" ? "" : "text-soft" }, note),
     ),
-    el("span", { class: `library-fact library-state${state === "damaged" ? " text-bad" : ""}` }, words.states[state]),
+    el("span", { class: "library-fact library-state" }, words.states[state]),
     el("span", { class: "library-fact library-length" }, duration ? lasting(duration) : ""),
     el(
       "span",

@@ -68,7 +68,7 @@ function example(text) {
 
 // Each can be taken off again; words with a minus are taken out of the box.
 function drawChips(without = []) {
-  const chip = (said, off, kind = "") => {
+  const chip = (said, off, no = false) => {
     const run = () => {
       off();
       ask();
@@ -76,7 +76,7 @@ function drawChips(without = []) {
     };
     return el(
       "li",
-      { class: `search-chip ${kind}` },
+      { class: no ? "search-chip search-chip-not" : "search-chip" },
       el("span", {}, said),
       el("button", { type: "button", "aria-label": words.dropChip(said), on: { click: run } }, "✕"),
     );
@@ -97,10 +97,10 @@ function drawChips(without = []) {
         () => {
           unlike = unlike.filter((other) => other !== one);
         },
-        "search-chip-not",
+        true,
       ),
     ),
-    without.map((said) => chip(words.withoutChip(said), minus(said), "search-chip-not")),
+    without.map((said) => chip(words.withoutChip(said), minus(said), true)),
     only.length > 0 &&
       chip(only.length === 1 ? words.onlyOne(only[0]) : words.onlyChip(only.length), () => {
         only = [];
