@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
@@ -22,6 +23,7 @@ from cfmr.files.atomic import present_directory, read_json, write_json
 from cfmr.models.checkpoint import Checkpoint
 from cfmr.server.app import create_app, open_state
 from cfmr.server.settings import resolve_settings
+from cfmr.server.stores.jobs import Jobs
 from cfmr.server.stores.labels import LabelStore
 from tests.support.killing import killed_everywhere
 from tests.support.searchable import dense_config
@@ -200,3 +202,34 @@ def test_a_training_goes_on_and_ends_as_if_never_killed(tmp_path: Path, kind: st
 
     (tmp_path / "kills").mkdir()
     assert killed_everywhere(lambda _: None, work, check, tmp_path / "kills", step=29) >= 5
+
+
+def test_a_job_that_was_answered_is_known_and_ends(tmp_path: Path) -> None:
+    def done_by(jobs: Jobs) -> None:
+        while not all(job.over for job in jobs.all()):
+            time.sleep(0.005)
+        jobs.close()
+
+    def begun(folder: Path) -> Jobs:
+        jobs = Jobs(folder / "jobs")
+        jobs.handlers["learn"] = lambda work, arguments: arguments
+        jobs.begin()
+        return jobs
+
+    def work(folder: Path) -> None:
+        jobs = begun(folder)
+        job = jobs.start("learn", "a title", {"number": 1})
+        with open(folder / "answered", "a") as file:
+            file.write(f"{job.id}\n")
+        done_by(jobs)
+
+    def check(folder: Path) -> None:
+        answered = (folder / "answered").read_text().split() if (folder / "answered").exists() else []
+        jobs = begun(folder)
+        done_by(jobs)
+        known = {job.id: job for job in jobs.all()}
+        assert set(answered) <= known.keys()
+        assert {job.state for job in known.values()} <= {"done", "failed", "cancelled"}
+        assert all(job.result == {"number": 1} for job in known.values() if job.state == "done")
+
+    assert killed_everywhere(lambda _: None, work, check, tmp_path) >= 8
