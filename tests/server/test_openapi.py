@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,8 +22,9 @@ EXAMPLES = int(os.environ.get("CFMR_EXAMPLES", "12"))  # of each operation and m
 
 
 @pytest.fixture(scope="module")
-def described(rendered: Path) -> Iterator[Any]:
-    with running(make_settings(rendered)) as port:
+def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    # a folder of its own: requests that are made up upload, rename and delete
+    with running(make_settings(tmp_path_factory.mktemp("described"))) as port:
         yield schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json")
 
 

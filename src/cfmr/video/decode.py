@@ -545,16 +545,19 @@ class Video:
         self._lost += lost
 
     def _note_early_end(self, reached: float, position: int, left_out: int) -> None:
-        if self._fault:
-            return
         boxes = self._boxes
+        broken = f"breaks off at {self.end:.1f} s, in the middle of a fragment"
+        if self._fault:  # the part of a picture at the end is damage, too
+            if boxes.broken_off and boxes.fragments:
+                self._fault += f"; {broken}"
+            return
         length = (self._container.duration or 0) / av.time_base
         late = max(self._zero, 0.0)  # some headers tell the last time of a clock that begins late
         reached = max(reached, self.end) + late + self._clock.left_out
         if self._tells_length and reached < length - max(0.5, 0.02 * length):
             self._fault = f"breaks off at {self.end:.1f} s of {length:.1f} s"
         elif boxes.broken_off and boxes.fragments:
-            self._fault = f"breaks off at {self.end:.1f} s, in the middle of a fragment"
+            self._fault = broken
         elif boxes.films > 1 and boxes.fragments and left_out:
             self._fault = f"leaves out {left_out} pictures where another recording follows"
         elif position and self._unread_after(position):

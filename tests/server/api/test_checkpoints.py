@@ -118,7 +118,7 @@ def test_a_checkpoint_is_downloaded_read_with_and_used_and_can_be_left_again(hub
     with served(videos) as (state, client):
         assert fetched(client)["message"] == "Downloaded"
         assert listed(client)["here"]
-        assert client.post("/api/videos/remove", json={"video": "roof"}).status_code == 204
+        assert client.post("/api/videos/remove", json={"videos": ["roof"]}).status_code == 204
         answer = client.post(f"{ADDRESS}/use").json()
         assert answer["served"] == "original"
         assert client.get("/api/search", params={"q": "a dog"}).status_code == 200  # the model before answers
