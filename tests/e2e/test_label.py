@@ -119,7 +119,7 @@ def test_a_label_survives_a_server_that_is_away(page: Page, server: Server) -> N
     page.unroute("**/api/labels")
     page.reload()
     expect(page.locator("#labels .label-sentence", has_text="a square at sea")).to_be_visible()
-    assert server.ask("/api/labels")["total"] == 1
+    server.wait_until(lambda: server.ask("/api/labels")["total"] == 1)
 
 
 def test_labels_go_out_and_come_in_as_annotations(page: Page, server: Server, tmp_path: Path) -> None:

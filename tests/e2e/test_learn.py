@@ -53,7 +53,7 @@ def test_labels_become_a_model_that_is_served_without_a_restart(page: Page, own:
     page.get_by_role("button", name="Start training").click()
     expect(page.locator("#job progress")).to_be_visible()
     page.locator("#job summary").click()
-    expect(page.locator("#job pre")).to_contain_text("$ cfmr learn")
+    expect(page.locator("#job pre")).to_contain_text("$ cfmr train")
     expect(page.locator("#outcome .model-current")).to_contain_text("in use", timeout=120_000)
     expect(page.locator("#job .job-message")).to_contain_text("The new model is in use")
     expect(page.locator("#job pre")).to_contain_text("epoch 1")

@@ -152,8 +152,8 @@ def test_a_renamed_video_is_found_by_its_new_name_with_its_labels(library: Page,
     field = library.get_by_label("New name of the video and its file")
     field.fill("../escape")
     library.keyboard.press("Enter")
+    server.wait_until((videos / "garden" / "escape.mp4").exists)  # a name is one component, whatever is typed
     server.wait_for_jobs()
-    assert (videos / "garden" / "escape.mp4").exists()  # a name is one component, whatever is typed
     server.wait_until(lambda: server.ask("/api/videos", video="garden/escape")["videos"][0]["state"] == "searchable")
     found = server.ask("/api/search", q="a green thing passes")["moments"]
     assert (found[0]["video"], found[0]["label"]["sentence"]) == ("garden/escape", "a green thing passes")

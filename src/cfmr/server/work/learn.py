@@ -126,7 +126,7 @@ def read_labelled(state: AppState, job: JobContext, videos: set[str]) -> set[str
     state.library.refresh()
     there = sorted(missing & state.library.files().keys())
     if there or not state.features.exists():
-        extract_videos(state, job, there)
+        extract_videos(state, job, there if state.features.exists() else ())  # the first reading is of all
     return videos & _read(state)
 
 

@@ -21,6 +21,7 @@ export class VirtualList {
     this.render = render;
     this.total = 0;
     this.active = 0;
+    this.awaited = -1; // a row that gets the focus once it is fetched
     /** @type {Map<number, Item>} */
     this.items = new Map();
     /** @type {Map<number, HTMLElement>} */
@@ -122,6 +123,7 @@ export class VirtualList {
       if (version !== this.version) return;
       this.keep(first, items);
       this.draw();
+      if (this.items.has(this.awaited)) this.focus(this.awaited);
     } catch {
       this.asked.delete(first); // the next scrolling asks again
     }
@@ -147,6 +149,7 @@ export class VirtualList {
     if (top < 0) scrollBy(0, top - height);
     else if (top + height > innerHeight) scrollBy(0, top + 2 * height - innerHeight);
     this.draw();
+    this.awaited = this.rows.has(this.active) ? -1 : this.active;
     const name = this.rows.get(this.active)?.querySelector('a:not([tabindex="-1"])');
     if (name instanceof HTMLElement) name.focus({ preventScroll: true });
   }

@@ -138,6 +138,7 @@ $("#folder-form").addEventListener("submit", async (event) => {
   button.disabled = false;
   button.textContent = words.preview;
 });
+$("#folder").disabled = false; // what is typed before would be lost
 
 function show({ folder, already, size, files, ...found }) {
   const take = async () => {
