@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from cfmr import extractors
 from cfmr.data.features import FeatureStore, FeatureWriter
@@ -61,6 +62,25 @@ def folder(tmp_path: Path) -> Path:
 
 def run(folder: Path, out: Path, **options: Any) -> batch.Summary:
     return extract_all(find_videos([folder]), "levels", out, workers=1, **options)
+
+
+def test_workers_leave_the_other_cores_to_one_another(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = list[int]()
+    extract = Levels.extract
+
+    def looked_at(self: Levels, *arguments: Any) -> Extraction:
+        threads.extend(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+        return extract(self, *arguments)
+
+    monkeypatch.setattr(Levels, "extract", looked_at)
+    with threadpool_limits(2, "blas"):
+        before = [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+        run(folder, tmp_path / "f.hdf5")
+        after = [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+    assert set(threads) == {1}
+    assert before == after
 
 
 def test_every_video_is_extracted_with_its_duration(folder: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from cfmr.data.features import FeatureWriter, precision_of, write_part
 from cfmr.errors import InputError
 from cfmr.extractors import Attributes, Extractor, get_extractor, takes
@@ -190,7 +192,9 @@ def attributes_of(duration: float, fingerprint: str, where: str, damage: str | N
 
 def _extract(extractor: Extractor, task: _Task, parts: Path, progress: Callable[[float], None]) -> _Result:
     try:
-        extraction = extractor.extract(task.path, progress)
+        # matrices are small: with a pool for every core in each worker, threads would wait for one another, busily
+        with threadpool_limits(1, "blas"):
+            extraction = extractor.extract(task.path, progress)
         attributes = attributes_of(extraction.duration, task.fingerprint, task.where, extraction.damage)
     except InputError as error:
         return _Result(task, error=str(error))
