@@ -27,7 +27,7 @@ from cfmr.progress import TrainingProgress, silent
 EXTRACTOR = "efficientnet-lite0"
 ANSWERED = 5  # held-out sentences shown at the end
 # seconds that one core takes for each video, on an AMD EPYC
-CORE_SECONDS = {"rendering": 0.25, "extracting features": 0.7, "training, indexing, answering": 0.1}
+CORE_SECONDS = {"rendering": 0.25, "extracting features": 0.45, "training, indexing, answering": 0.3}
 PUBLISHED_CORE_SECONDS = {"training the published model": 1.0}
 DRAWING = {"fonticon_fa6": "fonticon-fontawesome6", "matplotlib": "matplotlib"}  # module -> package
 MODELS = {"dense": "CFMR-Dense", "cfmr": "CFMR as published"}
