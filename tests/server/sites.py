@@ -1,6 +1,7 @@
 """A tiny site: three rendered clips and a retriever that finds words in what is known of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,23 @@ def make_settings(root: Path, **more: Any) -> Settings:
             render(place, COLOURS[name])
     (root / "index").mkdir(exist_ok=True)
     return resolve_settings(root / "index", root / "videos", workspace=root / "page", **more)
+
+
+@contextmanager
+def served(videos: Path) -> Iterator[tuple[AppState, TestClient]]:
+    """A folder of videos with its own workspace, and a client that is on this machine."""
+    state = open_state(resolve_settings(None, videos))
+    with TestClient(create_app(state), base_url="http://127.0.0.1:8000") as client:
+        yield state, client
+
+
+def until(true: Callable[[], Any], seconds: float = 120) -> Any:
+    """Wait for something to hold, and give what it gives."""
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
 
 
 @contextmanager

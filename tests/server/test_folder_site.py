@@ -9,10 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -28,22 +25,7 @@ from cfmr.server.stores import videos as library
 from cfmr.server.stores.videos import Library
 from cfmr.server.work import watch
 from cfmr.server.work.watch import FolderWatch
-from tests.server.sites import render
-
-
-@contextmanager
-def served(videos: Path) -> Iterator[tuple[AppState, TestClient]]:
-    state = open_state(resolve_settings(None, videos))
-    with TestClient(create_app(state), base_url="http://127.0.0.1:8000") as client:
-        yield state, client
-
-
-def until(true: Callable[[], Any], seconds: float = 120) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
+from tests.server.sites import render, served, until
 
 
 def at_rest(state: AppState) -> bool:

@@ -6,8 +6,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -18,17 +18,11 @@ import pytest
 from cfmr.server.settings import Settings
 from cfmr.server.stores.models import ModelRegistry
 from cfmr.server.stores.videos import Library
+from tests.server import sites
 from tests.server.sites import WordRetriever, make_settings, render
 
 WORKERS = 2
-
-
-def until(true: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
+until = partial(sites.until, seconds=60)
 
 
 class Page:

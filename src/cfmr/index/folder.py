@@ -188,8 +188,9 @@ def _extractor(model: ServedModel, weights: Path | None) -> tuple[str, dict[str,
     if model.features.exists():
         with FeatureStore(model.features) as features:
             name = str(features.attributes.get("extractor", name))
-    clip = weights is not None and name.partition("/")[0] == Clip.family
-    return name, {"weights": weights} if clip and weights is not None else {}
+    if weights is None or name.partition("/")[0] != Clip.family:
+        return name, {}
+    return name, {"weights": weights}
 
 
 def _clip_of(model: ServedModel) -> Path | None:

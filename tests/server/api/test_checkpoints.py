@@ -1,9 +1,8 @@
 """Checkpoints on the page: downloading one from a hub, reading the videos with it, and answering with it."""
 
 import shutil
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from cfmr.index.folder import zero_shot_source
 from cfmr.index.workspace import need_workspace
 from cfmr.server.api import checkpoints
 from cfmr.server.app import create_app, open_state
-from cfmr.server.context import AppState
 from cfmr.server.settings import resolve_settings
-from tests.server.sites import render
+from tests.server import sites
+from tests.server.sites import render, served
 from tests.support.backbones import save_clip, save_siglip
 from tests.support.hub import Hub, serving
 
@@ -26,6 +25,7 @@ pytest.importorskip("huggingface_hub")
 
 B_32 = known_checkpoint("clip-vit-b-32")
 ADDRESS = f"/api/checkpoints/{B_32.name}"
+until = partial(sites.until, seconds=200)
 
 
 @pytest.fixture(scope="module")
@@ -65,21 +65,6 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def videos(read: Path, tmp_path: Path) -> Path:
     shutil.copytree(read, tmp_path / "videos")
     return tmp_path / "videos"
-
-
-@contextmanager
-def served(videos: Path) -> Iterator[tuple[AppState, TestClient]]:
-    state = open_state(resolve_settings(None, videos))
-    with TestClient(create_app(state), base_url="http://127.0.0.1:8000") as client:
-        yield state, client
-
-
-def until(true: Callable[[], Any], seconds: float = 200) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 def done(client: TestClient, job: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from cfmr.models.dense.clips import ClipSet
-from cfmr.models.dense.model import NUM_WAVES, REGRESSION_SHARE, SHARPNESS, Dense, Projections, Whitening, unit, waves
+from cfmr.models.dense.model import NUM_WAVES, SHARPNESS, Dense, Projections, Whitening, shares_of, unit, waves
 from cfmr.models.dense.objective import Batch, loss_and_gradient
 from cfmr.models.dense.regression import regress
 from cfmr.models.dense.word_prior import WordPrior
@@ -254,7 +254,8 @@ class DenseFit:
         """Relevance curves (n,) of rows in their own videos, of a fit and what may stand beside it."""
         if regression is not None:
             both = zip(self.curves(maps, rows), self.curves(regression, rows), strict=True)
-            return [(1 - REGRESSION_SHARE) * curve + REGRESSION_SHARE * other for curve, other in both]
+            own, beside = shares_of(1, regressed=True)
+            return [own * curve + beside * other for curve, other in both]
         shown: dict[int, Floats] = {}
         found = []
         sentences = unit(self.sentences(maps, rows))

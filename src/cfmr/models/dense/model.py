@@ -111,8 +111,7 @@ class Dense(PlainRows):
     @property
     def shares(self) -> list[float]:
         """Shares of a score (M,) that fits and regression have."""
-        beside = 0.0 if len(self.fits) == len(self.descended) else REGRESSION_SHARE
-        return [(1 - beside) / len(self.descended)] * len(self.descended) + ([beside] if beside else [])
+        return shares_of(len(self.descended), regressed=len(self.fits) > len(self.descended))
 
     @property
     def learned_size(self) -> int:
@@ -213,6 +212,12 @@ class Dense(PlainRows):
         whitening, prior = Whitening(found["mean"], found["axes"]), WordPrior.restore(found)
         regression = projections.pop() if regressed(found) else None
         return cls(whitening, projections, reader, sizes.max_num_frames, prior, regression)
+
+
+def shares_of(fits: int, *, regressed: bool) -> list[float]:
+    """Shares of a score that fits have, and behind them a regression, if there is one."""
+    beside = REGRESSION_SHARE if regressed else 0.0
+    return [(1 - beside) / fits] * fits + ([beside] if regressed else [])
 
 
 def regressed(found: Tensors) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.models.dense.fit import DenseFit, LeftOut
-from cfmr.models.dense.model import REGRESSION_SHARE, SHARPNESS, Projections, unit
+from cfmr.models.dense.model import SHARPNESS, Projections, shares_of, unit
 from cfmr.models.dense.word_prior import WordPrior
 from cfmr.moments.span_reader import SpanReader, running_mean
 
@@ -55,9 +55,8 @@ def choose_weight(
 
 def _shares(maps: Projections, regression: Projections | None) -> list[tuple[float, Projections]]:
     """What is learned, with the shares of a score that each part has."""
-    if regression is None:
-        return [(1.0, maps)]
-    return [(1 - REGRESSION_SHARE, maps), (REGRESSION_SHARE, regression)]
+    parts = [maps] if regression is None else [maps, regression]
+    return list(zip(shares_of(1, regressed=regression is not None), parts, strict=True))
 
 
 def _left_out(fit: DenseFit, fold: Indices, progress: Callable[[int, int], None]) -> list[LeftOut]:
