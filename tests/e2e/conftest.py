@@ -12,7 +12,9 @@ from .site import Server, make_world
 if not os.environ.get("CFMR_E2E"):  # `make test-e2e` sets it; `make test` does without a browser
     collect_ignore_glob = ["test_*.py"]
 else:
-    from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+    from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+    expect.set_options(timeout=30_000)  # what comes, comes; how fast it is, is benchmarks/serve_load.py's question
 
 CHROMIUM = os.environ.get("CFMR_CHROMIUM", "/usr/bin/chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]

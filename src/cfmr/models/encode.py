@@ -1,6 +1,8 @@
 """Videos and sentences to vectors, and scores to ranked moments, for every model."""
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +12,7 @@ from cfmr.data.annotations import Annotation
 from cfmr.data.features import FeatureStore
 from cfmr.data.vocabulary import Vocabulary
 from cfmr.models.base import Model
-from cfmr.moments.span_reader import Readout, moment_scores, read_moments
+from cfmr.moments.span_reader import MAX_MOMENTS, Readout, iterate_moments, moment_scores, read_moments
 
 Array = NDArray[np.float32]
 
@@ -77,3 +79,17 @@ def rank_moments(readout: Readout, scores: Array, spans: Array, duration: float)
         return spans[order], scores[order]
     found, chances = read_moments(scores, duration, readout)
     return found.astype(np.float32), moment_scores(float(scores.max()), chances).astype(np.float32)
+
+
+def iterate_answers(
+    readout: Readout, scores: Array, spans: Array, duration: float
+) -> Iterator[tuple[float, tuple[float, float]]]:
+    """The answers of `rank_moments`, each worked out when it is asked for: score and span."""
+    if readout == "anchors":
+        for i in np.argsort(-scores, kind="stable"):
+            yield float(scores[i]), (float(spans[i, 0]), float(spans[i, 1]))
+        return
+    peak, likeliest, clips = float(scores.max()), 0.0, len(scores)
+    for first, end, chance in itertools.islice(iterate_moments(scores, duration, readout), MAX_MOMENTS):
+        likeliest = likeliest or chance
+        yield peak + math.log(chance / likeliest), (first / clips, end / clips)

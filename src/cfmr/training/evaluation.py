@@ -1,5 +1,7 @@
 """How good a model is: its answers for annotated sentences, in one video and over a whole collection."""
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from cfmr.data.text_features import sentence_vocabulary
 from cfmr.errors import InputError
 from cfmr.models.base import Model, load_model
 from cfmr.models.checkpoint import Checkpoint, find_checkpoint
-from cfmr.models.encode import Array, Encoded, encode, rank_moments
+from cfmr.models.encode import Array, Encoded, encode, iterate_answers, rank_moments
 from cfmr.moments.average_precision import average_precision
 from cfmr.moments.metrics import best_constant, corpus_measures, glance_hits, moment_measures, rounded
 
@@ -81,15 +83,19 @@ def search_collection(
         positions in `names`, and at most CORPUS_ANSWERS moments, best first.
     """
     scores = [encoded.videos[name][0] @ sentence for name in names]
-    order = np.argsort([-float(score.max()) for score in scores], kind="stable")
+    peaks = np.array([float(score.max()) for score in scores])
+    order = np.argsort(-peaks, kind="stable")
     found: list[Found] = []
     for i in order[:CORPUS_VIDEOS]:
-        name = names[i]
-        answers, values = rank_moments(model.readout, scores[i], encoded.videos[name][1], durations[name])
-        answers = answers * durations[name]
-        found += [(float(v), name, float(s), float(e)) for (s, e), v in zip(answers, values, strict=True)]
-    found.sort(key=lambda answer: -answer[0])
-    return order, found[:CORPUS_ANSWERS]
+        worst = found[-1][0] if len(found) == CORPUS_ANSWERS else -math.inf
+        if worst >= peaks[i]:
+            break  # no moment of a video scores above its peak
+        name, duration = names[i], durations[names[i]]
+        moments = iterate_answers(model.readout, scores[i], encoded.videos[name][1], duration)
+        better = itertools.takewhile(lambda answer: answer[0] > worst, moments)
+        found += [(value, name, start * duration, end * duration) for value, (start, end) in better]
+        found = sorted(found, key=lambda answer: -answer[0])[:CORPUS_ANSWERS]
+    return order, found
 
 
 def _answers(

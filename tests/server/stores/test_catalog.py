@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import pytest
 
 from cfmr.index.base import Video
+from cfmr.server.stores import catalog
 from cfmr.server.stores.catalog import Catalog, Entry, Listing, Sort, Sources, entries_of, in_order
 from cfmr.server.stores.videos import FileFacts
 
@@ -115,3 +117,50 @@ def test_a_listing_is_made_again_only_when_something_has_changed() -> None:
     there = files("a", "b")
     assert catalog.listing().names == ["a", "b"]
     assert made_times == 2
+
+
+class _Folder:
+    """Sources whose second listing is made when it may be."""
+
+    def __init__(self) -> None:
+        self.unread: dict[str, str] = {}
+        self.asked, self.go = threading.Event(), threading.Event()
+        self.go.set()
+        self.catalog = Catalog(lambda: dict(self.unread), self.sources)
+
+    def sources(self) -> Sources:
+        self.asked.set()
+        assert self.go.wait(30)
+        return Sources(files("bad"), {}, frozenset(), dict(self.unread), {}, frozenset())
+
+    def state(self) -> str:
+        return self.catalog.listing().entries[0].state
+
+    def damaged_while_another_asks(self) -> threading.Thread:
+        self.asked.clear()
+        self.go.clear()
+        self.unread["bad"] = "it is no video"
+        other = threading.Thread(target=self.state)
+        other.start()
+        assert self.asked.wait(30)
+        return other
+
+
+def test_a_request_waits_for_the_listing_that_another_one_makes() -> None:
+    folder = _Folder()
+    assert folder.state() == "queued"
+    other = folder.damaged_while_another_asks()
+    threading.Timer(0.1, folder.go.set).start()
+    assert folder.state() == "damaged"
+    other.join(30)
+
+
+def test_no_request_waits_for_a_listing_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "PATIENCE", 0.01)
+    folder = _Folder()
+    assert folder.state() == "queued"
+    other = folder.damaged_while_another_asks()
+    assert folder.state() == "queued"
+    folder.go.set()
+    other.join(30)
+    assert folder.state() == "damaged"

@@ -14,6 +14,8 @@ State = Literal["queued", "reading", "searchable", "damaged", "copy", "gone", "r
 Sort = Literal["name", "date", "length", "labels", "size", "state"]
 STATES: tuple[State, ...] = get_args(State)
 
+PATIENCE = 1.0  # seconds that a request waits for a listing that another one makes, rather than take that of before
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -120,11 +122,12 @@ class Catalog:
         self._seen: object = None
 
     def listing(self) -> Listing:
-        """The present one. While another thread makes it, requests are answered from the one before."""
+        """The present one. If another thread takes longer than `PATIENCE` to make it, the one before."""
         marks = self._marks()
         if self._listing is not None and marks == self._seen:
             return self._listing
-        if not self._lock.acquire(blocking=self._listing is None) and self._listing is not None:
+        if not self._lock.acquire(timeout=-1 if self._listing is None else PATIENCE):
+            assert self._listing is not None
             return self._listing
         try:
             if self._listing is None or marks != self._seen:
