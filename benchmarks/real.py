@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from cfmr.config import Config, parse_config
+from cfmr.config import Config, DenseConfig, parse_config
 from cfmr.data.annotations import load_annotations
 from cfmr.data.features import FeatureStore
 from cfmr.data.word_vectors import load_word_vectors
@@ -76,6 +76,8 @@ PARTS: dict[str, list[Switch]] = {
     "ends": [(span_reader, "_place_shares", lambda starts, *_: np.full(len(starts), 1 / len(starts)))],
     "near": [(span_reader, "NEAR_SHARE", 0.0)],
 }
+CHOSEN_ANEW = ("without regression", "without choosing", "alone regression")  # else as the whole model chose
+WHOLE = "whole"
 ALONE: dict[str, list[str]] = {  # what is left out with it
     "fits": ["regression"],
     "within": ["across", "naming", "regression"],
@@ -106,11 +108,19 @@ def configuration(features: Path, vectors: Path, train: Path, test: Path, fits: 
     return parse_config(value, "real.py")
 
 
-def measure(config: Config, run: Path, seed: int) -> dict[str, float]:
-    """Train and measure once; PRVR's SumR is the sum of the video recalls."""
+def measure(config: Config, run: Path, seed: int, whole: Path | None = None) -> dict[str, float]:
+    """Train and measure once; PRVR's SumR is the sum of the video recalls.
+
+    Args:
+        whole: a run from which is taken how moments are read and the regression's share; None: it is chosen.
+    """
     began = time.monotonic()
     shutil.rmtree(run, ignore_errors=True)
-    figures: dict[str, Any] = dense.train(config, run, select="last", seed=seed)
+    if whole is None:
+        figures: dict[str, Any] = dense.train(config, run, select="last", seed=seed)
+    else:
+        assert isinstance(config, DenseConfig)
+        figures = dense.train_finally(config, run, whole / "checkpoint", seed=seed)
     found = {name: figures["test"][name] for name in SHOWN} | {name: figures["corpus"][name] for name in VIDEOS}
     chosen = Checkpoint.load(run / "checkpoint").state["chosen"]
     found["share"] = chosen.get("regression_share", 0.0)
@@ -119,8 +129,9 @@ def measure(config: Config, run: Path, seed: int) -> dict[str, float]:
 
 def switches(name: str | None) -> list[Switch]:
     """Of "without PART" or "PART alone"."""
-    if name is None:
+    if name in (None, WHOLE):
         return []
+    assert name is not None
     kind, part = name.split(" ")
     if kind == "without":
         return PARTS[part]
@@ -182,34 +193,59 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     (features,) = options.data.glob("*.hdf5")
-    rows = json.loads((options.data / "rows.json").read_text())
     fold_of = json.loads((options.data / "folds.json").read_text())
     folds: list[int | None] = [None] if options.hold_out else options.folds or sorted(set(fold_of.values()))
     keys, began = (*SHOWN, *VIDEOS, "SumR", "share", "seconds"), time.monotonic()
     kept = Kept(options.work / "figures.jsonl")
     print("| | " + " | ".join(keys) + " |\n|" + "---|" * (len(keys) + 1))
     named = [f"without {part}" for part in options.without] + [f"alone {part}" for part in options.alone]
-    for clicks, name in itertools.product(options.clicks, named or [None]):
+    for clicks, name in itertools.product(options.clicks, [WHOLE, *named] if named else [None]):
         runs, constants = [], []
         for fold, draw in itertools.product(folds, range(options.draws if clicks else 1)):
-            label = f"{'all' if fold is None else fold}-{clicks}-{draw}"
-            train, test = options.work / f"train-{label}.json", options.work / f"test-{fold}.json"
-            seen = [[video, length, None, said, at] for video, length, _, said, at in rows if fold_of[video] != fold]
-            if clicks:
-                chosen = np.random.default_rng([options.seed + draw, 5]).permutation(len(seen))[:clicks]
-                seen = [seen[i] for i in np.sort(chosen)]
-            unseen = [one for one in rows if fold_of[one[0]] == fold]
-            train.write_text(json.dumps(seen))
-            test.write_text(options.hold_out.read_text() if options.hold_out else json.dumps(unseen))
-            config = configuration(features, options.vectors, train, test, options.fits)
-            full = f"{label} {name or 'all of it'}, {options.fits} fits"
-            with switched(switches(name)):
-                runs.append(kept(full, partial(measure, config, options.work / "runs" / full, options.seed)))
-            constants.append(constant_answer(load_annotations(test, spans=True)))
-            print(row(f"fold {fold}, {len(seen)} labels {name or ''}", runs[-1:], keys), flush=True)
+            made = Split(options, features, fold, clicks, draw)
+            runs.append(made.figures(kept, name))
+            constants.append(constant_answer(load_annotations(made.test, spans=True)))
+            print(row(f"fold {fold}, {made.labels} labels {name or ''}", runs[-1:], keys), flush=True)
         print(row(f"CFMR-Dense {name or ''}, {clicks or 'all'} labels", runs, keys))
         print(row("best constant answer", constants, keys), flush=True)
     print(f"\nAll of it took {time.monotonic() - began:.0f} s.")
+
+
+class Split:
+    """What is trained on and what is measured on, as files."""
+
+    def __init__(self, options: argparse.Namespace, features: Path, fold: int | None, clicks: int, draw: int) -> None:
+        self.options, self.features = options, features
+        self.label = f"{'all' if fold is None else fold}-{clicks}-{draw}"
+        self.train, self.test = options.work / f"train-{self.label}.json", options.work / f"test-{fold}.json"
+        rows = json.loads((options.data / "rows.json").read_text())
+        fold_of = json.loads((options.data / "folds.json").read_text())
+        seen = [[video, length, None, said, at] for video, length, _, said, at in rows if fold_of[video] != fold]
+        if clicks:
+            chosen = np.random.default_rng([options.seed + draw, 5]).permutation(len(seen))[:clicks]
+            seen = [seen[i] for i in np.sort(chosen)]
+        self.labels = len(seen)
+        self.train.write_text(json.dumps(seen))
+        unseen = [one for one in rows if fold_of[one[0]] == fold]
+        self.test.write_text(options.hold_out.read_text() if options.hold_out else json.dumps(unseen))
+
+    def figures(self, kept: Kept, name: str | None) -> dict[str, float]:
+        """Of the model, or of the model without parts; there the whole model is trained first where it is needed."""
+        fits = self.options.fits
+        whole = None
+        if name is not None and name not in CHOSEN_ANEW:
+            self._measured(kept, None, 3)
+            whole = self._run(None, 3)
+        return self._measured(kept, name, fits, whole)
+
+    def _run(self, name: str | None, fits: int) -> Path:
+        return Path(self.options.work / "runs" / f"{self.label} {name or 'all of it'}, {fits} fits")
+
+    def _measured(self, kept: Kept, name: str | None, fits: int, whole: Path | None = None) -> dict[str, float]:
+        config = configuration(self.features, self.options.vectors, self.train, self.test, fits)
+        run = self._run(name, fits)
+        with switched(switches(name)):
+            return kept(run.name, partial(measure, config, run, self.options.seed, whole))
 
 
 if __name__ == "__main__":
