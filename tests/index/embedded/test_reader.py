@@ -3,6 +3,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from cfmr.errors import InputError
 from cfmr.index.codec import Codec
+from cfmr.index.embedded import manifest as manifest_module
 from cfmr.index.embedded import reader as store
 from cfmr.index.embedded.disk import Part
 from cfmr.index.embedded.manifest import read_manifest, write_manifest
@@ -312,6 +314,16 @@ def test_content_that_fits_its_checksum_but_not_the_index_is_named(tmp_path: Pat
     with pytest.raises(InputError, match=says) as caught:
         EmbeddedIndex.open(tmp_path / "i")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ann", [0, "", [], {}, False, {"directory": "ann-000000"}])
+def test_an_approximate_search_that_is_none_is_named(tmp_path: Path, monkeypatch, ann: Any) -> None:
+    fill(tmp_path / "i", [made_video("a")])
+    whole = manifest_module._body
+    monkeypatch.setattr(manifest_module, "_body", lambda manifest: {**whole(manifest), "ann": ann})
+    put_right(tmp_path / "i")
+    with pytest.raises(InputError, match="not the manifest of an index"):
+        EmbeddedIndex.open(tmp_path / "i")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

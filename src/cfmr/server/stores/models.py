@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory, read_json, write_json, written_at
+from cfmr.files.reading import natural
 from cfmr.index.base import Value, Video
 from cfmr.index.embedded.manifest import NAME as MANIFEST
 from cfmr.index.location import has_index
@@ -218,7 +219,7 @@ class ModelRegistry:
         for path in self.folder.iterdir():  # what broken-off jobs left
             if not (path / MODEL).exists():
                 shutil.rmtree(path, ignore_errors=True)
-        number = max((int(p.name) for p in self.folder.iterdir() if p.name.isdigit()), default=0) + 1
+        number = max((natural(path.name) or 0 for path in self.folder.iterdir()), default=0) + 1
         return make_directory(self.folder / f"{number:04}")
 
     def keep(self, folder: Path, labels: int, comparison: dict[str, Any]) -> Model:
