@@ -20,7 +20,8 @@ def test_a_recording_that_breaks_off_before_its_header_is_told_from_what_is_no_v
     at = whole.index(b"mdat") - 4
     film.write_bytes(whole[:at] + whole[at : at + 600])
     said = rejection_reason(str(film))
-    assert said is not None and said.startswith("it breaks off before the header")
+    assert said is not None
+    assert said.startswith("it breaks off before the header")
 
 
 @pytest.mark.parametrize("content", [b"", b"no film", b"#EXTM3U\nfile:///etc/passwd\n", b"\x00\x00\x00\x18ftypmp42"])
