@@ -97,6 +97,16 @@ def test_a_large_collection_is_searched_approximately_with_exact_scores(tmp_path
     assert recall(index) >= 0.98
 
 
+def test_rows_are_the_same_whether_they_are_mapped_or_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large(tmp_path / "i")
+    fill(tmp_path / "i", [made_video(f"w{i}", 10) for i in range(15)], LARGE)  # a second segment
+    mapped = EmbeddedIndex.open(tmp_path / "i")
+    monkeypatch.setattr(store, "MAPPED_ROWS", 0)
+    read = EmbeddedIndex.open(tmp_path / "i")
+    for vector in queries(10):
+        assert mapped.top(vector, 10) == read.top(vector, 10)
+
+
 def test_approximate_search_filters_inside_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "FEW_ROWS", 10)
     large(tmp_path / "i")
