@@ -47,12 +47,13 @@ Revision = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class NewLabel(BaseModel):
-    """A sentence and one second of a video; no start or end is needed."""
+    """A sentence and one second of a video where it happens, or does not; no start or end is needed."""
 
     video: Annotated[str, Field(min_length=1, max_length=500)]
     glance: Glance = Field(description="any second inside the moment")
     sentence: Said
     author: Author = ""
+    absent: bool = Field(False, description="a negative label: it does not happen at that second")
     id: LabelId | None = Field(None, description="chosen by the client, so that asking again makes no second label")
 
 
@@ -87,6 +88,7 @@ class LabelAnswer(BaseModel):
     at: datetime
     deleted: bool
     held_out: bool = Field(description="never trained on, but used to check what was learned")
+    absent: bool = Field(description="a negative label: it does not happen at that second")
 
 
 class LabelsAnswer(BaseModel):
@@ -95,6 +97,7 @@ class LabelsAnswer(BaseModel):
     total: int
     learn: int = Field(description="how many of them are to learn from")
     held_out: int = Field(description="how many are held out")
+    negative: int = Field(description="how many say that something does not happen; they are learned from, too")
     labels: list[LabelAnswer]
 
 
@@ -125,10 +128,12 @@ def labels(
     present = state.labels.present()
     found = present.labels if video is None else present.by_video.get(video, [])
     held_out = present.held_out if video is None else sum(label.held_out for label in found)
+    negative = present.negative if video is None else sum(label.annotation.absent for label in found)
     return LabelsAnswer(
         total=len(found),
-        learn=len(found) - held_out,
+        learn=len(found) - held_out - negative,
         held_out=held_out,
+        negative=negative,
         labels=[_answer(label) for label in found[offset : offset + limit]],
     )
 
@@ -137,7 +142,7 @@ def labels(
 def add(label: NewLabel, state: State) -> LabelAnswer:
     """Add a label."""
     facts = state.facts(label.video)
-    annotation = Annotation(label.video, facts.duration, label.sentence, label.glance, None)
+    annotation = Annotation(label.video, facts.duration, label.sentence, label.glance, None, absent=label.absent)
     _check_time(annotation)
     return _answer(state.labels.add(annotation, label.author or ANONYMOUS, label.id))
 
@@ -190,8 +195,9 @@ def export(
     ] = "json",
 ) -> Response:
     """All labels, or those of a video, as a file for training or for another tool."""
-    annotations = [label.annotation for label in reversed(state.labels.all(video))]
     chosen = LABELS_BY_NAME[form]
+    labels = [label.annotation for label in reversed(state.labels.all(video))]
+    annotations = [a for a in labels if chosen.negatives or not a.absent]
     if not annotations and form != "json":
         raise Problem(404, "there are no labels to export")
     try:
@@ -264,4 +270,5 @@ def _answer(label: Label) -> LabelAnswer:
         at=label.at,
         deleted=label.deleted,
         held_out=label.held_out,
+        absent=a.absent,
     )
