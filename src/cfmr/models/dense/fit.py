@@ -263,6 +263,10 @@ class DenseFit:
         """Where the glance of a row says that its moment is: shares (n,) of the clips of its video."""
         return self._targets[row]
 
+    def places(self, rows: Indices) -> tuple[Indices, NDArray[np.float64]]:
+        """The videos of rows, and their glances as fractions of these."""
+        return self._videos[rows], self._glances[rows]
+
     def curves(self, maps: Projections, rows: Indices, regression: Projections | None = None) -> list[NDArray[Any]]:
         """Relevance curves (n,) of rows in their own videos, of a fit and what may stand beside it."""
         if regression is not None:
@@ -273,7 +277,7 @@ class DenseFit:
         found = []
         sentences = unit(self.sentences(maps, rows))
         for row, sentence in zip(rows, sentences, strict=True):
-            video = int(self.rows.videos[row])
+            video = int(self._videos[row])
             if video not in shown:
                 inputs = self.inputs[video]
                 window = self.reader.window_in(len(inputs), float(self.rows.seconds[video]))

@@ -134,7 +134,7 @@ def labels(
         learn=len(found) - held_out - negative,
         held_out=held_out,
         negative=negative,
-        labels=[_answer(label) for label in found[offset : offset + limit]],
+        labels=[label_answer(label) for label in found[offset : offset + limit]],
     )
 
 
@@ -144,7 +144,7 @@ def add(label: NewLabel, state: State) -> LabelAnswer:
     facts = state.facts(label.video)
     annotation = Annotation(label.video, facts.duration, label.sentence, label.glance, None, absent=label.absent)
     _check_time(annotation)
-    return _answer(state.labels.add(annotation, label.author or ANONYMOUS, label.id))
+    return label_answer(state.labels.add(annotation, label.author or ANONYMOUS, label.id))
 
 
 @router.patch("/labels/{label}")
@@ -154,7 +154,7 @@ def change(label: LabelId, to: ChangedLabel, state: State) -> LabelAnswer:
         now = state.labels.get(label).annotation
         _check_time(Annotation(now.video, now.duration, now.sentence, to.glance, now.span))
     author = to.author or ANONYMOUS
-    return _answer(state.labels.change(label, to.revision, author, sentence=to.sentence, glance=to.glance))
+    return label_answer(state.labels.change(label, to.revision, author, sentence=to.sentence, glance=to.glance))
 
 
 @router.delete("/labels/{label}")
@@ -165,13 +165,13 @@ def delete(
     author: Annotated[str, Query(max_length=LONGEST_AUTHOR)] = "",
 ) -> LabelAnswer:
     """Delete a label; undo restores it."""
-    return _answer(state.labels.delete(label, revision, _printable_author(author)))
+    return label_answer(state.labels.delete(label, revision, _printable_author(author)))
 
 
 @router.post("/labels/{label}/undo")
 def undo(label: LabelId, back: UndoRequest, state: State) -> LabelAnswer:
     """Restore the state before a revision: a deleted label is back, a new one is gone."""
-    return _answer(state.labels.undo(label, back.revision, back.author or ANONYMOUS, current=back.current))
+    return label_answer(state.labels.undo(label, back.revision, back.author or ANONYMOUS, current=back.current))
 
 
 _BODY = {
@@ -258,7 +258,8 @@ def _check_row(annotation: Annotation) -> None:
         raise ValueError(f"has a sentence of {len(annotation.sentence)} characters; the limit is {LONGEST_SENTENCE}")
 
 
-def _answer(label: Label) -> LabelAnswer:
+def label_answer(label: Label) -> LabelAnswer:
+    """A label as requests are answered with it."""
     a = label.annotation
     return LabelAnswer(
         id=label.id,
