@@ -110,10 +110,13 @@ def train(
     page_videos: Annotated[
         Path | None, typer.Option(hidden=True, help="train on what the page wrote to --log, and index this folder")
     ] = None,
+    page_check: Annotated[bool, typer.Option("--page-check", hidden=True, help="check the labels in --log")] = False,
 ) -> None:
     """Train a model from one point label (glance) per sentence."""
     if page_videos is not None and log is not None:
         return _learn(log, page_videos, progress)
+    if page_check and log is not None:
+        return _check(log, progress)
     if evaluate_only:
         if resume is None:
             raise InputError("--eval needs --resume CHECKPOINT")
@@ -139,6 +142,15 @@ def train(
     if figures:
         print_run(figures, directory)
     return None
+
+
+def _check(folder: Path, progress: ProgressMode) -> None:
+    """Look at the labels that the page wrote to a folder."""
+    from cfmr.console.progress import showing_progress
+    from cfmr.server.work.check import check_written
+
+    with showing_progress(progress) as told:
+        check_written(folder, told)
 
 
 def _learn(folder: Path, videos: Path, progress: ProgressMode) -> None:

@@ -15,7 +15,7 @@ from cfmr.files.atomic import read_json, write_json
 from cfmr.index.workspace import REMOVED
 from cfmr.server.context import AppState
 from cfmr.server.stores.jobs import JobContext
-from cfmr.server.stores.labels import Label, normalized_sentence, split_held_out
+from cfmr.server.stores.labels import Label, negatives_of, normalized_sentence, split_held_out
 from cfmr.server.stores.models import Model, Retriever
 from cfmr.server.work.basis import Basis, basis_of
 from cfmr.server.work.compare import compare
@@ -61,7 +61,7 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
     if not training:
         raise InputError("there are no labels to learn from any more")
     basis = basis_of(state)
-    read = read_labelled(state, job, basis, {row.video for row in [*training, *held_out]})
+    read = read_labelled(state, job, basis, {label.annotation.video for label in labels})
     labels = [label for label in labels if label.annotation.video in read]
     training, held_out = split_held_out(labels)
     if not training:
@@ -78,7 +78,7 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
             comparison = compare(_current(state), state.models.open(Model(folder.name, folder / TRIAL, None)), held_out)
         for left in (folder / "trial" / "run", folder / "run" / "last"):  # only a broken-off run needs them
             shutil.rmtree(left, ignore_errors=True)
-        state.models.keep(folder, len(labels), comparison, basis.name)
+        state.models.keep(folder, len(training) + len(held_out), comparison, basis.name)
         result, message = decide(state, how, folder.name, comparison)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -150,8 +150,9 @@ def write_training_job(state: AppState, how: LearnRequest, folder: Path, labels:
     original = load_annotations(base["train_data"]) if how.with_original and "train_data" in base else []
     validation = load_annotations(base["val_data"]) if original and "val_data" in base else []
     rows = [row for row in [*training, *original] if (row.video, normalized_sentence(row.sentence)) not in secret]
-    save_annotations(folder / "train.json", rows)
-    everything = [*(label.annotation for label in labels), *original] if held_out else rows
+    negatives = negatives_of(labels)
+    save_annotations(folder / "train.json", [*rows, *negatives])
+    everything = [*(label.annotation for label in labels), *original] if held_out else [*rows, *negatives]
     save_annotations(folder / "all.json", everything)
     save_annotations(folder / "held-out.json", held_out)
     save_annotations(folder / "unseen.json", [*held_out, *validation])
