@@ -103,10 +103,11 @@ def _one_share(
         curves = fit.curves(maps, np.concatenate([asked, denied]), fit.regression(rows))
         reader = replace(fit.reader, curve_weight=curve_weight(len(rows)))
         held, negative = (
-            _held(fit, part, some)
-            for part, some in ((asked, curves[: len(asked)]), (denied, curves[len(asked) :]))
+            _held(fit, part, some) for part, some in ((asked, curves[: len(asked)]), (denied, curves[len(asked) :]))
         )
-        best = [_best(curve, seconds, reader) for curve, seconds in zip(held.curves, held.seconds.tolist(), strict=True)]
+        best = [
+            _best(curve, seconds, reader) for curve, seconds in zip(held.curves, held.seconds.tolist(), strict=True)
+        ]
         found += sum(start <= at <= end for (start, end), at in zip(best, held.glances.tolist(), strict=True))
         seen += len(rows)
         doubtful += _unlikely(asked, held, reader, best) + _denied(denied, negative, reader)
