@@ -26,6 +26,9 @@ def page(browser: Browser, own: Server) -> Page:
     return page
 
 
+ASKED = "['.question-sentence', '#question .text-soft'].map((at) => document.querySelector(at).textContent).join('')"
+
+
 def question(page: Page) -> tuple[str, str]:
     """What is asked, and where."""
     return page.locator(".question-sentence").inner_text(), page.locator("#question .text-soft").first.inner_text()
@@ -46,7 +49,7 @@ def test_suggestions_are_answered_by_one_key_each_and_become_a_model_that_is_ser
         expect(page.locator(".stage-video")).to_have_text(video)
         until(page, f"Math.abs(document.querySelector('video').currentTime - {float(time)}) < 0.2")
         page.keyboard.press(key)
-        until(page, f"document.querySelector('#question .text-soft').textContent !== {json.dumps(where)}")
+        until(page, f"{ASKED} !== {json.dumps(said + where)}")
         found = own.ask("/api/labels")
         assert found["total"] == before["total"] + total
         newest = found["labels"][0]

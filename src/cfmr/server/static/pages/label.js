@@ -62,6 +62,11 @@ keysGoTo(stage);
 // --- which video -------------------------------------------------------------------------------------------------------
 
 async function open(video, time = 0) {
+  if (await reveal(video, time)) await list();
+}
+
+/** Show a video, whose labels are still to be listed. Says whether it is there. */
+async function reveal(video, time) {
   try {
     const { videos } = await get("/api/videos", { video });
     const [found] = videos;
@@ -78,9 +83,10 @@ async function open(video, time = 0) {
     lastSaved = null;
     labels = [];
     restoreDraft();
-    await list();
+    return true;
   } catch (error) {
     complain(error);
+    return false;
   }
 }
 
@@ -269,7 +275,7 @@ async function save() {
 
 const questions = new QuestionPanel($("#question"), {
   show: async ({ video, second }) => {
-    await open(video, second);
+    if (await reveal(video, second)) list(); // one may answer before it is there
     focusHome();
   },
   label: answer,
