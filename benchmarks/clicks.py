@@ -13,8 +13,8 @@ videos and on fold 3, clicked in folds 0 to 2. Choosing and training read no sta
 
 `--answers` is stricter, on the demo alone: after 100 clicks at random the person is asked whether one of these
 sentences happens at a second of any of the 220 videos, and says yes or no by the script of the video, as on the page.
-Compared are the page's questions, its questions with each no forgotten, the likeliest ones, questions at random, and as many
-sentences more that a person thinks of and clicks.
+Compared are the page's questions, its questions with each no forgotten, the likeliest ones, questions at random, and
+as many sentences more that a person thinks of and clicks.
 
 Every result is kept in WORK/clicks.jsonl and not measured again. What is printed is Markdown: for each rule and number
 of clicks the mean and spread over the seeds, and how many clicks at random bring as much, by a line between the points
