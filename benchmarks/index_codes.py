@@ -2,8 +2,8 @@
 
     python benchmarks/index_codes.py --work DIR --size 1000000
 
-DIR is that of `index_scale.py`: its rows, queries and exact answers. Every code has the same lists and the same queries,
-one thread; what it finds is scored again from the exact rows, in memory here. A code's lines are kept in
+DIR is that of `index_scale.py`: its rows, queries and exact answers. Every code has as many lists and the same
+queries, one thread; what it finds is scored again from the exact rows, in memory here. A code's lines are kept in
 DIR/codes-SIZE.jsonl, and codes that are there are not measured again, so a broken off run goes on.
 """
 

@@ -51,8 +51,9 @@ class Collection:
         self.codec = Codec.from_array(int(np.load(work / "codec.npy").shape[2]) - 1, np.load(work / "codec.npy"))
         self._files = sorted((work / "rows").glob("*.npy"))
 
-    def rows(self) -> Iterator[np.ndarray]:
-        for number in range(-(-self.size // BLOCK)):
+    def rows(self, first: int = 0) -> Iterator[np.ndarray]:
+        """Blocks, from the `first` one on."""
+        for number in range(first, -(-self.size // BLOCK)):
             began = time.process_time()
             block = self._block(number)[: self.size - BLOCK * number]
             self.seconds += time.process_time() - began
@@ -80,17 +81,26 @@ class Collection:
         return np.load(self.work / "queries.npy")
 
     def truth(self) -> np.ndarray:
-        """Scores of the exact tenth best of each query; computed once."""
+        """Scores of the exact tenth best of each query; computed once, and kept from time to time."""
         path = self.work / f"truth-{self.size}.npy"
-        if not path.exists():
-            queries = [self.codec.prepare(query) for query in self.queries()]
-            best = np.full((len(queries), TOP), -np.inf, np.float32)
-            for block in self.rows():
-                for low in range(0, len(block), EXPAND):
-                    rows = np.ascontiguousarray(block[low : low + EXPAND])
-                    scores = self.codec.score_all(rows, self.codec.scales(rows), queries)
-                    best = -np.partition(-np.concatenate([best, scores], axis=1), TOP - 1, axis=1)[:, :TOP]
-            np.save(path, best.min(1))
+        part = path.with_suffix(".part.npz")
+        if path.exists():
+            return np.load(path)
+        queries = [self.codec.prepare(query) for query in self.queries()]
+        best, done = np.full((len(queries), TOP), -np.inf, np.float32), 0
+        if part.exists():
+            with np.load(part) as kept:
+                best, done = kept["best"], int(kept["done"])
+        for number, block in enumerate(self.rows(done), done):
+            for low in range(0, len(block), EXPAND):
+                rows = np.ascontiguousarray(block[low : low + EXPAND])
+                scores = self.codec.score_all(rows, self.codec.scales(rows), queries)
+                best = -np.partition(-np.concatenate([best, scores], axis=1), TOP - 1, axis=1)[:, :TOP]
+            if number % 10 == 9:
+                np.savez(part.with_suffix(".new.npz"), best=best, done=number + 1)
+                part.with_suffix(".new.npz").replace(part)
+        np.save(path, best.min(1))
+        part.unlink(missing_ok=True)
         return np.load(path)
 
 

@@ -10,6 +10,7 @@ Shapes: n clips of a video, R curves of videos of one length, W widths, S spans 
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -31,6 +32,7 @@ STARTS_PER_WIDTH = 12  # a span starts every twelfth of its width, where single 
 WIDTH_ROUNDING = 0.02  # usual widths whose logarithms differ by less share a table
 MIN_WEIGHT = 1e-6  # of a width, relative to the usual one
 NEAR_SHARE = 0.4  # weight of the contrast with what is next to a span, beside that with all of the rest
+ROUNDING = 1e-5  # of an expected IoU that is worked out in single precision; ten times what arithmetic adds
 SHORTLIST = 128  # likeliest spans among which the greatest expected IoU is looked for
 NUM_KNOTS = 32  # at which the density of glances over the video is kept
 MAX_MOMENTS = 10
@@ -122,6 +124,9 @@ class Spans:
             where a span touches an end of the video, it stands for all that are cut there.
         low: (W, S), and
         high: (W, S): for each span and each width, the range of spans of that width with which it has RIGHT_IOU.
+        edges: (2, S) first clip and the clip behind, for arithmetic.
+        beside_first: (S,) where what is next to a span begins,
+        beside_end: (S,) and where it ends, both sides being half as wide as the span.
     """
 
     clips: int
@@ -130,23 +135,29 @@ class Spans:
     log_prior: Doubles
     low: Indices
     high: Indices
-
-    @property
-    def end(self) -> Indices:
-        """(S,) the clip behind each."""
-        return self.first + self.width
+    end: Indices
+    edges: Doubles
+    beside_first: Indices
+    beside_end: Indices
 
 
 def candidate_spans(clips: int, duration: float, reader: SpanReader) -> Spans:
     """The spans considered in a video of so many clips and seconds."""
-    usual = float(np.exp(round(np.log(reader.width_in(duration)) / WIDTH_ROUNDING) * WIDTH_ROUNDING)) * clips
-    reach = float(np.exp(MAX_DEVIATION * reader.width_spread))
+    rounded = round(math.log(reader.width_in(duration)) / WIDTH_ROUNDING)
+    make = _cached_spans if clips <= CACHED_CLIPS else _long_spans
+    return make(clips, *_weighed_widths(clips, rounded, reader.width_spread))
+
+
+@lru_cache(maxsize=256)
+def _weighed_widths(clips: int, rounded: int, spread: float) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Widths and their weights, where the usual one's logarithm is so many times WIDTH_ROUNDING."""
+    usual = math.exp(rounded * WIDTH_ROUNDING) * clips
+    reach = math.exp(MAX_DEVIATION * spread)
     sizes = _widths(min(max(int(usual / reach), 1), clips), min(int(np.ceil(usual * reach)), clips))
     stands_for = np.gradient(np.array(sizes, float)) if len(sizes) > 1 else np.ones(1)
-    weights = stands_for * np.exp(-0.5 * (np.log(np.array(sizes) / usual) / reader.width_spread) ** 2)
+    weights = stands_for * np.exp(-0.5 * (np.log(np.array(sizes) / usual) / spread) ** 2)
     weights = np.maximum(weights / max(float(weights.max()), 1e-300), MIN_WEIGHT)
-    make = _cached_spans if clips <= CACHED_CLIPS else _long_spans
-    return make(clips, sizes, tuple((weights / weights.sum()).round(9).tolist()))
+    return sizes, tuple((weights / weights.sum()).round(9).tolist())
 
 
 def _widths(least: int, most: int) -> tuple[int, ...]:
@@ -173,7 +184,19 @@ def _spans(clips: int, sizes: tuple[int, ...], weights: tuple[float, ...]) -> Sp
     low, high = np.clip(low, 0, number[:, None]), np.clip(high, 0, number[:, None])
     possible = (common <= np.minimum(size[:, None], width) + 1e-9) & (high > low)
     low, high = np.where(possible, low, 0), np.where(possible, high, 0)
-    return Spans(clips, first, width, log_prior, low + begins[:, None], high + begins[:, None])
+    end, half = first + width, (width + 1) // 2
+    return Spans(
+        clips,
+        first,
+        width,
+        log_prior,
+        low + begins[:, None],
+        high + begins[:, None],
+        end,
+        np.stack([first, end]).astype(np.float64),
+        np.maximum(first - half, 0),
+        np.minimum(end + half, clips),
+    )
 
 
 def _place_shares(starts: Indices, width: int, clips: int) -> Doubles:
@@ -201,20 +224,21 @@ def posterior(curves: Floats, spans: Spans, reader: SpanReader, duration: float)
     summed = np.zeros((len(curves), count + 1))
     np.cumsum(curves, axis=1, out=summed[:, 1:])
     # how far the mean inside lies above the mean outside, and above that of as many clips next to the span
-    inside = summed[:, spans.end] - summed[:, spans.first]
+    inside = summed.take(spans.end, axis=1) - summed.take(spans.first, axis=1)
     mean = inside / spans.width
     contrast = mean - (summed[:, -1:] - inside) / np.maximum(count - spans.width, 1)
-    half = (spans.width + 1) // 2
-    low, high = np.maximum(spans.first - half, 0), np.minimum(spans.end + half, count)
+    low, high = spans.beside_first, spans.beside_end
     beside = high - low - spans.width
-    near = np.where(beside > 0, mean - (summed[:, high] - summed[:, low] - inside) / np.maximum(beside, 1), 0.0)
+    near = np.where(
+        beside > 0, mean - (summed.take(high, axis=1) - summed.take(low, axis=1) - inside) / np.maximum(beside, 1), 0.0
+    )
     # in a video longer than any trained on, a span is weighed as if cut out of one of that length
     context = max(count * min(1.0, reader.longest / max(duration, 1e-3)), 1.0)
     share = np.minimum(spans.width / context, 1.0)
     belief = spans.log_prior + reader.curve_weight * (2 * np.sqrt(share * (1 - share)) * contrast + NEAR_SHARE * near)
     if reader.place_weight and duration <= reader.longest:
         glances = _glances_before(count, reader.place_density)
-        belief += reader.place_weight * np.log((glances[spans.end] - glances[spans.first]) / spans.width)
+        belief += reader.place_weight * np.log((glances.take(spans.end) - glances.take(spans.first)) / spans.width)
     belief -= belief.max(axis=1, keepdims=True)
     np.exp(belief, out=belief)
     return np.asarray(belief / belief.sum(axis=1, keepdims=True))
@@ -233,31 +257,55 @@ def iterate_moments(curve: Floats, duration: float, reader: SpanReader) -> Itera
     spans = candidate_spans(len(curve), duration, reader)
     left = posterior(np.asarray(curve, np.float64)[None], spans, reader, duration)[0]
     summed, least = np.zeros(len(left) + 1), 1.0
-    chance = np.zeros(len(left))
+    chances = np.zeros(len(left))
     changed: Indices | slice = slice(None)
     for number in itertools.count():
         np.cumsum(left, out=summed[1:])
-        chance[changed] = (summed[spans.high[:, changed]] - summed[spans.low[:, changed]]).sum(axis=0)
-        best = int(chance.argmax()) if reader.overlap <= 0 else _most_overlap(left, chance, spans, reader.overlap)
-        if number and chance[best] < MIN_CHANCE:
+        if reader.overlap < 1:
+            chances[changed] = (summed[spans.high[:, changed]] - summed[spans.low[:, changed]]).sum(axis=0)
+        best = int(chances.argmax()) if reader.overlap <= 0 else _most_overlap(left, chances, spans, reader.overlap)
+        low, high = spans.low[:, best], spans.high[:, best]
+        chance = float(chances[best] if reader.overlap < 1 else (summed[high] - summed[low]).sum())
+        if number and chance < MIN_CHANCE:
             return
         first = int(spans.first[best])
-        least = min(least, max(float(chance[best]), MIN_CHANCE))  # what comes later never scores more
+        least = min(least, max(chance, MIN_CHANCE))  # what comes later never scores more
         yield first, first + int(spans.width[best]), least
-        for low, high in zip(spans.low[:, best].tolist(), spans.high[:, best].tolist(), strict=True):
-            left[low:high] = 0.0
+        for begin, stop in zip(low.tolist(), high.tolist(), strict=True):
+            left[begin:stop] = 0.0
+        if reader.overlap >= 1:  # then chances are asked of the best alone
+            continue
         # what was right with this one lies within a width of it, and nothing further away counted on it
         reach = 2 * int(spans.width.max())
         changed = np.flatnonzero((spans.end > first - reach) & (spans.first < first + spans.width[best] + reach))
 
 
-def _most_overlap(left: Doubles, chance: Doubles, spans: Spans, share: float) -> int:
+def _most_overlap(left: Doubles, chances: Doubles, spans: Spans, share: float) -> int:
     """Which span has the greatest expected IoU, among the likeliest; `share` as `SpanReader.overlap`."""
     likely = np.argpartition(left, -SHORTLIST)[-SHORTLIST:] if len(left) > SHORTLIST else np.arange(len(left))
-    first, end, width = spans.first[likely], spans.end[likely], spans.width[likely]
-    common = np.maximum(np.minimum(end[:, None], end) - np.maximum(first[:, None], first), 0)
-    expected = (common / (width[:, None] + width - common)) @ left[likely]
-    return int(likely[((1 - share) * chance[likely] + share * expected).argmax()])
+    first, end = spans.edges[:, likely]
+    weights = left[likely]
+    rough = _ious(first.astype(np.float32), end.astype(np.float32)) @ weights.astype(np.float32)
+    if share < 1:
+        rough = (1 - share) * chances[likely] + share * rough
+    best = np.flatnonzero(rough >= rough.max() * (1 - ROUNDING))
+    if len(best) > 1:  # too near to each other to tell in half the digits
+        exact = _ious(first, end, best) @ weights
+        exact = (1 - share) * chances[likely[best]] + share * exact
+        return int(likely[best[exact.argmax()]])
+    return int(likely[best[0]])
+
+
+def _ious(first: Floats, end: Floats, some: Indices | slice = slice(None)) -> Floats:
+    """IoU of some spans with all, (some, all)."""
+    width = end - first
+    common = np.minimum(end[some, None], end)
+    common -= np.maximum(first[some, None], first)
+    np.maximum(common, 0, out=common)
+    either = width[some, None] + width
+    either -= common
+    common /= either
+    return common
 
 
 def read_moments(

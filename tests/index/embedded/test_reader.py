@@ -89,7 +89,11 @@ def recall(index: EmbeddedIndex, selection=None) -> float:
     return kept / 200
 
 
-def test_a_large_collection_is_searched_approximately_with_exact_scores(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [0, 1 << 20], ids=["rows are read", "rows are mapped"])
+def test_a_large_collection_is_searched_approximately_with_exact_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(store, "MAPPED_AT_MOST", most)
     large(tmp_path / "i")
     index = EmbeddedIndex.open(tmp_path / "i")
     assert index.engine == "ivf"

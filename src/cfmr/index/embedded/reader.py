@@ -39,6 +39,7 @@ Range = tuple[int, int, int]  # segment, from row, to row
 
 BULK = (SPANS, SCALES, ROWS)  # files of a segment that grow with its rows
 VERIFIED_AT_ONCE = 512 << 20  # bytes of them; what is more is compared in the background
+MAPPED_AT_MOST = 128 << 20  # bytes of rows; of larger indices, rows that approximate search finds are read one by one
 FEW_ROWS = 8192  # a filter that leaves no more rows than this is searched exactly
 MUCH_WORK = 4  # scoring gathered rows takes so many times as long as scoring them where they lie
 MANY_RANGES = 64  # above this, ranges of a segment are gathered instead of scored one by one
@@ -93,8 +94,9 @@ class EmbeddedIndex:
             entry = manifest.ann
             directory = root / entry.part.directory
             self.ann = ivf.load(directory, entry.part.files, entry.nprobe, entry.rerank)
-            # Re-ranking reads single rows; reading instead of mapping keeps them out of this process' memory.
-            for segment in self.segments:
+            # Re-ranking reads single rows; reading instead of mapping keeps many out of this process' memory.
+            bulk = sum(segment.rows.nbytes for segment in self.segments)
+            for segment in self.segments if bulk > MAPPED_AT_MOST else ():
                 self._row_files.append(os.open(segment.path / ROWS, os.O_RDONLY))
                 if segment.scales is not None:
                     self._scale_files.append(os.open(segment.path / SCALES, os.O_RDONLY))
@@ -255,12 +257,17 @@ class EmbeddedIndex:
         return segment.spans[rows], self.codec.expand(np.asarray(segment.rows[rows], np.float32), scales)
 
     def _hits(self, segments: NDArray[np.intp], rows: NDArray[np.intp], scores: Floats) -> list[Hit]:
-        hits = []
-        for at, row, score in zip(segments.tolist(), rows.tolist(), scores.tolist(), strict=True):
+        hits: list[Hit | None] = [None] * len(rows)
+        for at in np.unique(segments).tolist() if len(self.segments) > 1 else [0] * bool(len(rows)):
             segment = self.segments[at]
-            start, end = segment.spans[row].tolist()
-            hits.append(Hit(segment.video_of(row), start, end, score))
-        return hits
+            here = np.flatnonzero(segments == at)
+            chosen = rows[here]
+            numbers = segment.videos.numbers_of(chosen).tolist()
+            for place, number, (start, end), score in zip(
+                here.tolist(), numbers, segment.spans[chosen].tolist(), scores[here].tolist(), strict=True
+            ):
+                hits[place] = Hit(segment.videos[number], start, end, score)
+        return [hit for hit in hits if hit is not None]
 
     def _exact_scores(
         self, query: PreparedQuery, ranges: Sequence[Range], count: int
@@ -361,8 +368,17 @@ class EmbeddedIndex:
         return allowed
 
     def _rescore(self, query: PreparedQuery, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> Floats:
-        """Exact scores of single rows, read from the files."""
+        """Exact scores of single rows."""
         width, concepts = self.codec.width, 0 if self.codec.weight is None else len(self.codec.weight)
+        if not self._row_files:  # few and mapped
+            values = np.empty((len(rows), width), np.float32)
+            norms = np.empty((len(rows), concepts), np.float32) if concepts else None
+            for at in np.unique(segments).tolist():
+                segment, here = self.segments[at], segments == at
+                values[here] = segment.rows[rows[here]]
+                if norms is not None and segment.scales is not None:
+                    norms[here] = segment.scales[rows[here]]
+            return Codec.score(values, norms, query)
         pieces, scales = [], []
         for at, row in zip(segments.tolist(), rows.tolist(), strict=True):
             segment = self.segments[at]
