@@ -50,6 +50,8 @@ class Collection:
         self.work, self.size, self.seconds = work, size, 0.0
         self.codec = Codec.from_array(int(np.load(work / "codec.npy").shape[2]) - 1, np.load(work / "codec.npy"))
         self._files = sorted((work / "rows").glob("*.npy"))
+        if not self._files:
+            raise SystemExit("no rows are there; make some with: rows --count 240000")
 
     def rows(self, first: int = 0) -> Iterator[np.ndarray]:
         """Blocks, from the `first` one on."""

@@ -8,7 +8,7 @@
 `ray` runs work that sleeps as long as a GPU would compute, so that more workers than cores can be told apart. `milvus`
 makes moments of the published model's size (7 concepts of 256 numbers) in bunches, writes them to both, and asks the
 same 200 questions of each, by one thread and by four. `memory` starts servers of its own in FOLDER, one that holds what
-it has loaded in memory and one that maps it, kills each when it is filled, starts it again, asks the questions, and says
+it has loaded in memory and one that maps it, kills each when it is filled, starts it again, asks the questions and says
 what it holds: memory of its own, and pages of mapped files, which the system takes back where it needs them. `cost`
 gives what an hour of video takes at each station, in seconds of a core and in bytes: footage of two sizes is made up,
 extracted and encoded (parameters are random, which costs as much as trained ones); then made-up moments are written
