@@ -145,7 +145,7 @@ def test_a_gpu_without_memory_is_refused_in_one_line(when: str, monkeypatch: pyt
         efficientnet_network.onnxruntime, "get_available_providers", lambda: [efficientnet_network._CUDA]
     )
     monkeypatch.setattr(efficientnet_network.onnxruntime, "InferenceSession", Session)
-    with pytest.raises(InputError, match="^--device cuda: the GPU has too little free memory; end what else uses it"):
+    with pytest.raises(InputError, match=r"^--device cuda: the GPU has too little free memory; end what else uses it"):
         Network(device="cuda")(np.zeros((1, 64, 64, 3), np.uint8))
 
 

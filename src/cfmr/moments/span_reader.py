@@ -10,11 +10,10 @@ Shapes: n clips of a video, R curves of videos of one length, W widths, S spans 
 """
 
 import itertools
-import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +31,12 @@ STARTS_PER_WIDTH = 12  # a span starts every twelfth of its width, where single 
 WIDTH_ROUNDING = 0.02  # usual widths whose logarithms differ by less share a table
 MIN_WEIGHT = 1e-6  # of a width, relative to the usual one
 NEAR_SHARE = 0.4  # weight of the contrast with what is next to a span, beside that with all of the rest
-ROUNDING = 1e-5  # of an expected IoU that is worked out in single precision; ten times what arithmetic adds
 SHORTLIST = 128  # likeliest spans among which the greatest expected IoU is looked for
 NUM_KNOTS = 32  # at which the density of glances over the video is kept
 MAX_MOMENTS = 10
 MIN_CHANCE = 1e-9  # an answer less likely than that is none
+ROUNDING = 1e-12  # of probabilities that are added up
+MAX_DENSITIES = 4  # of glances, of one table of spans
 CACHED_CLIPS = 2048  # of longer videos only the last tables are kept: that of ten hours takes 200 MB
 
 
@@ -112,9 +112,11 @@ def readout_from_json(value: Any, source: str) -> Readout:
     return "anchors" if value == "anchors" else SpanReader.from_json(value, source)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spans:
     """All spans that are considered in a video, by width and then by start.
+
+    What follows from them alone is worked out once: videos of one shape share them, and a search reads a dozen.
 
     Attributes:
         clips: of the video, n.
@@ -124,9 +126,6 @@ class Spans:
             where a span touches an end of the video, it stands for all that are cut there.
         low: (W, S), and
         high: (W, S): for each span and each width, the range of spans of that width with which it has RIGHT_IOU.
-        edges: (2, S) first clip and the clip behind, for arithmetic.
-        beside_first: (S,) where what is next to a span begins,
-        beside_end: (S,) and where it ends, both sides being half as wide as the span.
     """
 
     clips: int
@@ -135,29 +134,81 @@ class Spans:
     log_prior: Doubles
     low: Indices
     high: Indices
-    end: Indices
-    edges: Doubles
-    beside_first: Indices
-    beside_end: Indices
+    _places: dict[tuple[float, ...], Doubles] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def end(self) -> Indices:
+        """(S,) the clip behind each."""
+        return self.first + self.width
+
+    @cached_property
+    def clips_in(self) -> Doubles:
+        """(S,) clips in each."""
+        return self.width.astype(np.float64)
+
+    @cached_property
+    def clips_outside(self) -> Doubles:
+        """(S,) clips outside of each, at least 1."""
+        return np.maximum(self.clips - self.width, 1).astype(np.float64)
+
+    @cached_property
+    def around(self) -> tuple[Indices, Indices, Doubles]:
+        """Where the clips next to each begin and end, its own between them, and how many they are, at least 1."""
+        half = (self.width + 1) // 2
+        low, high = np.maximum(self.first - half, 0), np.minimum(self.end + half, self.clips)
+        return low, high, np.maximum(high - low - self.width, 1).astype(np.float64)
+
+    @cached_property
+    def whole(self) -> Indices:
+        """Which are the whole video, with nothing next to them."""
+        return np.flatnonzero(self.width == self.clips)
+
+    @cached_property
+    def narrow(self) -> tuple[NDArray[np.int16], ...] | None:
+        """Starts, ends and widths in 16 bits, in which most videos fit; None if this one does not."""
+        if self.clips > np.iinfo(np.int16).max // 2:
+            return None
+        return tuple(values.astype(np.int16) for values in (self.first, self.end, self.width))
+
+    @cached_property
+    def _weights_of_all(self) -> Doubles:
+        return _share_weights(self.width, self.clips)
+
+    def weights(self, context: float) -> Doubles:
+        """(S,) how much a contrast of each counts among so many clips."""
+        return self._weights_of_all if context == self.clips else _share_weights(self.width, context)
+
+    def places(self, density: tuple[float, ...]) -> Doubles:
+        """(S,) logarithm of the mean density of glances in each; see `SpanReader.place_density`."""
+        if density not in self._places:
+            if len(self._places) >= MAX_DENSITIES:
+                self._places.clear()
+            glances = _glances_before(self.clips, density)
+            self._places[density] = np.log((glances[self.end] - glances[self.first]) / self.width)
+        return self._places[density]
+
+
+def _share_weights(width: Indices, context: float) -> Doubles:
+    share = np.minimum(width / context, 1.0)
+    return np.asarray(2 * np.sqrt(share * (1 - share)), np.float64)
 
 
 def candidate_spans(clips: int, duration: float, reader: SpanReader) -> Spans:
     """The spans considered in a video of so many clips and seconds."""
-    rounded = round(math.log(reader.width_in(duration)) / WIDTH_ROUNDING)
+    rounded = round(np.log(reader.width_in(duration)) / WIDTH_ROUNDING)
     make = _cached_spans if clips <= CACHED_CLIPS else _long_spans
-    return make(clips, *_weighed_widths(clips, rounded, reader.width_spread))
+    return make(clips, int(rounded), reader.width_spread)
 
 
-@lru_cache(maxsize=256)
-def _weighed_widths(clips: int, rounded: int, spread: float) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Widths and their weights, where the usual one's logarithm is so many times WIDTH_ROUNDING."""
-    usual = math.exp(rounded * WIDTH_ROUNDING) * clips
-    reach = math.exp(MAX_DEVIATION * spread)
+def _spans_around(clips: int, rounded: int, spread: float) -> Spans:
+    """Spans around a usual width, whose logarithm is so many WIDTH_ROUNDINGs."""
+    usual = float(np.exp(rounded * WIDTH_ROUNDING)) * clips
+    reach = float(np.exp(MAX_DEVIATION * spread))
     sizes = _widths(min(max(int(usual / reach), 1), clips), min(int(np.ceil(usual * reach)), clips))
     stands_for = np.gradient(np.array(sizes, float)) if len(sizes) > 1 else np.ones(1)
     weights = stands_for * np.exp(-0.5 * (np.log(np.array(sizes) / usual) / spread) ** 2)
     weights = np.maximum(weights / max(float(weights.max()), 1e-300), MIN_WEIGHT)
-    return sizes, tuple((weights / weights.sum()).round(9).tolist())
+    return _spans(clips, sizes, (weights / weights.sum()).round(9))
 
 
 def _widths(least: int, most: int) -> tuple[int, ...]:
@@ -168,7 +219,7 @@ def _widths(least: int, most: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _spans(clips: int, sizes: tuple[int, ...], weights: tuple[float, ...]) -> Spans:
+def _spans(clips: int, sizes: tuple[int, ...], weights: Doubles) -> Spans:
     size = np.array(sizes)
     step = np.maximum(size // STARTS_PER_WIDTH, 1)[:, None]  # clips from one start to the next
     starts = [np.arange(0, clips - width + 1, max(width // STARTS_PER_WIDTH, 1)) for width in sizes]
@@ -184,19 +235,7 @@ def _spans(clips: int, sizes: tuple[int, ...], weights: tuple[float, ...]) -> Sp
     low, high = np.clip(low, 0, number[:, None]), np.clip(high, 0, number[:, None])
     possible = (common <= np.minimum(size[:, None], width) + 1e-9) & (high > low)
     low, high = np.where(possible, low, 0), np.where(possible, high, 0)
-    end, half = first + width, (width + 1) // 2
-    return Spans(
-        clips,
-        first,
-        width,
-        log_prior,
-        low + begins[:, None],
-        high + begins[:, None],
-        end,
-        np.stack([first, end]).astype(np.float64),
-        np.maximum(first - half, 0),
-        np.minimum(end + half, clips),
-    )
+    return Spans(clips, first, width, log_prior, low + begins[:, None], high + begins[:, None])
 
 
 def _place_shares(starts: Indices, width: int, clips: int) -> Doubles:
@@ -206,8 +245,8 @@ def _place_shares(starts: Indices, width: int, clips: int) -> Doubles:
     return np.asarray(shares / shares.sum(), np.float64)
 
 
-_cached_spans = lru_cache(maxsize=256)(_spans)
-_long_spans = lru_cache(maxsize=2)(_spans)
+_cached_spans = lru_cache(maxsize=256)(_spans_around)
+_long_spans = lru_cache(maxsize=2)(_spans_around)
 
 
 @lru_cache(maxsize=256)
@@ -224,88 +263,117 @@ def posterior(curves: Floats, spans: Spans, reader: SpanReader, duration: float)
     summed = np.zeros((len(curves), count + 1))
     np.cumsum(curves, axis=1, out=summed[:, 1:])
     # how far the mean inside lies above the mean outside, and above that of as many clips next to the span
-    inside = summed.take(spans.end, axis=1) - summed.take(spans.first, axis=1)
-    mean = inside / spans.width
-    contrast = mean - (summed[:, -1:] - inside) / np.maximum(count - spans.width, 1)
-    low, high = spans.beside_first, spans.beside_end
-    beside = high - low - spans.width
-    near = np.where(
-        beside > 0, mean - (summed.take(high, axis=1) - summed.take(low, axis=1) - inside) / np.maximum(beside, 1), 0.0
-    )
+    inside = summed[:, spans.end] - summed[:, spans.first]
+    mean = inside / spans.clips_in
+    contrast = mean - (summed[:, -1:] - inside) / spans.clips_outside
+    low, high, beside = spans.around
+    near = mean - (summed[:, high] - summed[:, low] - inside) / beside
+    near[:, spans.whole] = 0.0
     # in a video longer than any trained on, a span is weighed as if cut out of one of that length
     context = max(count * min(1.0, reader.longest / max(duration, 1e-3)), 1.0)
-    share = np.minimum(spans.width / context, 1.0)
-    belief = spans.log_prior + reader.curve_weight * (2 * np.sqrt(share * (1 - share)) * contrast + NEAR_SHARE * near)
+    belief = spans.log_prior + reader.curve_weight * (spans.weights(context) * contrast + NEAR_SHARE * near)
     if reader.place_weight and duration <= reader.longest:
-        glances = _glances_before(count, reader.place_density)
-        belief += reader.place_weight * np.log((glances.take(spans.end) - glances.take(spans.first)) / spans.width)
+        belief += reader.place_weight * spans.places(reader.place_density)
     belief -= belief.max(axis=1, keepdims=True)
     np.exp(belief, out=belief)
     return np.asarray(belief / belief.sum(axis=1, keepdims=True))
 
 
-def iterate_moments(curve: Floats, duration: float, reader: SpanReader) -> Iterator[tuple[int, int, float]]:
+class ReadMoment(NamedTuple):
+    """A moment of one video.
+
+    Attributes:
+        first: its first clip.
+        end: the clip behind its last.
+        chance: to be right where those before it are wrong.
+        rest: no later one has a greater chance: so much is left for all of them, or this one had no more.
+    """
+
+    first: int
+    end: int
+    chance: float
+    rest: float
+
+
+def iterate_moments(curve: Floats, duration: float, reader: SpanReader) -> Iterator[ReadMoment]:
     """Moments of one video, best first, each worked out when it is asked for.
 
     Args:
         curve: (n,) relevance of each clip, evenly spread over the video.
         duration: seconds.
-
-    Yields:
-        the first clip, the clip behind the last, and the chance to be right where those before it are wrong.
     """
     spans = candidate_spans(len(curve), duration, reader)
     left = posterior(np.asarray(curve, np.float64)[None], spans, reader, duration)[0]
     summed, least = np.zeros(len(left) + 1), 1.0
-    chances = np.zeros(len(left))
-    changed: Indices | slice = slice(None)
+    np.cumsum(left, out=summed[1:])
+    chances = _Chances(spans)
     for number in itertools.count():
-        np.cumsum(left, out=summed[1:])
-        if reader.overlap < 1:
-            chances[changed] = (summed[spans.high[:, changed]] - summed[spans.low[:, changed]]).sum(axis=0)
-        best = int(chances.argmax()) if reader.overlap <= 0 else _most_overlap(left, chances, spans, reader.overlap)
-        low, high = spans.low[:, best], spans.high[:, best]
-        chance = float(chances[best] if reader.overlap < 1 else (summed[high] - summed[low]).sum())
+        best, chance = chances.best(left, summed, reader.overlap)
         if number and chance < MIN_CHANCE:
             return
-        first = int(spans.first[best])
         least = min(least, max(chance, MIN_CHANCE))  # what comes later never scores more
-        yield first, first + int(spans.width[best]), least
-        for begin, stop in zip(low.tolist(), high.tolist(), strict=True):
-            left[begin:stop] = 0.0
-        if reader.overlap >= 1:  # then chances are asked of the best alone
-            continue
-        # what was right with this one lies within a width of it, and nothing further away counted on it
-        reach = 2 * int(spans.width.max())
-        changed = np.flatnonzero((spans.end > first - reach) & (spans.first < first + spans.width[best] + reach))
+        first, end = int(spans.first[best]), int(spans.end[best])
+        for low, high in zip(spans.low[:, best].tolist(), spans.high[:, best].tolist(), strict=True):
+            left[low:high] = 0.0
+        np.cumsum(left, out=summed[1:])
+        yield ReadMoment(first, end, least, min(least, max(float(summed[-1]) + ROUNDING, MIN_CHANCE)))
+        chances.without(first, end)
 
 
-def _most_overlap(left: Doubles, chances: Doubles, spans: Spans, share: float) -> int:
+class _Chances:
+    """The chances of the spans of a video, as more and more of them are known to be wrong."""
+
+    def __init__(self, spans: Spans) -> None:
+        self._spans = spans
+        self._chance = np.zeros(len(spans.first))
+        self._changed: Indices | slice = slice(None)
+
+    def best(self, left: Doubles, summed: Doubles, overlap: float) -> tuple[int, float]:
+        """Which span to answer, and its chance.
+
+        Args:
+            left: (S,) probability that each is the moment.
+            summed: (S + 1,) the same, added up.
+            overlap: as `SpanReader.overlap`.
+        """
+        if overlap >= 1:  # chances are not compared: one is enough
+            best = _most_overlap(left, None, self._spans, overlap)
+            return best, self._one(summed, best)
+        low, high = self._spans.low, self._spans.high
+        if isinstance(self._changed, slice):
+            self._chance = (summed[high] - summed[low]).sum(axis=0)
+        else:
+            self._chance[self._changed] = (summed[high[:, self._changed]] - summed[low[:, self._changed]]).sum(axis=0)
+        most = overlap <= 0
+        best = int(self._chance.argmax()) if most else _most_overlap(left, self._chance, self._spans, overlap)
+        return best, float(self._chance[best])
+
+    def _one(self, summed: Doubles, best: int) -> float:
+        return float(sum((summed[self._spans.high[:, best]] - summed[self._spans.low[:, best]]).tolist()))
+
+    def without(self, first: int, end: int) -> None:
+        """What is from one clip to another was answered, and counts as wrong.
+
+        What was right with it lies within a width of it, and nothing further away counted on that.
+        """
+        reach = 2 * int(self._spans.width.max())
+        changed = np.flatnonzero((self._spans.end > first - reach) & (self._spans.first < end + reach))
+        self._changed = slice(None) if len(changed) == len(self._chance) else changed
+
+
+def _most_overlap(left: Doubles, chance: Doubles | None, spans: Spans, share: float) -> int:
     """Which span has the greatest expected IoU, among the likeliest; `share` as `SpanReader.overlap`."""
     likely = np.argpartition(left, -SHORTLIST)[-SHORTLIST:] if len(left) > SHORTLIST else np.arange(len(left))
-    first, end = spans.edges[:, likely]
-    weights = left[likely]
-    rough = _ious(first.astype(np.float32), end.astype(np.float32)) @ weights.astype(np.float32)
-    if share < 1:
-        rough = (1 - share) * chances[likely] + share * rough
-    best = np.flatnonzero(rough >= rough.max() * (1 - ROUNDING))
-    if len(best) > 1:  # too near to each other to tell in half the digits
-        exact = _ious(first, end, best) @ weights
-        exact = (1 - share) * chances[likely[best]] + share * exact
-        return int(likely[best[exact.argmax()]])
-    return int(likely[best[0]])
-
-
-def _ious(first: Floats, end: Floats, some: Indices | slice = slice(None)) -> Floats:
-    """IoU of some spans with all, (some, all)."""
-    width = end - first
-    common = np.minimum(end[some, None], end)
-    common -= np.maximum(first[some, None], first)
-    np.maximum(common, 0, out=common)
-    either = width[some, None] + width
-    either -= common
-    common /= either
-    return common
+    first, end, width = (values[likely] for values in spans.narrow or (spans.first, spans.end, spans.width))
+    common = np.minimum(end[:, None], end)
+    common -= np.maximum(first[:, None], first)
+    np.maximum(common, np.zeros_like(common), out=common)  # beside an array of zeros it is faster than beside a zero
+    both = width[:, None] + width
+    both -= common
+    expected = np.divide(common, both, dtype=np.float64) @ left[likely]
+    if chance is not None:
+        expected = (1 - share) * chance[likely] + share * expected
+    return int(likely[expected.argmax()])
 
 
 def read_moments(

@@ -43,7 +43,6 @@ def test_videos_are_read_as_they_were_written(tmp_path: Path) -> None:
 def test_a_row_belongs_to_the_video_that_it_lies_in(tmp_path: Path, kind: str) -> None:
     table = written(tmp_path) if kind == "new" else old(tmp_path, as_before(VIDEOS))
     assert [table.number_of(row) for row in range(7)] == [0, 0, 1, 2, 2, 2, 2]
-    assert table.numbers_of(np.array([6, 0, 2])).tolist() == [2, 0, 1]
     assert table.rows_of({0, 2}) == 6
 
 

@@ -39,7 +39,7 @@ Range = tuple[int, int, int]  # segment, from row, to row
 
 BULK = (SPANS, SCALES, ROWS)  # files of a segment that grow with its rows
 VERIFIED_AT_ONCE = 512 << 20  # bytes of them; what is more is compared in the background
-MAPPED_AT_MOST = 128 << 20  # bytes of rows; of larger indices, rows that approximate search finds are read one by one
+MAPPED_ROWS = 512 << 20  # bytes of rows up to which single ones are taken from mapped files: they stay in memory anyway
 FEW_ROWS = 8192  # a filter that leaves no more rows than this is searched exactly
 MUCH_WORK = 4  # scoring gathered rows takes so many times as long as scoring them where they lie
 MANY_RANGES = 64  # above this, ranges of a segment are gathered instead of scored one by one
@@ -94,9 +94,8 @@ class EmbeddedIndex:
             entry = manifest.ann
             directory = root / entry.part.directory
             self.ann = ivf.load(directory, entry.part.files, entry.nprobe, entry.rerank)
-            # Re-ranking reads single rows; reading instead of mapping keeps many out of this process' memory.
-            bulk = sum(segment.rows.nbytes for segment in self.segments)
-            for segment in self.segments if bulk > MAPPED_AT_MOST else ():
+            # Re-ranking needs single rows. Of many, reading instead of mapping keeps them out of this process' memory.
+            for segment in self.segments if sum(s.rows.nbytes for s in self.segments) > MAPPED_ROWS else ():
                 self._row_files.append(os.open(segment.path / ROWS, os.O_RDONLY))
                 if segment.scales is not None:
                     self._scale_files.append(os.open(segment.path / SCALES, os.O_RDONLY))
@@ -257,17 +256,12 @@ class EmbeddedIndex:
         return segment.spans[rows], self.codec.expand(np.asarray(segment.rows[rows], np.float32), scales)
 
     def _hits(self, segments: NDArray[np.intp], rows: NDArray[np.intp], scores: Floats) -> list[Hit]:
-        hits: list[Hit | None] = [None] * len(rows)
-        for at in np.unique(segments).tolist() if len(self.segments) > 1 else [0] * bool(len(rows)):
-            segment = self.segments[at]
-            here = np.flatnonzero(segments == at)
-            chosen = rows[here]
-            numbers = segment.videos.numbers_of(chosen).tolist()
-            for place, number, (start, end), score in zip(
-                here.tolist(), numbers, segment.spans[chosen].tolist(), scores[here].tolist(), strict=True
-            ):
-                hits[place] = Hit(segment.videos[number], start, end, score)
-        return [hit for hit in hits if hit is not None]
+        spans = np.empty((len(rows), 2))
+        for at in np.unique(segments).tolist():
+            of_segment = segments == at
+            spans[of_segment] = self.segments[at].spans[rows[of_segment]]
+        places = zip(segments.tolist(), rows.tolist(), spans.tolist(), scores.tolist(), strict=True)
+        return [Hit(self.segments[at].video_of(row), start, end, score) for at, row, (start, end), score in places]
 
     def _exact_scores(
         self, query: PreparedQuery, ranges: Sequence[Range], count: int
@@ -369,16 +363,26 @@ class EmbeddedIndex:
 
     def _rescore(self, query: PreparedQuery, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> Floats:
         """Exact scores of single rows."""
+        values, norms = self._read_rows(segments, rows) if self._row_files else self._mapped_rows(segments, rows)
+        return Codec.score(values, norms, query)
+
+    def _mapped_rows(self, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> tuple[Floats, Floats | None]:
+        """Rows and their scales."""
+        if len(self.segments) == 1:
+            only = self.segments[0]
+            return only.rows[rows], None if only.scales is None else only.scales[rows]
+        values = np.empty((len(rows), self.codec.width), np.float32)
+        norms = None if self.codec.weight is None else np.empty((len(rows), len(self.codec.weight)), np.float32)
+        for at in np.unique(segments).tolist():
+            of_segment, segment = segments == at, self.segments[at]
+            values[of_segment] = segment.rows[rows[of_segment]]
+            if norms is not None and segment.scales is not None:
+                norms[of_segment] = segment.scales[rows[of_segment]]
+        return values, norms
+
+    def _read_rows(self, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> tuple[Floats, Floats | None]:
+        """Rows and their scales, from the files."""
         width, concepts = self.codec.width, 0 if self.codec.weight is None else len(self.codec.weight)
-        if not self._row_files:  # few and mapped
-            values = np.empty((len(rows), width), np.float32)
-            norms = np.empty((len(rows), concepts), np.float32) if concepts else None
-            for at in np.unique(segments).tolist():
-                segment, here = self.segments[at], segments == at
-                values[here] = segment.rows[rows[here]]
-                if norms is not None and segment.scales is not None:
-                    norms[here] = segment.scales[rows[here]]
-            return Codec.score(values, norms, query)
         pieces, scales = [], []
         for at, row in zip(segments.tolist(), rows.tolist(), strict=True):
             segment = self.segments[at]
@@ -388,7 +392,7 @@ class EmbeddedIndex:
                 scales.append(os.pread(self._scale_files[at], 4 * concepts, start))
         values = np.frombuffer(b"".join(pieces), np.float32).reshape(len(rows), width)
         norms = np.frombuffer(b"".join(scales), np.float32).reshape(len(rows), concepts) if concepts else None
-        return Codec.score(values, norms, query)
+        return values, norms
 
 
 def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:

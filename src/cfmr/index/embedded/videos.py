@@ -124,11 +124,6 @@ class VideoTable(Sequence[Video]):
         """The position of the video that a row belongs to."""
         return bisect_right(self._firsts, row) - 1
 
-    def numbers_of(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The same of many rows."""
-        found: NDArray[np.intp] = self.firsts.searchsorted(rows, side="right") - 1
-        return found
-
     def rows_of(self, numbers: Collection[int]) -> int:
         """Rows of some of its videos."""
         return sum(int(self.firsts[i + 1] - self.firsts[i]) for i in numbers)

@@ -1,5 +1,6 @@
 """Present labels in memory, since every search and list looks at them; what was added is read, not all anew."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ class Label:
     Attributes:
         id: of the label, the same in all its states.
         revision: counts the states from 1.
-        annotation: what is said.
+        annotation: what is said; `absent` where it does not happen at that second, which makes it a negative label.
         author: who said it last.
         at: when.
         deleted: whether it is taken back.
@@ -77,8 +78,13 @@ class PresentLabels:
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """How many labels each video has."""
-        return {video: len(labels) for video, labels in self.by_video.items()}
+        """How many labels of what happens each video has."""
+        return dict(Counter(label.annotation.video for label in self.labels if not label.annotation.absent))
+
+    @cached_property
+    def negative(self) -> int:
+        """How many of the labels are negative."""
+        return sum(label.annotation.absent for label in self.labels)
 
     @cached_property
     def held_out(self) -> int:
@@ -87,7 +93,7 @@ class PresentLabels:
 
     @cached_property
     def _by_sentence(self) -> dict[str, list[Label]]:
-        grouped = _grouped((label.annotation.sentence, label) for label in self.labels)
+        grouped = _grouped((label.annotation.sentence, label) for label in self.labels if not label.annotation.absent)
         self._sayings.add(grouped)
         return grouped
 
