@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from cfmr.console.interrupt import saying_what_is_kept
 from cfmr.console.mode import ProgressMode
-from cfmr.errors import NO_ROOM, InputError
+from cfmr.errors import GPU_IS_FULL, NO_ROOM, InputError, is_full_gpu
 from cfmr.index import BUILT_IN
 from cfmr.progress import Progress
 
@@ -978,6 +978,11 @@ def main() -> None:
             raise
         where = f"{error.filename}: " if error.filename else ""
         print(f"cfmr: {where}the disk is full; make room, and the same command goes on", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
+    except RuntimeError as error:  # a GPU's memory may be full wherever a model computes
+        if not is_full_gpu(error):
+            raise
+        print(f"cfmr: {GPU_IS_FULL}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
 
 

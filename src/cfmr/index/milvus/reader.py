@@ -223,6 +223,10 @@ class MilvusIndex:
             for i in top_k(scores, count).tolist()
         ]
 
+    def best_scores(self, vectors: Floats, count: int) -> list[float]:
+        """The `count`-th best score of each query (n, dim), or the worst of fewer rows."""
+        return [self.top(vector, count, exact=True)[-1].score for vector in vectors]
+
     def _candidates(self, vector: Floats, count: int, chosen: FilterSelection, exact: bool) -> list[Any]:
         query = project(vector, self.projection)
         nprobe = int(self.ann.nprobe * nprobe_factor(chosen.rows / max(len(self), 1)))
