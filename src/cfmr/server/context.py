@@ -16,6 +16,7 @@ from cfmr.server.settings import Settings
 from cfmr.server.stores.catalog import Catalog, Listing, Sources
 from cfmr.server.stores.ground_truth import GroundTruth
 from cfmr.server.stores.jobs import Jobs
+from cfmr.server.stores.label_import import LabelImports
 from cfmr.server.stores.labels import LabelStore
 from cfmr.server.stores.media import Media
 from cfmr.server.stores.models import ModelRegistry
@@ -56,6 +57,7 @@ class AppState:
     models: ModelRegistry
     media: Media
     labels: LabelStore
+    imports: LabelImports
     jobs: Jobs
     ground_truth: GroundTruth
     searching: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(SEARCHES))
