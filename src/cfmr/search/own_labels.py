@@ -157,9 +157,15 @@ def alike_labels(query: str, labels: Sequence[OwnLabel]) -> list[OwnLabel]:
 @lru_cache(maxsize=1 << 16)
 def _stems(sentence: str) -> frozenset[str]:
     """Words that tell something, each by the shortest word that it may be a form of."""
-    return frozenset(
-        min(base_forms(word), key=len) for word in tokenize(sentence) if word not in FUNCTION_WORDS
-    ) or frozenset(tokenize(sentence))
+    return frozenset(_stem(word) for word in tokenize(sentence) if word not in FUNCTION_WORDS) or frozenset(
+        tokenize(sentence)
+    )
+
+
+@lru_cache(maxsize=1 << 15)
+def _stem(word: str) -> str:
+    """The shortest word that it may be a form of."""
+    return min(base_forms(word), key=len)
 
 
 def _likeness(asked: frozenset[str], said: frozenset[str], common: int, vectors: WordVectors | None) -> float:
