@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from real import SHOWN, VIDEOS, configuration, row
+from real import SHOWN, VIDEOS, configuration, row, video_recall
 from safetensors.numpy import load_file, save_file
 
 from cfmr.config import CFMRConfig, parse_config
@@ -35,7 +35,7 @@ from cfmr.models.encode import Encoded, encode
 from cfmr.progress import silent
 from cfmr.training import pytorch as training
 from cfmr.training.data import load_data
-from cfmr.training.evaluation import constant_answer, evaluate, evaluate_corpus
+from cfmr.training.evaluation import constant_answer, evaluate
 from cfmr.training.run import RunDirectory
 
 OWN = Path(__file__).parent.parent / "config/charades/i3d.json"
@@ -102,9 +102,9 @@ class Run(training.CFMRTrainer):
     def measured(self, rows: Sequence[Annotation], epoch: int, grid: Grid | None = None) -> dict[str, float]:
         """Within a video, and which video is found."""
         found = self.encoded(rows, epoch, grid)
-        within, over = evaluate(self.cfmr, list(rows), found), evaluate_corpus(self.cfmr, list(rows), found)
-        figures = {name: within[name] for name in SHOWN} | {name: over[name] for name in VIDEOS}
-        return figures | {"SumR": sum(figures[name] for name in VIDEOS), "epoch": epoch}
+        within = evaluate(self.cfmr, list(rows), found)
+        figures = {name: within[name] for name in SHOWN} | video_recall(found, [row.video for row in rows])
+        return figures | {"epoch": epoch}
 
 
 def densities(rows: Sequence[Annotation], found: Encoded, sharpness: float) -> np.ndarray:
@@ -124,8 +124,8 @@ def published(features: Path, vectors: Path, train: Path, test: Path, epochs: in
     """What is shipped for Charades-STA, with this data."""
     value = json.loads(OWN.read_text())
     usual = configuration(features, vectors, train, test).dataset
-    named = ("dataset", "feature_path", "frame_dim", "train_data", "test_data", "vocab_path", "vocab_size")
-    value["dataset"] |= {name: getattr(usual, name) for name in named} | {"val_data": None}
+    named = ("dataset", "feature_path", "frame_dim", "train_data", "vocab_path", "vocab_size")
+    value["dataset"] |= {name: getattr(usual, name) for name in named} | {"val_data": None, "test_data": ""}
     value["model"]["config"]["frames_input_size"] = usual.frame_dim
     value["train"]["max_num_epochs"] = epochs
     config = parse_config(value, OWN.name)
