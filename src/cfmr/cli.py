@@ -471,7 +471,7 @@ def index_videos(
             report = build_index(model, sources, location, options, encode, told)
             if calibrate is not None:
                 report = _calibrated(report, location, model, calibrate)
-            elif zero_shot is not None and str(zero_shot) == BUILT_IN:
+            elif zero_shot is not None:
                 report = _calibrated_on_names(report, location, model)
     for line in report_lines(report, location):
         typer.echo(line)
@@ -597,15 +597,15 @@ def _calibrated_on_names(report: "IndexReport", location: "IndexLocation", model
     """The same without annotations; thresholds from annotations are kept."""
     from dataclasses import replace
 
-    from cfmr.index.prior_source import PriorModel
     from cfmr.search.calibrate import RANDOM_SENTENCES, calibrate_on_random_words
 
-    if not isinstance(model, PriorModel):
-        return report
     same = "thresholds" in report.metrics and not (report.added or report.replaced or report.removed)
     if same or report.metrics.get("threshold_accuracy") or not report.rows:
         return report
-    metrics = calibrate_on_random_words(location, model.random_names(RANDOM_SENTENCES))
+    names = model.random_names(RANDOM_SENTENCES)
+    if not names:
+        return report
+    metrics = calibrate_on_random_words(location, names)
     return replace(report, metrics={**report.metrics, **metrics})
 
 

@@ -107,9 +107,11 @@ class Codec:
 
     @classmethod
     def from_array(cls, width: int, array: Floats | None) -> "Codec":
-        """Undo `array`."""
+        """Undo `array`. Raises ValueError if it has numbers that are not finite."""
         if array is None:
             return cls(width)
+        if not np.isfinite(array).all():
+            raise ValueError("not all of its numbers are finite")
         return cls(width, np.ascontiguousarray(array[:, :, :-1]), np.ascontiguousarray(array[:, :, -1]))
 
 

@@ -28,7 +28,8 @@ FILE = "labels.sqlite"  # of a workspace
 WAIT = 2.0  # seconds for whoever writes it at the moment
 _NEWEST = """
 SELECT label, video, duration, sentence, glance, author FROM label_states AS state
-WHERE NOT deleted{also} AND revision = (SELECT max(revision) FROM label_states WHERE label = state.label) ORDER BY at, label
+WHERE NOT deleted{also} AND revision = (SELECT max(revision) FROM label_states WHERE label = state.label)
+ORDER BY at, label
 """
 
 

@@ -102,7 +102,7 @@ def _one_share(
         asked = np.flatnonzero(fold[fit.rows.videos] == number)
         denied = len(fit.rows) + np.flatnonzero(denied_in == number)
         maps, _ = fit.run(rows, first_fit + number, progress=progress)
-        curves = fit.curves(maps, np.concatenate([asked, denied]), fit.regression(rows))
+        curves = fit.scores(maps, fit.regression(rows), np.concatenate([asked, denied]))
         reader = replace(fit.reader, curve_weight=curve_weight(len(rows)))
         held, negative = (
             _held(fit, part, some) for part, some in ((asked, curves[: len(asked)]), (denied, curves[len(asked) :]))

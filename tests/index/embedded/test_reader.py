@@ -3,6 +3,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from cfmr.errors import InputError
 from cfmr.index.codec import Codec
+from cfmr.index.embedded import manifest as manifest_module
 from cfmr.index.embedded import reader as store
 from cfmr.index.embedded.disk import Part
 from cfmr.index.embedded.manifest import read_manifest, write_manifest
@@ -93,6 +95,16 @@ def test_a_large_collection_is_searched_approximately_with_exact_scores(tmp_path
     index = EmbeddedIndex.open(tmp_path / "i")
     assert index.engine == "ivf"
     assert recall(index) >= 0.98
+
+
+def test_rows_are_the_same_whether_they_are_mapped_or_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large(tmp_path / "i")
+    fill(tmp_path / "i", [made_video(f"w{i}", 10) for i in range(15)], LARGE)  # a second segment
+    mapped = EmbeddedIndex.open(tmp_path / "i")
+    monkeypatch.setattr(store, "MAPPED_ROWS", 0)
+    read = EmbeddedIndex.open(tmp_path / "i")
+    for vector in queries(10):
+        assert mapped.top(vector, 10) == read.top(vector, 10)
 
 
 def test_approximate_search_filters_inside_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,6 +324,16 @@ def test_content_that_fits_its_checksum_but_not_the_index_is_named(tmp_path: Pat
     with pytest.raises(InputError, match=says) as caught:
         EmbeddedIndex.open(tmp_path / "i")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ann", [0, "", [], {}, False, {"directory": "ann-000000"}])
+def test_an_approximate_search_that_is_none_is_named(tmp_path: Path, monkeypatch, ann: Any) -> None:
+    fill(tmp_path / "i", [made_video("a")])
+    whole = manifest_module._body
+    monkeypatch.setattr(manifest_module, "_body", lambda manifest: {**whole(manifest), "ann": ann})
+    put_right(tmp_path / "i")
+    with pytest.raises(InputError, match="not the manifest of an index"):
+        EmbeddedIndex.open(tmp_path / "i")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

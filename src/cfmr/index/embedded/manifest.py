@@ -172,10 +172,7 @@ def _parsed(root: Path, body: dict[str, Any]) -> Manifest:
             )
             for s in body["segments"]
         ),
-        ann=ann
-        and AnnPart(
-            _part_from_json(ann), *(_count(ann[key]) for key in ("covered", "trained_rows", "nprobe", "rerank"))
-        ),
+        ann=None if ann is None else _ann_from_json(ann),
     )
     at = 0
     for segment in manifest.segments:
@@ -185,6 +182,11 @@ def _parsed(root: Path, body: dict[str, Any]) -> Manifest:
     if at > manifest.next_row:
         raise ValueError("it has more rows than were ever written")
     return manifest
+
+
+def _ann_from_json(value: dict[str, Any]) -> AnnPart:
+    counts = (_count(value[key]) for key in ("covered", "trained_rows", "nprobe", "rerank"))
+    return AnnPart(_part_from_json(value), *counts)
 
 
 def _count(value: Any) -> int:

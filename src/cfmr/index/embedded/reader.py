@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 Range = tuple[int, int, int]  # segment, from row, to row
 
 VERIFIED_AT_ONCE = 512 << 20  # bytes of rows; what is more is compared in the background
+MAPPED_ROWS = 512 << 20  # bytes of rows up to which single ones are taken from mapped files: they stay in memory anyway
 FEW_ROWS = 8192  # a filter that leaves no more rows than this is searched exactly
 MUCH_WORK = 4  # scoring gathered rows takes so many times as long as scoring them where they lie
 MANY_RANGES = 64  # above this, ranges of a segment are gathered instead of scored one by one
@@ -86,8 +87,8 @@ class EmbeddedIndex:
             entry = manifest.ann
             directory = root / entry.part.directory
             self.ann = ivf.load(directory, entry.part.files, entry.nprobe, entry.rerank)
-            # Re-ranking reads single rows; reading instead of mapping keeps them out of this process' memory.
-            for segment in self.segments:
+            # Re-ranking needs single rows. Of many, reading instead of mapping keeps them out of this process' memory.
+            for segment in self.segments if sum(record.size for _, record in rows) > MAPPED_ROWS else ():
                 self._row_files.append(os.open(segment.path / ROWS, os.O_RDONLY))
                 if segment.scales is not None:
                     self._scale_files.append(os.open(segment.path / SCALES, os.O_RDONLY))
@@ -224,12 +225,12 @@ class EmbeddedIndex:
         return segment.spans[rows], self.codec.expand(np.asarray(segment.rows[rows], np.float32), scales)
 
     def _hits(self, segments: NDArray[np.intp], rows: NDArray[np.intp], scores: Floats) -> list[Hit]:
-        hits = []
-        for at, row, score in zip(segments.tolist(), rows.tolist(), scores.tolist(), strict=True):
-            segment = self.segments[at]
-            start, end = segment.spans[row].tolist()
-            hits.append(Hit(segment.video_of(row), start, end, score))
-        return hits
+        spans = np.empty((len(rows), 2))
+        for at in np.unique(segments).tolist():
+            of_segment = segments == at
+            spans[of_segment] = self.segments[at].spans[rows[of_segment]]
+        places = zip(segments.tolist(), rows.tolist(), spans.tolist(), scores.tolist(), strict=True)
+        return [Hit(self.segments[at].video_of(row), start, end, score) for at, row, (start, end), score in places]
 
     def _exact_scores(
         self, query: PreparedQuery, ranges: Sequence[Range], count: int
@@ -330,7 +331,26 @@ class EmbeddedIndex:
         return allowed
 
     def _rescore(self, query: PreparedQuery, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> Floats:
-        """Exact scores of single rows, read from the files."""
+        """Exact scores of single rows."""
+        values, norms = self._read_rows(segments, rows) if self._row_files else self._mapped_rows(segments, rows)
+        return Codec.score(values, norms, query)
+
+    def _mapped_rows(self, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> tuple[Floats, Floats | None]:
+        """Rows and their scales."""
+        if len(self.segments) == 1:
+            only = self.segments[0]
+            return only.rows[rows], None if only.scales is None else only.scales[rows]
+        values = np.empty((len(rows), self.codec.width), np.float32)
+        norms = None if self.codec.weight is None else np.empty((len(rows), len(self.codec.weight)), np.float32)
+        for at in np.unique(segments).tolist():
+            of_segment, segment = segments == at, self.segments[at]
+            values[of_segment] = segment.rows[rows[of_segment]]
+            if norms is not None and segment.scales is not None:
+                norms[of_segment] = segment.scales[rows[of_segment]]
+        return values, norms
+
+    def _read_rows(self, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> tuple[Floats, Floats | None]:
+        """Rows and their scales, from the files."""
         width, concepts = self.codec.width, 0 if self.codec.weight is None else len(self.codec.weight)
         pieces, scales = [], []
         for at, row in zip(segments.tolist(), rows.tolist(), strict=True):
@@ -341,7 +361,7 @@ class EmbeddedIndex:
                 scales.append(os.pread(self._scale_files[at], 4 * concepts, start))
         values = np.frombuffer(b"".join(pieces), np.float32).reshape(len(rows), width)
         norms = np.frombuffer(b"".join(scales), np.float32).reshape(len(rows), concepts) if concepts else None
-        return Codec.score(values, norms, query)
+        return values, norms
 
 
 def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:

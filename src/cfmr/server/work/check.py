@@ -15,6 +15,7 @@ from cfmr.progress import TrainingProgress
 from cfmr.server.context import AppState
 from cfmr.server.stores.jobs import JobContext
 from cfmr.server.stores.labels import Label
+from cfmr.server.work.basis import Basis, basis_of
 from cfmr.server.work.learn import base_config, read_labelled
 from cfmr.training.data import load_data
 from cfmr.training.label_check import DoubtfulLabel, LabelCheck, check_labels
@@ -34,10 +35,11 @@ def check_all_labels(state: AppState, job: JobContext, arguments: dict[str, Any]
     labels = state.labels.all()
     if not any(not label.annotation.absent for label in labels):
         raise InputError("there are no labels to check")
-    read = read_labelled(state, job, {label.annotation.video for label in labels})
+    basis = basis_of(state)
+    read = read_labelled(state, job, basis, {label.annotation.video for label in labels})
     labels = [label for label in labels if label.annotation.video in read]
     folder = make_directory(job.folder / "check")
-    ordered = _write(state, folder, labels)
+    ordered = _write(state, folder, labels, basis)
     job.run("train", "--config-path", folder / "config.json", "--log", folder, "--page-check", stage="Checking labels")
     own = sum(label is not None and not label.annotation.absent for label in ordered)
     found = _read(folder / "found.json", ordered) | {"own": own}
@@ -47,9 +49,9 @@ def check_all_labels(state: AppState, job: JobContext, arguments: dict[str, Any]
     return {"doubtful": count}
 
 
-def _write(state: AppState, folder: Path, labels: list[Label]) -> list[Label | None]:
+def _write(state: AppState, folder: Path, labels: list[Label], basis: Basis) -> list[Label | None]:
     """Write what is looked at. Returns the label of each row; None of rows of the first model's training."""
-    value, base = base_config(state)
+    value, base = base_config(state, basis)
     original = load_annotations(base["train_data"]) if "train_data" in base else []
     positive = [label for label in labels if not label.annotation.absent]
     negative = [label for label in labels if label.annotation.absent]
@@ -57,7 +59,7 @@ def _write(state: AppState, folder: Path, labels: list[Label]) -> list[Label | N
     save_annotations(folder / "labels.json", [*rows, *(label.annotation for label in negative)])
     value["dataset"] |= {
         "train_data": str(folder / "labels.json"),
-        "feature_path": str(state.features),
+        "feature_path": str(basis.features),
         "val_data": None,
         "test_data": "",
     }

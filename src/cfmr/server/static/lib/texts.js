@@ -295,7 +295,8 @@ export const text = {
     noComparison: "No label is held out yet, so there is nothing to compare. Label some more.",
     of: (hits, all) => `${hits} of ${all}`,
     name: (model) =>
-      !model.created ? "Original model" : /^\d+$/.test(model.id) ? `Model ${Number(model.id)}` : model.id,
+      (!model.created ? "Original model" : /^\d+$/.test(model.id) ? `Model ${Number(model.id)}` : model.id) +
+      (model.basis ? ` on ${model.basis}` : ""),
     indexing: "New videos are indexed first, then the model is switched.",
     nowInUse: (name) => `${name} is now in use`,
     inUse: "In use",
