@@ -16,6 +16,9 @@ sentences happens at a second of any of the 220 videos, and says yes or no by th
 Compared are the page's questions, its questions with each no forgotten, the likeliest ones, questions at random, and
 as many sentences more that a person thinks of and clicks.
 
+`--wrong` makes a tenth of so many labels wrong, half of them by another sentence, half by a time a quarter of the video
+away or more, and says how many of those that `cfmr.training.label_check` doubts are.
+
 Every result is kept in WORK/clicks.jsonl and not measured again. What is printed is Markdown: for each rule and number
 of clicks the mean and spread over the seeds, and how many clicks at random bring as much, by a line between the points
 of the random curve.
@@ -27,6 +30,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +51,7 @@ from cfmr.models.dense.selection import first_reader
 from cfmr.models.encode import encode_sentences, rank_moments
 from cfmr.moments.metrics import iou
 from cfmr.training import dense
+from cfmr.training.label_check import check_labels
 from cfmr.training.questions import chances_of, choose_questions, remaining_variance, sentence_vectors
 
 FIRST = 20  # clicks at random before any rule
@@ -407,6 +412,50 @@ def print_answers(world: World, demo: Path, kept: "Kept", how: str, seeds: int, 
             print(f"| {way} | {count} | {np.mean(values['yes']):.0f} | " + " | ".join(cells) + " |", flush=True)
 
 
+# --- wrong labels -----------------------------------------------------------------------------------------------------
+
+WRONG, FIRST_LOOKED_AT = 0.1, 20
+
+
+def doubted(world: World, count: int, seed: int) -> dict[str, float]:
+    """How well wrong labels are told from right ones, in percent."""
+    draw = np.random.default_rng([seed, 8])
+    rows = [world.pool[i] for i in draw.permutation(len(world.pool))[:count]]
+    wrong = set(draw.permutation(count)[: round(WRONG * count)].tolist())
+    for number, row in enumerate(sorted(wrong)):
+        rows[row] = _made_wrong(world, rows[row], number % 2 == 0, draw)
+    vocabulary = world.vocabulary(rows)
+    known = [i for i, row in enumerate(rows) if vocabulary.ids(row.sentence, 20)]
+    clips = ClipSet([rows[i] for i in known], world.features, vocabulary, max_num_words=20)
+    fit = DenseFit(clips, seed, first_reader(clips.glances, clips.seconds[clips.videos]))
+    doubtful = [known[one.row] in wrong for one in check_labels(fit).doubtful]
+    return {
+        "doubted": len(doubtful),
+        "of them wrong": 100 * float(np.mean(doubtful or [0])),
+        "of the wrong ones doubted": 100 * sum(doubtful) / len(wrong),
+        f"of the first {FIRST_LOOKED_AT} wrong": 100 * float(np.mean(doubtful[:FIRST_LOOKED_AT] or [0])),
+    }
+
+
+def _made_wrong(world: World, row: Annotation, other_sentence: bool, draw: np.random.Generator) -> Annotation:
+    if other_sentence:
+        others = [one for one in world.pool if one.video != row.video]
+        return replace(row, sentence=others[draw.integers(len(others))].sentence)
+    away = draw.uniform(0.25, 0.75) * row.duration
+    return replace(row, glance=((row.glance or 0.0) + away) % row.duration)
+
+
+def print_doubted(world: World, kept: "Kept", seeds: int, counts: Sequence[int]) -> None:
+    for number, count in enumerate(counts):
+        runs = [
+            kept.get(f"{world.name} wrong {count} {seed}", functools.partial(doubted, world, count, seed))
+            for seed in range(seeds)
+        ]
+        if not number:
+            print("| labels | " + " | ".join(runs[0]) + " |\n|" + "---|" * (1 + len(runs[0])))
+        print(f"| {count} | " + " | ".join(f"{np.mean([run[name] for run in runs]):.1f}" for name in runs[0]) + " |")
+
+
 class Kept:
     """Results in a file, a line each, so that what is measured once is not measured again."""
 
@@ -475,6 +524,7 @@ def main() -> None:
     parser.add_argument("--clicks", type=int, nargs="+", default=[100, 150, 225, 340])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--answers", type=int, nargs="+", help="of the demo: so many answers of yes or no")
+    parser.add_argument("--wrong", type=int, nargs="+", help="labels, a tenth of them wrong, to be looked at again")
     parser.add_argument("--inner", action="store_true", help="inside the training data, for choices")
     parser.add_argument("--quick", action="store_true", help="one fit, and nothing chosen")
     options = parser.parse_args()
@@ -487,6 +537,9 @@ def main() -> None:
         Kept(options.work / "clicks.jsonl"),
         f"{'inner' if inner else 'final'} {'quick' if options.quick else 'whole'}",
     )
+    if options.wrong:
+        print_doubted(world, kept, options.seeds, options.wrong)
+        return
     if options.answers:
         print_answers(world, options.demo, kept, how, options.seeds, options.answers)
         return

@@ -96,3 +96,11 @@ def test_all_and_nothing_found_are_no_end_of_the_scale(found: int) -> None:
     share, gain = expected_gain([CurvePoint(10, found, 50), CurvePoint(40, found, 50)], 60, 20) or (2, 2)
     assert 0 <= share <= 1
     assert gain == pytest.approx(0, abs=1e-9)
+
+
+def test_videos_of_which_there_are_only_negative_labels_are_no_fold(tmp_path: Path) -> None:
+    rows = rows_and_features(tmp_path / "f.hdf5", 40)
+    shown, others = rows[:24], rows[24:]
+    found = check_labels(fit_of(tmp_path / "f.hdf5", shown, [replace(row, absent=True) for row in others]))
+    assert [point.of for point in found.points] == [24] * 3
+    assert all(one.row < 24 for one in found.doubtful)

@@ -104,8 +104,8 @@ def first_reader(glances: Doubles, seconds: Doubles) -> SpanReader:
 def held_out(fit: DenseFit, progress: Callable[[int, int], None]) -> HeldOut:
     """Curves of rows by a fit that did not see their videos; folds are drawn by video."""
     rows, draw = fit.rows, np.random.default_rng([fit.seed, 4])
-    if len(rows.names) >= NUM_FOLDS:
-        fold = (draw.permutation(len(rows.names)) % NUM_FOLDS)[rows.videos]
+    if rows.num_shown >= NUM_FOLDS:
+        fold = (draw.permutation(rows.num_shown) % NUM_FOLDS)[rows.videos]
     else:
         fold = draw.permutation(len(rows)) % NUM_FOLDS
     fit.left_out = leave_out(fit, fold, FIRST_FIT, progress)  # the prior's weight is chosen with the same fits
