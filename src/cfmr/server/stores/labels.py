@@ -419,20 +419,13 @@ def _read(connection: Connection, query: Select[Any]) -> list[Label]:
             known = newest.get(row[0])
             if known is None or known[1] < row[1]:
                 newest[row[0]] = row
-    return [
-        Label(
-            label,
-            revision,
-            Annotation(video, duration, sentence, glance, None if start is None else (start, end), absent=absent),
-            author,
-            at if at.tzinfo else _of_utc(at),
-            deleted,
-            held_out,
-        )
-        for label, revision, video, duration, sentence, glance, start, end, author, at, deleted, held_out, _, absent in (
-            newest.values()
-        )
-    ]
+    found = []
+    for label, revision, video, duration, sentence, glance, start, end, author, at, *flags in newest.values():
+        deleted, held_out, _, absent = flags
+        span = None if start is None else (start, end)
+        annotation = Annotation(video, duration, sentence, glance, span, absent=absent)
+        found.append(Label(label, revision, annotation, author, at if at.tzinfo else _of_utc(at), deleted, held_out))
+    return found
 
 
 def _of_utc(at: datetime) -> datetime:

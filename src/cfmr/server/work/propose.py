@@ -104,10 +104,11 @@ def _candidates(state: AppState, sentence: str, answered: _Answered) -> list[Que
         return []
     found = [one for one in found if one.label is None]  # what labels found is answered
     chances = chances_of([one.score for one in found]).tolist()
+    watchable = state.watchable_of(one.video for one in found)
     return [
         Question(one.video, (one.start + one.end) / 2, sentence, one.start, one.end, chance)
         for one, chance in zip(found, chances, strict=True)
-        if not answered.has(one, sentence) and state.watchable(one.video)
+        if not answered.has(one, sentence) and one.video in watchable
     ]
 
 
