@@ -21,6 +21,7 @@ from cfmr.training.questions import chances_of, choose_questions, remaining_vari
 MOST_SENTENCES = 200  # that are looked for; each takes a search
 PLACES = 8  # of a sentence that may be asked about: its best moments
 MOST_LABELS = 20_000  # that are looked at, the newest
+WEIGHED = 1500  # of them whose sentences count, the newest: a thousand more would take seconds
 PATIENCE = 2.0  # seconds after which no further sentence is searched for: of ten thousand videos a few will do
 
 
@@ -113,7 +114,7 @@ def _candidates(state: AppState, sentence: str, answered: _Answered) -> list[Que
 
 
 def _most_useful(candidates: Sequence[Question], labels: Sequence[Label], count: int) -> list[Question]:
-    known = [label.annotation for label in labels]
+    known = [label.annotation for label in labels[:WEIGHED]]
     vectors = sentence_vectors(_means([*(one.sentence for one in candidates), *(a.sentence for a in known)]))
     names = [*(one.video for one in candidates), *(a.video for a in known)]
     numbers = np.unique(names, return_inverse=True)[1]

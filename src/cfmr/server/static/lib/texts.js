@@ -531,6 +531,7 @@ export const pages = {
   "label.undo": "Undo",
   "label.video": "Video",
   "label.next": "Next",
+  "label.suggest": "Suggest labels",
   "label.of-video": "Labels of this video",
   "label.all": "all videos",
   "label.more": "Your name, import and export",
