@@ -225,12 +225,12 @@ class EmbeddedIndex:
         return segment.spans[rows], self.codec.expand(np.asarray(segment.rows[rows], np.float32), scales)
 
     def _hits(self, segments: NDArray[np.intp], rows: NDArray[np.intp], scores: Floats) -> list[Hit]:
-        spans = np.empty((len(rows), 2))
+        spans, videos = np.empty((len(rows), 2)), np.empty(len(rows), object)
         for at in np.unique(segments).tolist():
-            of_segment = segments == at
-            spans[of_segment] = self.segments[at].spans[rows[of_segment]]
-        places = zip(segments.tolist(), rows.tolist(), spans.tolist(), scores.tolist(), strict=True)
-        return [Hit(self.segments[at].video_of(row), start, end, score) for at, row, (start, end), score in places]
+            of_segment, segment = segments == at, self.segments[at]
+            spans[of_segment], videos[of_segment] = segment.spans[rows[of_segment]], segment.videos_of(rows[of_segment])
+        places = zip(videos.tolist(), spans.tolist(), scores.tolist(), strict=True)
+        return [Hit(video, start, end, score) for video, (start, end), score in places]
 
     def _exact_scores(
         self, query: PreparedQuery, ranges: Sequence[Range], count: int

@@ -1,7 +1,6 @@
 """A segment: the rows of some videos, written together and read through memory mapping."""
 
 import math
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,7 @@ class Segment:
         with part_file(self.path / "videos.json"):
             content = (self.path / "videos.json").read_bytes()
             self.videos = _videos_from_json(parse_json(content, self.path / "videos.json"), entry.rows)
-        self._starts = [v.first for v in self.videos]
+        self._starts = np.array([v.first for v in self.videos])
         self.dead = frozenset(entry.dead)
         self.outline = Outline.open(self.path) if OUTLINE in entry.part.files else None
 
@@ -89,11 +88,15 @@ class Segment:
 
     def video_number(self, row: int) -> int:
         """The position, in `videos`, of the video that a row of this segment belongs to."""
-        return bisect_right(self._starts, row) - 1
+        return int(np.searchsorted(self._starts, row, side="right")) - 1
 
     def video_of(self, row: int) -> Video:
         """The video that a row of this segment belongs to."""
         return self.videos[self.video_number(row)]
+
+    def videos_of(self, rows: NDArray[np.intp]) -> list[Video]:
+        """`video_of` for each of many rows."""
+        return [self.videos[number] for number in (np.searchsorted(self._starts, rows, side="right") - 1).tolist()]
 
     def dead_rows(self) -> int:
         """Rows of removed videos."""
