@@ -112,7 +112,7 @@ def test_from_a_result_one_goes_to_its_video_and_to_labelling_it(page: Page) -> 
     expect(page.locator(".stage-video")).to_have_text(video)
     page.locator(".stage-label-link").click()
     page.wait_for_url("**/label?**")
-    expect(page.locator("#video")).to_have_value(video)
+    expect(page.locator("#video")).to_have_attribute("placeholder", video)
     page.go_back()
     page.locator(".stage-video").click()
     until(page, "!new URL(location.href).searchParams.has('q')")
