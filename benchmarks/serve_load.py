@@ -4,8 +4,8 @@
     python benchmarks/serve_load.py http://127.0.0.1:8000 --sentences runs/demo/annotations/*.json
 
 Clients are processes of their own with kept connections, each asking its next sentence when the last is answered. On a
-machine of two cores they take a good part of what they measure. The server keeps its last answers: with sentences of
-annotation files, more than it keeps, each is searched anew; without, the page's examples are asked again and again.
+machine of two cores they take a good part of what they measure. The server keeps its last answers: with the sentences
+of annotation files, more than it keeps, each is searched anew; without, the page's examples are asked again and again.
 """
 
 import argparse

@@ -28,7 +28,8 @@ FILE = "labels.sqlite"  # of a workspace
 WAIT = 2.0  # seconds for whoever writes it at the moment
 _NEWEST = """
 SELECT label, video, duration, sentence, glance, author FROM label_states AS state
-WHERE NOT deleted AND revision = (SELECT max(revision) FROM label_states WHERE label = state.label) ORDER BY at, label
+WHERE NOT deleted{also} AND revision = (SELECT max(revision) FROM label_states WHERE label = state.label)
+ORDER BY at, label
 """
 
 
@@ -70,7 +71,9 @@ def read_own_labels(path: Path) -> list[OwnLabel]:
 
 def _read(path: Path, how: str) -> list[OwnLabel]:
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=WAIT)) as database:
-        return [OwnLabel(*row) for row in database.execute(_NEWEST)]
+        columns = {row[1] for row in database.execute("PRAGMA table_info(label_states)")}
+        also = " AND NOT absent" if "absent" in columns else ""  # files of before have no negative labels
+        return [OwnLabel(*row) for row in database.execute(_NEWEST.format(also=also))]
 
 
 @dataclass(frozen=True, slots=True)

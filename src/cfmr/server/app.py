@@ -23,7 +23,7 @@ from uvicorn.supervisors import Multiprocess
 from cfmr.errors import InputError
 from cfmr.files.atomic import sweep
 from cfmr.files.processes import interrupt_blocked
-from cfmr.server.api import checkpoints, handover, jobs, labels, models, search, videos
+from cfmr.server.api import checkpoints, handover, jobs, labels, models, questions, search, videos
 from cfmr.server.context import AppState, ProblemDocument, State
 from cfmr.server.pages import Static, page_routes
 from cfmr.server.problems import MEDIA_TYPE, Problem, install
@@ -91,7 +91,7 @@ def create_app(state: AppState) -> FastAPI:
     app.state.cfmr = state
     for kind, handler in HANDLERS.items():
         state.jobs.handlers[kind] = functools.partial(handler, state)
-    for api in (search, handover, labels, videos, jobs, models, checkpoints):
+    for api in (search, handover, labels, questions, videos, jobs, models, checkpoints):
         app.include_router(api.router, prefix="/api")
     app.include_router(session)
     app.include_router(page_routes())

@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from cfmr.files.reading import natural
 from cfmr.server.problems import Problem
 
 COOKIE = "cfmr-session"
@@ -238,8 +239,7 @@ def _cookie(headers: Headers) -> str:
 
 
 def _length(headers: Headers) -> int:
-    value = headers.get("content-length", "0")
-    return int(value) if value.isdigit() and len(value) < 20 else 0
+    return natural(headers.get("content-length")) or 0
 
 
 def _too_large(limit: int) -> Problem:

@@ -14,7 +14,7 @@ from cfmr.data.annotations import Annotation
 from cfmr.errors import InputError
 from cfmr.server.problems import Problem
 from cfmr.server.settings import resolve_settings
-from cfmr.server.stores.labels import PIECE, LabelStore, normalized_sentence, split_held_out
+from cfmr.server.stores.labels import PIECE, LabelStore, negatives_of, normalized_sentence, split_held_out
 
 DOG = Annotation("garden", 30.0, "a dog runs", 4.5, None)
 
@@ -283,3 +283,54 @@ def test_a_workspace_may_have_any_name(tmp_path: Path, name: str) -> None:
 def test_sentences_that_differ_in_a_vowel_sign_are_different() -> None:
     assert normalized_sentence("कि") != normalized_sentence("का")
     assert normalized_sentence("caf\u00e9!") == normalized_sentence("CAFE\u0301")
+
+
+NOT_DOG = replace(DOG, absent=True)
+
+
+def test_a_negative_label_is_kept_as_one_and_never_held_out(store: LabelStore) -> None:
+    made = [store.add(replace(NOT_DOG, sentence=f"no {n}"), "Ada") for n in range(6)]
+    assert [label.annotation.absent for label in store.all()] == [True] * 6
+    assert not any(label.held_out for label in made)
+    assert store.counts() == {}
+    assert split_held_out(store.all()) == ([], [])
+    assert len(negatives_of(store.all())) == 6
+
+
+def test_negative_labels_do_not_change_which_others_are_held_out(store: LabelStore) -> None:
+    sides = []
+    for number in range(5):
+        store.add(replace(NOT_DOG, glance=float(number)), "Ada")
+        sides.append(store.add(replace(DOG, sentence=f"a dog runs {number}"), "Ada").held_out)
+    assert sides == [False, False, True, False, False]
+
+
+def test_what_is_held_out_is_not_told_by_a_negative_label(store: LabelStore) -> None:
+    for number in range(5):
+        store.add(replace(DOG, sentence=f"a dog runs {number}"), "Ada")
+        store.add(replace(NOT_DOG, sentence=f"A dog runs {number}!", glance=9.0), "Ada")
+    assert [a.sentence for a in split_held_out(store.all())[1]] == ["a dog runs 2"]
+    assert {a.sentence for a in negatives_of(store.all())} == {f"A dog runs {n}!" for n in (0, 1, 3, 4)}
+
+
+def test_yes_and_no_at_one_second_are_two_labels_and_come_in_once(store: LabelStore) -> None:
+    assert store.take_in([DOG, NOT_DOG], "Ada") == (2, 0)
+    assert store.take_in([NOT_DOG, DOG], "Ada") == (0, 2)
+
+
+def test_a_search_does_not_find_negative_labels(store: LabelStore) -> None:
+    store.add(NOT_DOG, "Ada")
+    assert store.present().said_alike("a dog runs") == []
+
+
+def test_a_database_of_before_negative_labels_is_taken_on(tmp_path: Path) -> None:
+    import sqlite3
+
+    url = f"sqlite:///{tmp_path / 'labels.sqlite'}"
+    LabelStore(url).add(DOG, "Ada")
+    with sqlite3.connect(tmp_path / "labels.sqlite") as connection:
+        connection.execute("ALTER TABLE label_states DROP COLUMN absent")
+    store = LabelStore(url)
+    assert [label.annotation for label in store.all()] == [DOG]
+    store.add(NOT_DOG, "Ada")
+    assert store.all()[0].annotation == NOT_DOG

@@ -189,7 +189,7 @@ def curve(
     said = [
         GlanceAnswer(id=label.id, sentence=label.annotation.sentence, glance=glance, author=label.author)
         for label in state.labels.all(video, limit=500)
-        if (glance := label.annotation.glance) is not None
+        if not label.annotation.absent and (glance := label.annotation.glance) is not None
     ]
     return CurveAnswer(
         video=video,

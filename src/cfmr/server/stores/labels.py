@@ -33,8 +33,10 @@ from sqlalchemy import (
     and_,
     create_engine,
     event,
+    false,
     func,
     insert,
+    inspect,
     literal_column,
     select,
     tuple_,
@@ -58,7 +60,7 @@ from cfmr.server.stores.database_changes import Changes
 from cfmr.server.stores.present_labels import Label, PresentLabels
 from cfmr.server.stores.same_labels import LabelledMoments
 
-__all__ = ["Label", "LabelStore", "normalized_sentence", "split_held_out"]
+__all__ = ["Label", "LabelStore", "negatives_of", "normalized_sentence", "split_held_out"]
 
 HELD_OUT = 5  # one label in so many is never trained on, the third to begin with
 LONGEST_SENTENCE, LONGEST_AUTHOR = 500, 80
@@ -88,6 +90,7 @@ _states = Table(
     Column("deleted", Boolean, nullable=False),
     Column("held_out", Boolean, nullable=False),
     Column("said", Text, nullable=False),  # the sentence as `normalized_sentence` makes it
+    Column("absent", Boolean, nullable=False, server_default=false()),  # it does not happen at the glance
     Index("label_states_by_said", "video", "said"),
 )
 _later = _states.alias()
@@ -126,6 +129,7 @@ class LabelStore:
                 _metadata.create_all(self._writing)
             except (IntegrityError, ProgrammingError):  # another process made the table between the look and the making
                 _metadata.create_all(self._writing)
+            self._add_later_columns()
             with self._engine.connect() as connection:
                 connection.execute(
                     select(_states).limit(1)
@@ -134,6 +138,25 @@ class LabelStore:
             raise InputError(f"--database: {_first_line(error)}; for PostgreSQL install cfmr[postgres]") from error
         except SQLAlchemyError as error:
             raise InputError(f"--database: cannot be opened ({_first_line(error)})") from error
+
+    def _add_later_columns(self) -> None:
+        """A table of before negative labels gets their column."""
+
+        def missing() -> bool:
+            return "absent" not in {column["name"] for column in inspect(self._engine).get_columns(_states.name)}
+
+        if not missing():
+            return
+        kind = _states.c.absent.type.compile(self._engine.dialect)
+        default = "0" if self._engine.dialect.name == "sqlite" else "false"
+        try:
+            with self._writing.begin() as connection:
+                connection.exec_driver_sql(
+                    f"ALTER TABLE {_states.name} ADD COLUMN absent {kind} NOT NULL DEFAULT {default}"
+                )
+        except (OperationalError, ProgrammingError):
+            if missing():  # unless another process was faster
+                raise
 
     def close(self) -> None:
         """Give connections back."""
@@ -292,17 +315,21 @@ class LabelStore:
         now, labels = _now(), list[Label]()
         said = [_said(a) for a in annotations]  # worked out before the database is locked for others
         with self._writing.begin() as connection:
-            sides, there = dict[tuple[str, str], bool](), LabelledMoments()
+            sides, there = dict[tuple[str, str], bool](), {absent: LabelledMoments() for absent in (False, True)}
             for row in connection.execute(_saying(set(said))):
-                sides[row.video, row.said] = bool(row.held_out)
+                if not row.absent:
+                    sides[row.video, row.said] = bool(row.held_out)
                 if row.present:
-                    there.add((row.video, row.said), _label(row).annotation)
+                    there[bool(row.absent)].add((row.video, row.said), _label(row).annotation)
             count = _count(connection)
             for key, a in zip(said, annotations, strict=True):
-                if there.has(key, a):
+                if there[a.absent].has(key, a):
                     continue
-                there.add(key, a)
-                side = sides.setdefault(key, (count + len(labels)) % HELD_OUT == HELD_OUT // 2)
+                there[a.absent].add(key, a)
+                side = False
+                if not a.absent:
+                    side = sides.setdefault(key, count % HELD_OUT == HELD_OUT // 2)
+                    count += 1
                 labels.append(Label(uuid.uuid4().hex, 1, a, author, now, held_out=side))
             _write(connection, labels)
         return len(labels)
@@ -326,22 +353,35 @@ class LabelStore:
 
 
 def split_held_out(labels: Iterable[Label]) -> tuple[list[Annotation], list[Annotation]]:
-    """What to train on, and what is held out; what was changed to say the same as a held-out label is in neither."""
-    labels = list(labels)
+    """What to train on, and what is held out; what was changed to say the same as a held-out label is in neither.
+
+    Negative labels are in neither: see `negatives_of`.
+    """
+    labels = [label for label in labels if not label.annotation.absent]
     held_out = [label.annotation for label in labels if label.held_out]
     secret = set(map(_said, held_out))
     return [a for label in labels if not label.held_out and _said(a := label.annotation) not in secret], held_out
 
 
+def negatives_of(labels: Iterable[Label]) -> list[Annotation]:
+    """Negative labels to train on; those of a sentence and video of which a label is held out are left out."""
+    labels = list(labels)
+    secret = {_said(label.annotation) for label in labels if label.held_out}
+    return [a for label in labels if (a := label.annotation).absent and _said(a) not in secret]
+
+
 def _count(connection: Connection) -> int:
-    """How many labels there ever were."""
-    return connection.scalar(select(func.count()).where(_states.c.revision == 1)) or 0
+    """How many labels there ever were, but for negative ones."""
+    return connection.scalar(select(func.count()).where(_states.c.revision == 1, ~_states.c.absent)) or 0
 
 
 def _is_held_out(connection: Connection, annotation: Annotation, number: int) -> bool:
-    """Whether the label of this number (from 0) is held out."""
+    """Whether the label of this number (from 0) is held out; a negative one never is."""
+    if annotation.absent:
+        return False
     video, said = _said(annotation)
-    there = select(_states.c.held_out).where(_states.c.video == video, _states.c.said == said).limit(1)
+    alike = _states.c.video == video, _states.c.said == said, ~_states.c.absent
+    there = select(_states.c.held_out).where(*alike).limit(1)
     found = connection.scalar(there)
     return number % HELD_OUT == HELD_OUT // 2 if found is None else bool(found)
 
@@ -379,20 +419,13 @@ def _read(connection: Connection, query: Select[Any]) -> list[Label]:
             known = newest.get(row[0])
             if known is None or known[1] < row[1]:
                 newest[row[0]] = row
-    return [
-        Label(
-            label,
-            revision,
-            Annotation(video, duration, sentence, glance, None if start is None else (start, end)),
-            author,
-            at if at.tzinfo else _of_utc(at),
-            deleted,
-            held_out,
-        )
-        for label, revision, video, duration, sentence, glance, start, end, author, at, deleted, held_out, *_ in (
-            newest.values()
-        )
-    ]
+    found = []
+    for label, revision, video, duration, sentence, glance, start, end, author, at, *flags in newest.values():
+        deleted, held_out, _, absent = flags
+        span = None if start is None else (start, end)
+        annotation = Annotation(video, duration, sentence, glance, span, absent=absent)
+        found.append(Label(label, revision, annotation, author, at if at.tzinfo else _of_utc(at), deleted, held_out))
+    return found
 
 
 def _of_utc(at: datetime) -> datetime:
@@ -402,7 +435,7 @@ def _of_utc(at: datetime) -> datetime:
 
 def _label(row: Row[Any]) -> Label:
     span = None if row.span_start is None else (row.span_start, row.span_end)
-    annotation = Annotation(row.video, row.duration, row.sentence, row.glance, span)
+    annotation = Annotation(row.video, row.duration, row.sentence, row.glance, span, absent=bool(row.absent))
     at = row.at if row.at.tzinfo else _of_utc(row.at)
     return Label(row.label, row.revision, annotation, row.author, at, row.deleted, row.held_out)
 
@@ -430,6 +463,7 @@ def _values(labels: Iterable[Label]) -> Iterator[Mapping[str, Any]]:
             "deleted": label.deleted,
             "held_out": label.held_out,
             "said": normalized_sentence(a.sentence),
+            "absent": a.absent,
         }
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +21,7 @@ class Label:
     Attributes:
         id: of the label, the same in all its states.
         revision: counts the states from 1.
-        annotation: what is said.
+        annotation: what is said; `absent` where it does not happen at that second, which makes it a negative label.
         author: who said it last.
         at: when.
         deleted: whether it is taken back.
@@ -48,6 +49,7 @@ class PresentLabels:
         labels: those that are not deleted, the newest first.
         by_video: the same of each video.
         held_out: how many labels are held out.
+        negative: how many are negative.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class PresentLabels:
         self._newest, self._said = newest, sayings
         self.labels, self.states, self.by_video = labels, states, by_video
         self.held_out = sum(label.held_out for label in labels)
+        self._absent = Counter(label.annotation.video for label in labels if label.annotation.absent)
+        self.negative = self._absent.total()
 
     @classmethod
     def of(cls, newest: Iterable[Label]) -> "PresentLabels":
@@ -89,8 +93,11 @@ class PresentLabels:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many labels each video has."""
-        return {video: len(labels) for video, labels in self.by_video.items()}
+        """How many labels of what happens each video has."""
+        if not self._absent:
+            return {video: len(labels) for video, labels in self.by_video.items()}
+        counted = ((video, len(labels) - self._absent[video]) for video, labels in self.by_video.items())
+        return {video: count for video, count in counted if count}
 
     def said_alike(self, query: str) -> list[tuple[Label, SaidAlike]]:
         """Labels that say what a query says, or nearly; exact ones first, then by likeness, the newest first."""
@@ -100,7 +107,7 @@ class PresentLabels:
 
 
 class _Said:
-    """Labels by their sentences, which are worked out at the first search."""
+    """Labels of what happens by their sentences, which are worked out at the first search."""
 
     def __init__(self, labels: Iterable[Label], by_sentence: Groups | None = None, sayings: Sayings | None = None):
         self._labels, self._by_sentence = labels, by_sentence
@@ -113,7 +120,7 @@ class _Said:
             with self._lock:  # one thread does it, the others wait for that
                 if self._by_sentence is None:
                     with collector_paused():
-                        grouped = _grouped(self._labels, _sentence)
+                        grouped = _grouped(_positive(self._labels), _sentence)
                         self._sayings.add(grouped)
                     self._by_sentence = grouped
         return self._by_sentence, self._sayings
@@ -121,12 +128,18 @@ class _Said:
     def changed(self, gone: Sequence[Label], fresh: Sequence[Label]) -> "_Said":
         """After some labels went and others came."""
         by_sentence, sayings = self.looked_up()
+        gone, fresh = _positive(gone), _positive(fresh)
         self._sayings.add(map(_sentence, fresh))
         return _Said((), _regrouped(by_sentence, gone, fresh, _sentence), sayings)
 
 
 def _age(label: Label) -> tuple[float, str]:
     return -label.at.timestamp(), label.id
+
+
+def _positive(labels: Iterable[Label]) -> list[Label]:
+    """Those of what happens."""
+    return [label for label in labels if not label.annotation.absent]
 
 
 def _video(label: Label) -> str:

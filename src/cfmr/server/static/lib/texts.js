@@ -1,6 +1,11 @@
 // Every sentence of the pages, in one place: `text` is what the scripts put there, `pages` what the server fills in.
 
 const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+const percent = (share) => `${Math.round(share * 100)} %`;
+const points = (share) => {
+  const rounded = (share * 100).toFixed(1);
+  return `${rounded} percentage ${rounded === "1.0" ? "point" : "points"}`;
+};
 const quoted = (list, join) => {
   const words = list.map((word) => `“${word}”`);
   return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} ${join} ${words.at(-1)}`;
@@ -211,6 +216,7 @@ export const text = {
     useTheirs: "Use theirs",
     cancel: "Cancel",
     heldOut: "held out",
+    not: "Not here:",
     theirs: (author, time, sentence) => `${author} changed this label to “${sentence}” at ${time}.`,
     deletedElsewhere: "This label was deleted elsewhere.",
     imported: (added, already, refused) =>
@@ -225,13 +231,52 @@ export const text = {
     keys: {
       mark: "Add a label here",
       undo: "Undo",
-      next: "Next video",
+      next: "Next video; No, to a suggestion",
+      yes: "Yes, to a suggestion",
+      skip: "Skip a suggestion",
       discard: "Discard the label",
     },
+  },
+  questions: {
+    title: "Does this happen here?",
+    yes: "Yes",
+    no: "No",
+    skip: "Skip",
+    stop: "Stop",
+    keyOf: { yes: "Y", no: "N", skip: "S" },
+    hint: "Yes labels the second that is shown. If it happens elsewhere in the video, go there first.",
+    where: (video, time) => `${time} in ${video}`,
+    none: "No suggestions left. Search for more sentences or label more moments first.",
+    worth: (found, gain, more) =>
+      `${percent(found)} of new labels are found in their video now. The next ${more} labels are expected to add ${points(gain)}.`,
+    unknownWorth: "What further labels are worth is not known yet: ",
+    check: "check labels",
+  },
+  check: {
+    title: "Check labels",
+    lead: "Finds labels that are likely wrong: models that have not seen a label expect it elsewhere. It also estimates what more labels are worth.",
+    start: "Check labels",
+    none: "No label looks wrong.",
+    never: "Labels have not been checked yet.",
+    doubtful: (count) => `${plural(count, "label")} to look at again`,
+    expected: (time) => `Expected near ${time}`,
+    denied: "Expected to happen here",
+    keep: "Keep",
+    keepOf: (sentence) => `Keep: ${sentence}`,
+    change: "Change",
+    changeOf: (sentence) => `Change: ${sentence}`,
+    delete: "Delete",
+    deleteOf: (sentence) => `Delete: ${sentence}`,
+    kept: "Kept",
+    deleted: "Deleted",
+    curve: "Labels learned from, and how many of the others were found",
+    learned: "Labels",
+    found: "Found",
   },
   learn: {
     count: (learn, heldOut) =>
       `${learn.toLocaleString("en")} to learn from, ${heldOut.toLocaleString("en")} held out to check the result. `,
+    negative: (count) => `${count.toLocaleString("en")} ${count === 1 ? "says" : "say"} what does not happen. `,
     more: "Label more",
     first: "Label some moments first",
     one: "Another training is running.",
@@ -262,7 +307,8 @@ export const text = {
     noComparison: "No label is held out yet, so there is nothing to compare. Label some more.",
     of: (hits, all) => `${hits} of ${all}`,
     name: (model) =>
-      !model.created ? "Original model" : /^\d+$/.test(model.id) ? `Model ${Number(model.id)}` : model.id,
+      (!model.created ? "Original model" : /^\d+$/.test(model.id) ? `Model ${Number(model.id)}` : model.id) +
+      (model.basis ? ` on ${model.basis}` : ""),
     indexing: "New videos are indexed first, then the model is switched.",
     nowInUse: (name) => `${name} is now in use`,
     inUse: "In use",
@@ -485,6 +531,7 @@ export const pages = {
   "label.undo": "Undo",
   "label.video": "Video",
   "label.next": "Next",
+  "label.suggest": "Suggest labels",
   "label.of-video": "Labels of this video",
   "label.all": "all videos",
   "label.more": "Your name, import and export",
