@@ -63,6 +63,7 @@ def test_on_a_phone_one_searches_watches_and_labels_by_touch(browser: Browser, s
         device_scale_factor=2,
     )
     page.locator("#q").fill("a red square moves")
+    expect(page.locator(".result").nth(2)).to_be_in_viewport()  # a list is seen, not just a player
     page.locator(".result").nth(1).tap()
     until(page, "!document.querySelector('video').paused")
     expect(page.locator("video")).to_be_in_viewport()
