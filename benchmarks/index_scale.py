@@ -1,14 +1,15 @@
 """How search grows with the collection: build time, memory, disk, latency, recall; beside FAISS, LanceDB, sqlite-vec.
 
-    python benchmarks/index_scale.py rows --checkpoint RUN --features F.hdf5 --work DIR --count 1000000
-                                        [--encoded 240000]
-    python benchmarks/index_scale.py run --checkpoint RUN --annotations test.json --work DIR --size 100000
+    python benchmarks/index_scale.py rows --checkpoint RUN --features F.hdf5 --work DIR --count 240000
+    python benchmarks/index_scale.py run --checkpoint RUN --annotations test.json --work DIR --size 10000000
+                                       --engine cfmr
     python benchmarks/index_scale.py table --work DIR [--plot docs/pictures/index_scale.png]
 
-`rows` encodes ever new crops of the videos with the model; it can be stopped and carried on. Beyond --encoded rows, it
-mixes two moments of those at random and adds noise, since encoding ten million takes hours. `run` measures each engine
-(or those of --engine) in a process of its own on the same vectors, one thread, with the sentences as queries, and
-appends a line to DIR/results.jsonl. Vectors have K d numbers (1,792 for Charades-STA), each concept of length 1. The
+`rows` encodes ever new crops of the videos with the model; it can be stopped and carried on. Beyond them `run` mixes
+two moments at random and adds noise, since encoding ten million takes hours. `run` measures each engine (or those of
+--engine) in a process of its own on the same vectors, one thread, with the sentences as queries, and appends a line to
+DIR/results.jsonl for each effort. Vectors have K d numbers (1,792 for Charades-STA), each concept of length 1. A build
+of cfmr with --keep that was killed goes on; its times are the sum of all attempts, without the making of rows. The
 others need `cfmr[bench]`.
 """
 
@@ -19,6 +20,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,25 +34,44 @@ BLOCK = 24_000  # rows a file
 EXPAND = 8192  # vectors written out at a time
 QUERIES = 200
 TOP = 10
+SLOW = 3_000_000  # rows from which exact answers are not worked out from made rows again
+SAVED = 10 * 65_544  # rows after which a build is committed: whole segments of whole videos
+EFFORTS = {"faiss-hnsw": (128, 512), "lancedb": (40, 200)}  # efSearch; lists looked at
 ENGINES = ("cfmr", "cfmr-exact", "faiss-flat", "faiss-hnsw", "lancedb", "sqlite-vec")
 
 
 class Collection:
-    """The first `size` of the encoded rows."""
+    """The first `size` rows: those that were encoded, then mixes of them.
+
+    Attributes:
+        seconds: of a core that reading or making them took so far.
+    """
 
     def __init__(self, work: Path, size: int) -> None:
-        self.work, self.size = work, size
+        self.work, self.size, self.seconds = work, size, 0.0
         self.codec = Codec.from_array(int(np.load(work / "codec.npy").shape[2]) - 1, np.load(work / "codec.npy"))
+        self._files = sorted((work / "rows").glob("*.npy"))
+        if not self._files:
+            raise SystemExit("no rows are there; make some with: rows --count 240000")
 
-    def rows(self) -> Iterator[np.ndarray]:
-        left = self.size
-        for path in sorted((self.work / "rows").glob("*.npy")):
-            block = np.load(path, mmap_mode="r")[:left]
-            left -= len(block)
+    def rows(self, first: int = 0) -> Iterator[np.ndarray]:
+        """Blocks, from the `first` one on."""
+        for number in range(first, -(-self.size // BLOCK)):
+            began = time.process_time()
+            block = self._block(number)[: self.size - BLOCK * number]
+            self.seconds += time.process_time() - began
             yield block
-            if not left:
-                return
-        raise SystemExit(f"only {self.size - left:,} rows are there; make more with: rows --count {self.size}")
+
+    def _block(self, number: int) -> np.ndarray:
+        """BLOCK rows: a file, or of each two moments of one, mixed, and noise."""
+        rows = np.load(self._files[number % len(self._files)])
+        if number < len(self._files):
+            return rows
+        rng = np.random.default_rng(number)
+        share = rng.uniform(0.6, 1, (len(rows), 1)).astype(np.float32)
+        noise = rng.standard_normal(rows.shape, np.float32) * (0.05 * rows.std(0))
+        mixed: np.ndarray = share * rows + (1 - share) * rows[rng.permutation(len(rows))] + noise
+        return mixed
 
     def vectors(self) -> Iterator[np.ndarray]:
         """Full vectors (., K d) in blocks."""
@@ -63,29 +84,35 @@ class Collection:
         return np.load(self.work / "queries.npy")
 
     def truth(self) -> np.ndarray:
-        """Scores of the exact tenth best of each query; computed once."""
+        """Scores of the exact tenth best of each query; computed once, and kept from time to time.
+
+        Of SLOW rows and more, they are those of an exact search of the index, which has the rows and their norms.
+        """
         path = self.work / f"truth-{self.size}.npy"
-        if not path.exists():
-            queries = self.queries()
-            best = np.full((len(queries), TOP), -np.inf, np.float32)
-            for vectors in self.vectors():
-                best = -np.partition(-np.concatenate([best, queries @ vectors.T], axis=1), TOP - 1, axis=1)[:, :TOP]
-            np.save(path, best.min(1))
-        return np.load(path)
-
-
-def mix_rows(work: Path, encoded: int, count: int) -> None:
-    """Files of BLOCK rows after those that are encoded, each of one of their files: two of its moments, and noise."""
-    folder, sources = work / "rows", -(-encoded // BLOCK)
-    for number in range(sources, -(-count // BLOCK)):
-        path = folder / f"{number:03d}.npy"
+        part = path.with_suffix(".part.npz")
         if path.exists():
-            continue
-        rng = np.random.default_rng(number)
-        rows = np.load(folder / f"{number % sources:03d}.npy")
-        share = rng.uniform(0.6, 1, (len(rows), 1)).astype(np.float32)
-        noise = rng.standard_normal(rows.shape, np.float32) * (0.05 * rows.std(0))
-        np.save(path, share * rows + (1 - share) * rows[rng.permutation(len(rows))] + noise)
+            return np.load(path)
+        if self.size >= SLOW and (self.work / f"cfmr-{self.size}" / "manifest.json").exists():
+            from cfmr.index.embedded.reader import EmbeddedIndex
+
+            np.save(path, EmbeddedIndex.open(self.work / f"cfmr-{self.size}").best_scores(self.queries(), TOP))
+            return np.load(path)
+        queries = [self.codec.prepare(query) for query in self.queries()]
+        best, done = np.full((len(queries), TOP), -np.inf, np.float32), 0
+        if part.exists():
+            with np.load(part) as kept:
+                best, done = kept["best"], int(kept["done"])
+        for number, block in enumerate(self.rows(done), done):
+            for low in range(0, len(block), EXPAND):
+                rows = np.ascontiguousarray(block[low : low + EXPAND])
+                scores = self.codec.score_all(rows, self.codec.scales(rows), queries)
+                best = -np.partition(-np.concatenate([best, scores], axis=1), TOP - 1, axis=1)[:, :TOP]
+            if number % 10 == 9:
+                np.savez(part.with_suffix(".new.npz"), best=best, done=number + 1)
+                part.with_suffix(".new.npz").replace(part)
+        np.save(path, best.min(1))
+        part.unlink(missing_ok=True)
+        return np.load(path)
 
 
 def encode_rows(checkpoint: Path, features: Path, work: Path, count: int, seconds: float) -> None:
@@ -138,20 +165,25 @@ Search = Callable[[np.ndarray], np.ndarray]  # query -> scores of the ten found
 
 
 def build_cfmr(data: Collection, path: Path, engine: str) -> None:
+    """Goes on with what is there of it."""
     from cfmr.index.base import Video, VideoRows
     from cfmr.index.embedded.writer import EmbeddedWriter
 
     anchors, spans = 24, np.tile([[0.0, 1.0]], (24, 1))
     with EmbeddedWriter.open(path) as writer:
         writer.set_engine(engine)
-        writer.set_model({"readout": "anchors", "max_words": 20}, data.codec, lambda _: [])
+        if not writer.card:
+            writer.set_model({"readout": "anchors", "max_words": 20}, data.codec, lambda _: [])
         writer.set_queries(lambda: np.load(data.work / "tuning.npy"))
-        number = 0
+        there, number = writer.rows, 0
         for block in data.rows():
             for low in range(0, len(block), anchors):
-                rows = np.asarray(block[low : low + anchors])
-                writer.add([VideoRows(Video(f"v{number}", 30.0, len(rows)), rows, spans[: len(rows)])])
+                if anchors * number >= there:
+                    rows = np.asarray(block[low : low + anchors])
+                    writer.add([VideoRows(Video(f"v{number}", 30.0, len(rows)), rows, spans[: len(rows)])])
                 number += 1
+                if anchors * number % SAVED == 0 and anchors * number > there:
+                    writer.commit(tidy=False)
         writer.commit()
 
 
@@ -159,6 +191,7 @@ def open_cfmr(path: Path) -> Search:
     from cfmr.index.embedded.reader import EmbeddedIndex
 
     index = EmbeddedIndex.open(path)
+    index._verification.finished.wait()
     return lambda query: np.array([hit.score for hit in index.top(query, TOP)])
 
 
@@ -206,13 +239,13 @@ def build_lancedb(data: Collection, path: Path) -> None:
     )
 
 
-def open_lancedb(path: Path, setting: int) -> Search:
+def open_lancedb(path: Path, setting: int, again: int) -> Search:
     import lancedb
 
     table = lancedb.connect(path).open_table("moments")
 
     def search(query: np.ndarray) -> np.ndarray:
-        found = table.search(query).distance_type("dot").nprobes(setting).refine_factor(10).limit(TOP)
+        found = table.search(query).distance_type("dot").nprobes(setting).refine_factor(again).limit(TOP)
         return 1 - found.select(["id", "_distance"]).to_arrow()["_distance"].to_numpy()
 
     return search
@@ -258,6 +291,37 @@ def memory() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def forget(path: Path) -> None:
+    """Take an index out of the system's cache."""
+    for file in path.rglob("*"):
+        if file.is_file():
+            handle = os.open(file, os.O_RDONLY)
+            os.fsync(handle)
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(handle)
+
+
+def open_index(path: Path, query: np.ndarray) -> dict[str, Any]:
+    """How long an index takes to open, first with nothing of it in memory; and what it takes if every list is used."""
+    import faiss  # noqa: F401  importing it is no part of opening
+
+    from cfmr.index.embedded.reader import EmbeddedIndex
+
+    forget(path)
+    before, found = memory(), {}
+    for key in ("open_cold_seconds", "open_warm_seconds"):
+        began = time.perf_counter()
+        index = EmbeddedIndex.open(path)
+        found[key] = round(time.perf_counter() - began, 3)
+        index._verification.finished.wait()
+        found["compared_seconds"] = round(time.perf_counter() - began, 2)
+    if index.ann is not None:
+        index.ann.nprobe = index.ann.lists
+        index.top(query, TOP)
+        found["bytes_in_memory_most"] = memory() - before
+    return found
+
+
 def timed(search: Search, queries: np.ndarray, rounds: int) -> tuple[list[float], list[np.ndarray]]:
     times, found = [], []
     for _ in range(rounds):
@@ -283,7 +347,7 @@ def measure(work: Path, size: int, engine: str, setting: int) -> dict[str, Any]:
         "cfmr-exact": lambda: open_cfmr(path),
         "faiss-flat": lambda: open_faiss(path, 0),
         "faiss-hnsw": lambda: open_faiss(path, setting or 128),
-        "lancedb": lambda: open_lancedb(path, setting or 40),
+        "lancedb": lambda: open_lancedb(path, setting or 40, 10 if setting <= 40 else 50),
         "sqlite-vec": lambda: open_sqlite(path, concepts),
     }
     began = time.perf_counter()
@@ -303,10 +367,51 @@ def measure(work: Path, size: int, engine: str, setting: int) -> dict[str, Any]:
     }
 
 
-def build(work: Path, size: int, engine: str) -> dict[str, Any]:
+class Attempts:
+    """What a build that may be killed has taken in all: each attempt writes down its own, again and again."""
+
+    def __init__(self, folder: Path, data: Collection) -> None:
+        self._folder, self._data, self._began = folder, data, time.perf_counter()
+        folder.mkdir(exist_ok=True)
+        self._path = folder / f"{time.time_ns()}.json"
+        threading.Thread(target=self._go_on, daemon=True).start()
+
+    def _go_on(self) -> None:
+        while True:
+            self.note()
+            time.sleep(1)
+
+    def note(self) -> None:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        made = self._data.seconds
+        noted = {
+            "build_seconds": time.perf_counter() - self._began - made,
+            "build_processor_seconds": used.ru_utime + used.ru_stime - made,
+            "build_most_memory": peak_memory(),
+        }
+        temporary = self._path.with_suffix(".new")
+        temporary.write_text(json.dumps(noted))
+        temporary.replace(self._path)
+
+    def total(self) -> dict[str, Any]:
+        self.note()
+        all_of_them = [json.loads(path.read_text()) for path in sorted(self._folder.glob("*.json"))]
+        summed = {key: round(sum(one[key] for one in all_of_them), 1) for key in list(all_of_them[0])[:2]}
+        most = max(one["build_most_memory"] for one in all_of_them)
+        return {**summed, "build_most_memory": most, "build_attempts": len(all_of_them)}
+
+
+def peak_memory() -> int:
+    """The most resident memory of this process so far, mapped files included, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def build(work: Path, size: int, engine: str, keep: bool) -> dict[str, Any]:
     data = Collection(work, size)
-    path = work / f"{engine}-{size}"
-    shutil.rmtree(path, ignore_errors=True)
+    path, notes = work / f"{engine}-{size}", work / f"attempts-{engine}-{size}"
+    if not (keep and engine.startswith("cfmr")):
+        for old in (path, notes):
+            shutil.rmtree(old, ignore_errors=True)
     builders: dict[str, Callable[[], None]] = {
         "cfmr": lambda: build_cfmr(data, path, "auto"),
         "cfmr-exact": lambda: build_cfmr(data, path, "exact"),
@@ -315,79 +420,108 @@ def build(work: Path, size: int, engine: str) -> dict[str, Any]:
         "lancedb": lambda: build_lancedb(data, path),
         "sqlite-vec": lambda: build_sqlite(data, path),
     }
-    began = time.perf_counter()
+    attempts = Attempts(notes, data)
     builders[engine]()
-    seconds = time.perf_counter() - began
     disk = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    processor = round(used.ru_utime + used.ru_stime, 1)
-    return {"build_seconds": round(seconds, 1), "build_processor_seconds": processor, "bytes_on_disk": disk}
+    return {**attempts.total(), "bytes_on_disk": disk}
+
+
+def part(arguments: argparse.Namespace, name: str, engine: str, prefix: str, *more: str) -> dict[str, Any]:
+    """What a process of its own measures; one thread, but two for a build without a prefix."""
+    threads = "2" if name == "build" and not prefix else "1"
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "LANCE_CPU_THREADS": threads}
+    if name != "build":
+        environment |= {"OPENBLAS_NUM_THREADS": "1", "LANCE_IO_THREADS": "1", "RAYON_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, name, "--work", str(arguments.work), "--size", str(arguments.size), *more]
+    done = subprocess.run(
+        [*prefix.split(), *command, "--engine", engine], stdout=subprocess.PIPE, text=True, check=True, env=environment
+    )
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def run(arguments: argparse.Namespace) -> None:
     encode_queries(arguments.checkpoint, arguments.annotations, arguments.work)
-    Collection(arguments.work, arguments.size).truth()
     for engine in arguments.engine:
-        line = {"engine": engine, "size": arguments.size}
-        for part, threads in (("build", "1" if arguments.build_prefix else "2"), ("measure", "1")):
-            if part == "build" and arguments.keep and (arguments.work / f"{engine}-{arguments.size}").exists():
-                continue
-            command = [sys.executable, __file__, part, "--work", str(arguments.work), "--size", str(arguments.size)]
-            environment = {**os.environ, "OMP_NUM_THREADS": threads, "LANCE_CPU_THREADS": threads}
-            if part == "measure":
-                environment |= {"OPENBLAS_NUM_THREADS": "1", "LANCE_IO_THREADS": "1", "RAYON_NUM_THREADS": "1"}
-            prefix = (arguments.prefix if part == "measure" else arguments.build_prefix).split()
-            done = subprocess.run(
-                [*prefix, *command, "--engine", engine, "--setting", str(arguments.setting)],
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-                env=environment,
-            )
-            line |= json.loads(done.stdout.splitlines()[-1])
-        with open(arguments.work / "results.jsonl", "a") as file:
-            file.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
+        path = arguments.work / f"{engine}-{arguments.size}"
+        line: dict[str, Any] = {"engine": engine, "size": arguments.size}
+        if not (arguments.measure_only and path.exists()):
+            more = ["--keep"] if arguments.keep else []
+            line |= part(arguments, "build", engine, arguments.build_prefix, *more)
+        Collection(arguments.work, arguments.size).truth()
+        if engine.startswith("cfmr"):
+            line |= part(arguments, "open", engine, arguments.prefix)
+        for effort in arguments.setting or EFFORTS.get(engine, (0,)):
+            found = part(arguments, "measure", engine, arguments.prefix, "--setting", str(effort))
+            with open(arguments.work / "results.jsonl", "a") as file:
+                file.write(json.dumps(line | {"effort": effort} | found) + "\n")
+            print(json.dumps(line | {"effort": effort} | found), flush=True)
         if not arguments.keep:
-            shutil.rmtree(arguments.work / f"{engine}-{arguments.size}")
+            shutil.rmtree(path)
 
 
-def results(work: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """The last measurement of each engine and size."""
-    merged: dict[tuple[str, int], dict[str, Any]] = {}
+def results(work: Path) -> dict[tuple[str, int, int], dict[str, Any]]:
+    """The last measurement of each engine, effort and size."""
+    merged: dict[tuple[str, int, int], dict[str, Any]] = {}
     for text in (work / "results.jsonl").read_text().splitlines():
         line = json.loads(text)
-        key = line["engine"], line["size"]
+        key = line["engine"], line["effort"], line["size"]
         merged[key] = merged.get(key, {}) | line
     return merged
 
 
 def table(work: Path) -> None:
-    print("| moments | engine | build, processor s | disk, B each | memory, B each | p50, ms | p95, ms | recall@10 |")
-    print("|--:|---|--:|--:|--:|--:|--:|--:|")
+    print(
+        "| moments, engine | build, processor s | at most, MB | disk, B each | opens in, s | from a cold disk, s | "
+        "memory, B each | all lists, B each | p50, ms | p95, ms | recall@10 |"
+    )
+    print("|---" + "|--:" * 10 + "|")
     order = {engine: i for i, engine in enumerate(ENGINES)}
-    for (engine, size), line in sorted(results(work).items(), key=lambda item: (item[0][1], order[item[0][0]])):
+    measured = results(work).items()
+    for (engine, effort, size), line in sorted(measured, key=lambda item: (item[0][2], order[item[0][0]], item[0][1])):
         each = [line.get("bytes_on_disk", 0) / size, line["bytes_in_memory"] / size]
-        numbers = [line.get("build_processor_seconds", "-"), *(f"{e:,.0f}" for e in each)]
-        numbers += [line["p50_ms"], line["p95_ms"], f"{line['recall_at_10']:.3f}"]
-        print(f"| {size:,} | {engine} | {' | '.join(str(n) for n in numbers)} |")
+        most = line.get("bytes_in_memory_most")
+        cells = [
+            f"{size:,} {engine}{f', {effort}' if effort else ''}",
+            line.get("build_processor_seconds", "-"),
+            f"{line['build_most_memory'] / 1e6:,.0f}" if "build_most_memory" in line else "-",
+            f"{each[0]:,.0f}",
+            f"{line.get('open_warm_seconds', line['open_seconds']):.2f}",
+            f"{line['open_cold_seconds']:.2f}" if "open_cold_seconds" in line else "-",
+            f"{each[1]:,.0f}",
+            f"{most / size:,.0f}" if most else "-",
+            line["p50_ms"],
+            line["p95_ms"],
+            f"{line['recall_at_10']:.3f}",
+        ]
+        print(f"| {' | '.join(map(str, cells))} |")
 
 
 def plot(work: Path, out: Path) -> None:
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    figure, axes = plt.subplots(1, 5, figsize=(18, 3.6), layout="constrained")
     kinds = (
-        ("p50_ms", "p50, ms", 1),
-        ("bytes_in_memory", "memory, MB", 1e6),
-        ("build_processor_seconds", "build, processor s", 1),
+        ("build_processor_seconds", "build, processor s", 1, "log"),
+        ("bytes_in_memory", "memory, MB", 1e6, "log"),
+        ("open_seconds", "opens in, s", 1, "log"),
+        ("p50_ms", "p50, ms", 1, "log"),
+        ("recall_at_10", "recall@10", 1, "linear"),
     )
-    measured = results(work)
-    for axis, (key, label, unit) in zip(axes, kinds, strict=True):
-        for engine in ENGINES:
-            points = sorted((s, v[key] / unit) for (e, s), v in measured.items() if e == engine and key in v)
-            axis.plot(*zip(*points, strict=True), marker="o", label=engine) if points else None
-        axis.set(xscale="log", yscale="log", xlabel="moments", title=label)
+    measured = {
+        key: {**line, "open_seconds": line.get("open_warm_seconds", line["open_seconds"])}
+        for key, line in results(work).items()
+    }
+    for axis, (key, label, unit, scale) in zip(axes, kinds, strict=True):
+        for engine, effort in sorted({(engine, effort) for engine, effort, _ in measured}):
+            points = sorted(
+                (size, line[key] / unit)
+                for (name, setting, size), line in measured.items()
+                if (name, setting) == (engine, effort) and key in line
+            )
+            label_of = f"{engine} {effort}" if effort else engine
+            axis.plot(*zip(*points, strict=True), marker="o", label=label_of) if points else None
+        axis.set(xscale="log", yscale=scale, xlabel="moments", title=label)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=8)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -396,20 +530,20 @@ def plot(work: Path, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["rows", "run", "table", "build", "measure"])
+    parser.add_argument("part", choices=["rows", "run", "table", "build", "open", "measure"])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--features", type=Path)
     parser.add_argument("--annotations", type=Path)
-    parser.add_argument("--count", type=int, default=1_000_000)
-    parser.add_argument("--encoded", type=int, help="encode so many rows, and mix the rest of them")
+    parser.add_argument("--count", type=int, default=240_000, help="rows to encode")
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--size", type=int, default=100_000)
     parser.add_argument("--engine", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument(
-        "--setting", type=int, default=0, help="efSearch of HNSW, nprobes of LanceDB; 0: a good default"
+        "--setting", type=int, nargs="*", default=[], help="efSearch of HNSW, nprobes of LanceDB; two by default"
     )
-    parser.add_argument("--keep", action="store_true", help="keep built indices, and measure those that are there")
+    parser.add_argument("--keep", action="store_true", help="keep built indices; one that was killed goes on")
+    parser.add_argument("--measure-only", action="store_true", help="of indices that are there")
     parser.add_argument("--prefix", default="", help="measure under this command; 'chrt -f 10' on a busy machine")
     parser.add_argument(
         "--build-prefix",
@@ -419,9 +553,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     if arguments.part == "rows":
-        encoded = min(arguments.encoded or arguments.count, arguments.count)
-        encode_rows(arguments.checkpoint, arguments.features, arguments.work, encoded, arguments.seconds)
-        mix_rows(arguments.work, encoded, arguments.count)
+        encode_rows(arguments.checkpoint, arguments.features, arguments.work, arguments.count, arguments.seconds)
     elif arguments.part == "run":
         run(arguments)
     elif arguments.part == "table":
@@ -429,9 +561,13 @@ def main() -> None:
         if arguments.plot:
             plot(arguments.work, arguments.plot)
     else:
-        part = build if arguments.part == "build" else measure
-        more = () if arguments.part == "build" else (arguments.setting,)
-        print(json.dumps(part(arguments.work, arguments.size, arguments.engine[0], *more)))
+        work, size, engine = arguments.work, arguments.size, arguments.engine[0]
+        parts: dict[str, Callable[[], dict[str, Any]]] = {
+            "build": lambda: build(work, size, engine, arguments.keep),
+            "open": lambda: open_index(work / f"{engine}-{size}", np.load(work / "queries.npy")[0]),
+            "measure": lambda: measure(work, size, engine, *(arguments.setting or [0])),
+        }
+        print(json.dumps(parts[arguments.part]()))
 
 
 if __name__ == "__main__":

@@ -2,14 +2,18 @@
 
     python benchmarks/scale.py ray [--videos 48] [--seconds 0.5]
     python benchmarks/scale.py milvus --address milvus://127.0.0.1:19530/benchmark [--rows 100000]
+    python benchmarks/scale.py memory --folder FOLDER [--rows 100000]
     python benchmarks/scale.py cost [--minutes 2] [--rows 200000] [--address ... --server PID --data FOLDER]
 
 `ray` runs work that sleeps as long as a GPU would compute, so that more workers than cores can be told apart. `milvus`
 makes moments of the published model's size (7 concepts of 256 numbers) in bunches, writes them to both, and asks the
-same 200 questions of each, by one thread and by four. `cost` gives what an hour of video takes at each station, in
-seconds of a core and in bytes: footage of two sizes is made up, extracted and encoded (parameters are random, which
-costs as much as trained ones); then made-up moments are written into a directory, and into Milvus where an address is
-given, with what the server's process took, what its folder grew by, and what a question costs both sides.
+same 200 questions of each, by one thread and by four. `memory` starts servers of its own in FOLDER, one that holds what
+it has loaded in memory and one that maps it, kills each when it is filled, starts it again, asks the questions and says
+what it holds: memory of its own, and pages of mapped files, which the system takes back where it needs them. `cost`
+gives what an hour of video takes at each station, in seconds of a core and in bytes: footage of two sizes is made up,
+extracted and encoded (parameters are random, which costs as much as trained ones); then made-up moments are written
+into a directory, and into Milvus where an address is given, with what the server's process took, what its folder grew
+by, and what a question costs both sides.
 
     python -m tests.scale.milvus_server FOLDER
 
@@ -29,6 +33,7 @@ import av
 import numpy as np
 
 from cfmr.cluster.pool import Row, map_tasks
+from cfmr.errors import InputError
 from cfmr.index.base import Video, VideoRows
 from cfmr.index.codec import Codec
 from cfmr.index.milvus.address import MilvusAddress
@@ -146,6 +151,82 @@ def asked(index: Any, queries: np.ndarray, truth: np.ndarray) -> str:
             count = len(list(pool.map(lambda query: index.top(query, 10), np.concatenate([queries] * 3))))
             rates.append(f"{count / (time.perf_counter() - began):.0f}")
     return " | ".join([f"{recall / 10:.3f}", *(f"{np.percentile(times, p):.1f}" for p in (50, 95)), *rates])
+
+
+# --- memory of the server ---------------------------------------------------------------------------------------------
+
+
+def resident(process: int) -> tuple[int, int]:
+    """Bytes of a process: memory of its own, and pages of files."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+    own, mapped = (int(lines[key].split()[0]) * 1024 for key in ("RssAnon", "RssFile"))
+    return own, mapped
+
+
+def settled(process: int, seconds: int = 5) -> tuple[int, int]:
+    """The same, when a server that has just answered has given back what it needed for that."""
+    found = []
+    for _ in range(seconds):
+        found.append(resident(process))
+        time.sleep(1)
+    return min(found)
+
+
+def measure_memory(folder: Path, rows: int, only: str | None) -> None:
+    """What servers hold when they are filled, started again and asked, and of it for each moment."""
+    from cfmr.index.milvus.address import parse_address
+    from tests.scale.milvus_server import Server
+
+    codec, items, queries = made_up(rows)
+    truth, moments = exact_scores(codec, items, queries), len(items) * ROWS
+    print(f"{moments:,} moments\n")
+    print("| | empty, MB | own memory, MB | pages of files, MB | own, B a moment | p50, ms | recall@10 |")
+    print("|---|--:|--:|--:|--:|--:|--:|", flush=True)
+    for name, mapped in (("in memory", False), ("mapped", True)):
+        if only not in (None, name):
+            continue
+        place = folder / name.replace(" ", "-")
+        place.mkdir(parents=True)
+        server = Server(place, mapped)
+        server.start()
+        try:
+            assert server.process is not None
+            empty, _ = settled(server.process.pid)
+            address = parse_address(f"{server.address}/memory")
+            write(address, codec, items, queries)
+            server.kill()
+            server.start()
+            index: Any = open_index(address)
+            wait_until_loaded(index, queries[0])
+            p50, recall = timed_top(index, queries, truth)
+            own, pages = settled(server.process.pid)
+        finally:
+            server.kill()
+        each = (own - empty) / moments
+        sizes = f"{empty / 1e6:,.0f} | {own / 1e6:,.0f} | {pages / 1e6:,.0f} | {each:,.0f}"
+        print(f"| {name} | {sizes} | {p50:.1f} | {recall:.3f} |", flush=True)
+
+
+def wait_until_loaded(index: Any, query: np.ndarray) -> None:
+    """A server that has just been started answers when it has loaded what it had before."""
+    for attempt in range(12):
+        try:
+            index.top(query, 10)
+            return
+        except InputError:  # after the ten seconds that every call is tried for
+            if attempt == 11:
+                raise
+
+
+def timed_top(index: Any, queries: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Median milliseconds of a question, and the share of the ten best found."""
+    times, kept = [], 0
+    for query, edge in zip(queries, truth, strict=True):
+        began = time.perf_counter()
+        hits = index.top(query, 10)
+        times.append(1000 * (time.perf_counter() - began))
+        kept += sum(hit.score >= edge - 1e-4 for hit in hits)
+    return float(np.median(times)), kept / 10 / len(queries)
 
 
 # --- what an hour of video costs -------------------------------------------------------------------------------------
@@ -312,6 +393,10 @@ def main() -> None:
     milvus = commands.add_parser("milvus")
     milvus.add_argument("--address", required=True)
     milvus.add_argument("--rows", type=int, default=100_000)
+    memory = commands.add_parser("memory")
+    memory.add_argument("--folder", type=Path, required=True)
+    memory.add_argument("--rows", type=int, default=100_000)
+    memory.add_argument("--only", choices=["in memory", "mapped"])
     cost = commands.add_parser("cost")
     cost.add_argument("--minutes", type=float, default=2.0)
     cost.add_argument("--rows", type=int, default=200_000)
@@ -323,6 +408,8 @@ def main() -> None:
     assert place is None or isinstance(place, MilvusAddress), "an address is needed"
     if given.command == "ray":
         measure_ray(given.videos, given.seconds)
+    elif given.command == "memory":
+        measure_memory(given.folder, given.rows, given.only)
     elif given.command == "cost":
         measure_cost(given.minutes, given.rows, place, given.server, given.data)
     elif place is not None:

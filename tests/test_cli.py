@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from cfmr.cli import COMMANDS, GROUPS, app
+from cfmr.cli import COMMANDS, GROUPS, app, main
 from cfmr.errors import InputError
 from tests.support.footage import write_film
 
@@ -98,6 +98,19 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_read(
     film, out = write_film(tmp_path / "v.mp4"), tmp_path / "f.hdf5"
     assert refused("extract", film, "-o", out, "--extractor", extractor, "--device", "cuda").startswith(said)
     assert sorted(tmp_path.iterdir()) == [film]
+
+
+def test_a_gpu_without_memory_ends_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def full(**_: object) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("cfmr.cli.app", full)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "cfmr: the GPU has too little free memory; end what else uses it, or compute with --device cpu\n"
+    )
 
 
 def test_an_interrupted_command_ends_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

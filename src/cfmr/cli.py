@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from cfmr.console.interrupt import saying_what_is_kept
 from cfmr.console.mode import ProgressMode
-from cfmr.errors import NO_ROOM, InputError
+from cfmr.errors import GPU_IS_FULL, NO_ROOM, InputError, is_full_gpu
 from cfmr.index import BUILT_IN
 from cfmr.progress import Progress
 
@@ -110,10 +110,13 @@ def train(
     page_videos: Annotated[
         Path | None, typer.Option(hidden=True, help="train on what the page wrote to --log, and index this folder")
     ] = None,
+    page_check: Annotated[bool, typer.Option("--page-check", hidden=True, help="check the labels in --log")] = False,
 ) -> None:
     """Train a model from one point label (glance) per sentence."""
     if page_videos is not None and log is not None:
         return _learn(log, page_videos, progress)
+    if page_check and log is not None:
+        return _check(log, progress)
     if evaluate_only:
         if resume is None:
             raise InputError("--eval needs --resume CHECKPOINT")
@@ -139,6 +142,15 @@ def train(
     if figures:
         print_run(figures, directory)
     return None
+
+
+def _check(folder: Path, progress: ProgressMode) -> None:
+    """Look at the labels that the page wrote to a folder."""
+    from cfmr.console.progress import showing_progress
+    from cfmr.server.work.check import check_written
+
+    with showing_progress(progress) as told:
+        check_written(folder, told)
 
 
 def _learn(folder: Path, videos: Path, progress: ProgressMode) -> None:
@@ -459,7 +471,7 @@ def index_videos(
             report = build_index(model, sources, location, options, encode, told)
             if calibrate is not None:
                 report = _calibrated(report, location, model, calibrate)
-            elif zero_shot is not None and str(zero_shot) == BUILT_IN:
+            elif zero_shot is not None:
                 report = _calibrated_on_names(report, location, model)
     for line in report_lines(report, location):
         typer.echo(line)
@@ -585,15 +597,15 @@ def _calibrated_on_names(report: "IndexReport", location: "IndexLocation", model
     """The same without annotations; thresholds from annotations are kept."""
     from dataclasses import replace
 
-    from cfmr.index.prior_source import PriorModel
     from cfmr.search.calibrate import RANDOM_SENTENCES, calibrate_on_random_words
 
-    if not isinstance(model, PriorModel):
-        return report
     same = "thresholds" in report.metrics and not (report.added or report.replaced or report.removed)
     if same or report.metrics.get("threshold_accuracy") or not report.rows:
         return report
-    metrics = calibrate_on_random_words(location, model.random_names(RANDOM_SENTENCES))
+    names = model.random_names(RANDOM_SENTENCES)
+    if not names:
+        return report
+    metrics = calibrate_on_random_words(location, names)
     return replace(report, metrics={**report.metrics, **metrics})
 
 
@@ -966,6 +978,11 @@ def main() -> None:
             raise
         where = f"{error.filename}: " if error.filename else ""
         print(f"cfmr: {where}the disk is full; make room, and the same command goes on", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
+    except RuntimeError as error:  # a GPU's memory may be full wherever a model computes
+        if not is_full_gpu(error):
+            raise
+        print(f"cfmr: {GPU_IS_FULL}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfmr.data.annotations import Annotation, as_row, load_annotations, parse_row, save_annotations
+from cfmr.data.annotations import Annotation, as_row, load_annotations, load_negatives, parse_row, save_annotations
 from cfmr.errors import InputError
 
 GOOD = ["AO8RW", 33.67, [0.0, 6.9], "a person is putting a book on a shelf.", 1.0]
@@ -61,7 +61,6 @@ def test_a_training_row_needs_no_span_and_a_test_row_no_glance(tmp_path: Path) -
         ([*GOOD, "q1", 1], "is not [video, duration"),
         ([*GOOD, ["q1"]], "for its sentence's name"),
         ([*GOOD, True], "for its sentence's name"),
-        (row(span=[]), "has a glance and [] for [start, end]"),
         ({"video": "x"}, "is not [video, duration"),
         ("AO8RW", "is not [video, duration"),
     ],
@@ -185,3 +184,11 @@ def test_a_file_of_another_layout_is_named_with_what_to_do(tmp_path: Path, text:
     with pytest.raises(InputError, match="cfmr prepare NAME --raw") as error:
         load_annotations(write(tmp_path, text))
     assert says in str(error.value)
+
+
+def test_a_negative_label_is_read_beside_the_moments_and_written_as_it_was(tmp_path: Path) -> None:
+    path = write(tmp_path, [GOOD, row(span=[], glance=3.0), row(span=[], glance=None)])
+    assert [found.absent for found in load_annotations(path)] == [False]
+    (negative,) = load_negatives(path)
+    assert (negative.glance, negative.span, negative.absent) == (3.0, None, True)
+    assert as_row(negative) == row(span=[], glance=3.0)

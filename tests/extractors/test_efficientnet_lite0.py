@@ -1,8 +1,12 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
 from cfmr.extractors import efficientnet_lite0
 from cfmr.extractors.efficientnet_lite0 import EfficientNetLite0
@@ -19,6 +23,23 @@ def test_features_do_not_depend_on_the_number_of_cores(precision: str, shared: P
         one, several = (EfficientNetLite0(threads, precision).extract(path) for threads in (1, 3))
         np.testing.assert_allclose(one.features, several.features, atol=1e-5)
         assert (one.duration, one.damage) == (several.duration, several.damage)
+
+
+ON_ONE_CORE = """
+import os, sys; from pathlib import Path
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+from cfmr.extractors.batch import extract_all
+summary = extract_all({"v": Path(sys.argv[1])}, "efficientnet-lite0", sys.argv[2], precision="float")
+assert not summary.failed, summary.failed
+"""
+
+
+def test_a_machine_with_one_core_makes_the_same_features(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "v.mp4", frames=60)
+    command = [sys.executable, "-c", ON_ONE_CORE, str(film), str(tmp_path / "f.hdf5")]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    expected = EfficientNetLite0(3, FLOAT).extract(film)
+    np.testing.assert_allclose(FeatureStore(tmp_path / "f.hdf5").read("v"), expected.features, atol=2e-3)
 
 
 @pytest.mark.parametrize("size", [(320, 240), (64, 360), (130, 98), (1000, 40)])

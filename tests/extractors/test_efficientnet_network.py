@@ -126,6 +126,29 @@ def test_a_gpu_that_cannot_be_used_is_refused_in_one_line(monkeypatch: pytest.Mo
         Network(device="cuda")
 
 
+@pytest.mark.parametrize("when", ["opened", "run"])
+def test_a_gpu_without_memory_is_refused_in_one_line(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise Exception("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer")
+
+    class Session:
+        def __init__(self, *_: object, **__: object) -> None:
+            if when == "opened":
+                full()
+
+        run = full
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider"]
+
+    monkeypatch.setattr(
+        efficientnet_network.onnxruntime, "get_available_providers", lambda: [efficientnet_network._CUDA]
+    )
+    monkeypatch.setattr(efficientnet_network.onnxruntime, "InferenceSession", Session)
+    with pytest.raises(InputError, match=r"^--device cuda: the GPU has too little free memory; end what else uses it"):
+        Network(device="cuda")(np.zeros((1, 64, 64, 3), np.uint8))
+
+
 @pytest.mark.parametrize(("gain", "chosen"), [(2.0, INT8), (1.1, FLOAT), (0.5, FLOAT)])
 def test_8_bits_are_chosen_where_they_are_clearly_faster(
     gain: float, chosen: str, monkeypatch: pytest.MonkeyPatch
@@ -135,6 +158,19 @@ def test_8_bits_are_chosen_where_they_are_clearly_faster(
         efficientnet_network, "seconds_for", lambda network, _: 1 / gain if network.precision == INT8 else 1.0
     )
     assert fastest_precision() == chosen
+
+
+def test_what_is_faster_is_measured_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.processor", lambda: pytest.fail("asked for its name"))
+    monkeypatch.setattr("platform.machine", lambda: pytest.fail("asked for its name"))
+    monkeypatch.setattr(efficientnet_network, "is_exact", lambda: True)
+    measured = []
+    monkeypatch.setattr(
+        efficientnet_network, "seconds_for", lambda network, _: measured.append(network.precision) or 1.0
+    )
+    assert fastest_precision() == FLOAT
+    assert sorted({*measured}) == [FLOAT, INT8]
+    assert len(measured) > 2, "in turns, more than once"
 
 
 def test_8_bits_are_not_chosen_where_their_sums_overflow(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cfmr.errors import InputError
-from cfmr.files.reading import brief, decode_text, limit_unpacked, reading, require_regular
+from cfmr.files.reading import brief, decode_text, limit_unpacked, natural, reading, require_regular
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,12 @@ def test_a_file_that_is_mostly_a_hole_is_refused(tmp_path: Path) -> None:
     with open(tmp_path / "dense", "wb") as file:
         file.write(bytes(70 << 20))
     assert require_regular(tmp_path / "dense") == 70 << 20
+
+
+@pytest.mark.parametrize("text", ["", None, "-1", "+1", "1_0", "1.0", "²", "१२", "9" * 19, "1" * 5000, "abc"])
+def test_only_digits_are_a_natural_number(text: str | None) -> None:
+    assert natural(text) is None
+
+
+def test_blanks_and_zeros_before_a_number_do_not_matter() -> None:
+    assert (natural(" 012\n"), natural("9" * 18)) == (12, 10**18 - 1)

@@ -191,4 +191,5 @@ def test_the_command(checkpoint: Path, features: Path, tmp_path: Path, monkeypat
     assert both.startswith("2: cfmr: --checkpoint and --zero-shot: an index has one model; choose one")
     made = cfmr("index", "--zero-shot", checkpoint, "--features", features, "--out", out)
     assert "3 added; 192 moments" in made
+    assert "(80 % of random words do not)" in made
     assert "searched 192 moments of 3 videos" in cfmr("search", "the red dog runs", "--index", out, "--top", 2)

@@ -48,3 +48,12 @@ def test_parameters_survive_being_written() -> None:
     np.testing.assert_array_equal(again.weight, codec.weight)
     np.testing.assert_array_equal(again.bias, codec.bias)
     assert Codec.from_array(7, Codec(7).array()) == Codec(7)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_parameters_that_are_not_finite_are_refused(odd: float) -> None:
+    array = made_codec(3).array()
+    assert array is not None
+    array[0, 0, 0] = odd
+    with pytest.raises(ValueError, match="finite"):
+        Codec.from_array(7, array)

@@ -76,6 +76,9 @@ class Lists:
     def __len__(self) -> int:
         return 1000
 
+    def best_scores(self, vectors: np.ndarray, count: int) -> list[float]:
+        return [101.0 - count] * len(vectors)
+
     def top(self, vector: np.ndarray, count: int, *, exact: bool = False) -> list[Hit]:
         found = exact or (self.nprobe >= self.needed and self.rerank >= self.scored)
         scores = range(100, 100 - count, -1) if found else range(50, 50 - count, -1)

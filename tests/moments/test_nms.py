@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfmr.moments.anchors import anchor_relevance
-from cfmr.moments.nms import iou, nms
+from cfmr.moments.nms import iou, iterate_nms, nms
 
 spans = st.tuples(st.floats(0, 100), st.floats(0.1, 50)).map(lambda p: (p[0], p[0] + p[1]))
 
@@ -29,6 +29,14 @@ def test_nms_keeps_the_best_and_no_two_that_overlap_more(ranked, most: float) ->
 def test_nms_stops_at_the_number_asked_for() -> None:
     ranked = [("a", i, i + 1) for i in range(10)]
     assert nms(ranked, lambda item: item, 0.5, 3) == ranked[:3]
+
+
+def test_no_more_is_looked_at_than_the_next_one_needs() -> None:
+    looked_at = []
+    ranked = (looked_at.append(i) or ("a", i, i + 1) for i in (0, 0.1, 5, 9))
+    kept = iterate_nms(ranked, lambda item: item, 0.5)
+    assert [next(kept), next(kept)] == [("a", 0, 1), ("a", 5, 6)]
+    assert looked_at == [0, 0.1, 5]
 
 
 def test_relevance_is_highest_inside_the_best_anchor() -> None:

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -13,6 +14,7 @@ from cfmr.moments.span_reader import (
     NUM_KNOTS,
     SpanReader,
     candidate_spans,
+    iterate_moments,
     moment_scores,
     posterior,
     read_moments,
@@ -66,6 +68,15 @@ def test_moments_lie_in_the_video_and_their_chances_fall(
     assert (spans[:, 0] < spans[:, 1]).all()
     assert (np.diff(chances) <= 1e-9).all()
     assert ((chances > 0) & (chances <= 1 + 1e-9)).all()
+
+
+@given(curves, st.floats(0.1, 5000), readers)
+def test_no_later_moment_has_a_greater_chance_than_an_earlier_one_leaves(
+    curve: np.ndarray, duration: float, reader: SpanReader
+) -> None:
+    moments = list(itertools.islice(iterate_moments(curve, duration, reader), 10))
+    for before, after in itertools.pairwise(moments):
+        assert after.chance <= before.rest <= before.chance
 
 
 @given(curves, st.floats(1, 100), readers)

@@ -1,8 +1,9 @@
 """A real Milvus server for tests: the one of the `milvus` wheel, in a process that can be killed and started again.
 
-    python -m tests.scale.milvus_server FOLDER
+    python -m tests.scale.milvus_server FOLDER [--mmap]
 
-runs one until it is interrupted, and prints its address and process.
+runs one until it is interrupted, and prints its address and process. With --mmap it maps what it has loaded from files
+in the folder, instead of holding it in memory.
 """
 
 import contextlib
@@ -43,7 +44,7 @@ def _is_well(url: str) -> bool:
 class Server:
     """A server that keeps its data in a folder. Only one can run on a machine: its own store has a fixed port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, mapped: bool = False) -> None:
         import milvus
 
         self.folder = folder
@@ -52,6 +53,11 @@ class Server:
         configuration = milvus.MilvusServerConfig(data_dir=str(folder), **given)
         configuration.set("common.session.ttl", 5)  # seconds after which a part that was killed counts as gone
         configuration.resolve()  # writes it
+        if mapped:  # an option that the wheel's template does not have
+            written = folder / "configs" / "milvus.yaml"
+            place = f"queryNode:\n  mmapDirPath: {folder / 'mapped'}\n"
+            written.write_text(written.read_text().replace("queryNode:\n", place, 1))
+            (folder / "mapped").mkdir()
         milvus._initialize_data_files(str(folder))
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -92,7 +98,7 @@ if __name__ == "__main__":
 
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True)
-    server = Server(folder)
+    server = Server(folder, "--mmap" in sys.argv[2:])
     server.start()
     assert server.process is not None
     print(server.address, server.process.pid, flush=True)  # noqa: T201

@@ -1,6 +1,6 @@
 """Ranking over a collection reads no more curves than it must, and gives what reading all of them would give."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from cfmr.index.base import Hit, Selection, Video
 from cfmr.moments.nms import iou
-from cfmr.moments.span_reader import SpanReader
+from cfmr.moments.span_reader import ReadMoment, SpanReader, iterate_moments
+from cfmr.search import ranking
 from cfmr.search.ranking import CURVE_NMS_IOU, rank
 
 CLIPS = 16
@@ -75,6 +76,22 @@ def test_a_video_whose_best_row_is_worse_than_what_is_found_is_not_read() -> Non
     assert best.start <= 4
     assert best.end >= 6
     assert index.read == ["v1"]
+
+
+def test_no_more_moments_are_read_than_may_be_among_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def noted(curve: np.ndarray, duration: float, reader: SpanReader) -> Iterator[ReadMoment]:
+        for moment in iterate_moments(curve, duration, reader):
+            read.append(moment.first)
+            yield moment
+
+    monkeypatch.setattr(ranking, "iterate_moments", noted)
+    index = Curves([[0.0] * at + [height] * 4 + [0.0] * (CLIPS - 4 - at) for at, height in ((2, 9.0), (8, 8.9))])
+    assert [hit.video.id for hit in ranked(index, 1)] == ["v0"]
+    assert len(read) == 1
+    assert [hit.video.id for hit in ranked(index, 2)] == ["v0", "v1"]
+    assert len(read) == 1 + 2  # after one moment too little is left in either for another to be better
 
 
 def test_moments_of_one_video_do_not_show_the_same_stretch() -> None:

@@ -14,6 +14,7 @@ from cfmr.models.dense import selection
 from cfmr.models.dense.fit import DenseFit
 from cfmr.models.dense.model import Dense
 from cfmr.training import dense as training
+from cfmr.training.data import load_data
 from tests.support.searchable import dense_config
 from tests.support.worlds import FRAME_DIM, World, make_world
 
@@ -243,3 +244,37 @@ def test_a_restored_model_is_the_one_that_was_saved(dense_world: World) -> None:
     assert isinstance(model, Dense)
     again = model.parameters()
     assert all(np.array_equal(again[name], saved.parameters[name]) for name in saved.parameters)
+
+
+def scores_at_glance(world: World, name: str, row: list[Any]) -> tuple[float, float]:
+    """The relevance of a row's sentence at its glance, and the mean over its video."""
+    found = checkpoint(world, name)
+    model = Dense.restore(found)
+    with FeatureStore(found.config.dataset.feature_path) as features:
+        clips, _ = model.video_vectors(features.read(row[0]), row[1])
+    ids = found.vocabulary.ids(row[3], 20)
+    words = model.word_inputs(found.vocabulary.vectors)[ids][None]
+    curve = clips @ model.text_vectors(words, np.array([len(ids)]))[0]
+    return float(curve[int(row[4] / row[1] * len(curve))]), float(curve.mean())
+
+
+def test_what_a_negative_label_denies_is_believed_less(dense_world: World) -> None:
+    rows = json.loads(dense_world.training.read_text())
+    denied = rows[0]
+    others = [row for row in rows if row[0] != denied[0]]
+    dense_world.training.write_text(json.dumps(others))
+    run(dense_world, "before")
+    said = [[*denied[:2], [], denied[3], denied[4] + shift] for shift in np.linspace(-0.3, 0.3, 8)]
+    dense_world.training.write_text(json.dumps([*others, *said]))
+    run(dense_world, "after")
+    (before, usual), (after, usual_after) = (scores_at_glance(dense_world, n, denied) for n in ("before", "after"))
+    assert after - usual_after < before - usual - 0.25
+
+
+def test_negative_labels_of_videos_that_validate_are_not_learned_from(dense_world: World) -> None:
+    rows = json.loads(dense_world.training.read_text())
+    dense_world.training.write_text(json.dumps([*rows, *([*row[:2], [], *row[3:5]] for row in rows)]))
+    data = load_data(load_config(dense_world.config), "validation", 8)
+    validated = {row.video for row in data.validation}
+    assert validated
+    assert {row.video for row in data.negatives} == {row[0] for row in rows} - validated

@@ -492,3 +492,17 @@ def test_a_clip_that_begins_before_the_first_picture_has_all_of_its_sound(tmp_pa
     cut(path, 0.5, 1.0, tmp_path / "cut.mp4")  # nothing but what comes first
     assert seen(tmp_path / "cut.mp4") == [(0.0, 0)]
     assert probe(tmp_path / "cut.mp4").duration == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_header_that_was_written_to_a_pipe_promises_nothing(films: Path, tmp_path: Path) -> None:
+    content = bytearray((films / "mpeg4.avi").read_bytes())
+    content[4:8] = b"\xff" * 4
+    length = content.index(b"strh") + 8 + 32
+    content[length : length + 4] = (1 << 30).to_bytes(4, "little")
+    path = tmp_path / "piped.avi"
+    path.write_bytes(content)
+    with Video(path) as video:
+        assert video.expected is None
+        assert [frame.time for frame in video.frames()] == [time for time, _ in seen(films / "mpeg4.avi")]
+        assert video.damage is None
+    assert probe(path).duration == probe(films / "mpeg4.avi").duration

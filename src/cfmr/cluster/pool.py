@@ -74,7 +74,6 @@ def ray_session(address: str) -> Iterator[Any]:
     """
     if address not in ("local", "auto") and not address.startswith("ray://"):
         raise InputError(f"--ray {address}: not an address; give local, auto or ray://host:port")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # a worker that died is reported in one line, at the end
     try:

@@ -2,7 +2,8 @@
 
 A file is a JSON list with a row per sentence, `[video, duration, [start, end], sentence, glance]`. `[start, end]` may
 be null where a row only trains, the glance may be null where a row only tests. A sixth element names the sentence: rows
-that share it are the moments of one sentence. `[]` in place of `[start, end]` says that nothing in the video fits it.
+that share it are the moments of one sentence. `[]` in place of `[start, end]` says that nothing in the video fits it,
+or, with a glance, that it does not happen at that time: a negative label.
 """
 
 import json
@@ -34,7 +35,7 @@ class Annotation:
         glance: one time somewhere inside the moment, the only label that training reads; None where there is none.
         span: start and end of the moment, for measuring; None where they are unknown.
         qid: names the sentence; annotations that share it are its several moments. None: the sentence has this one.
-        absent: nothing in the video fits the sentence.
+        absent: nothing in the video fits the sentence; where there is a glance, only what is there does not fit.
     """
 
     video: str
@@ -81,6 +82,23 @@ def load_annotations(path: str | os.PathLike[str], *, glances: bool = False, spa
     if not annotations:
         raise InputError(f"{path}: nothing in it fits a video; every row has [] for [start, end]")
     return annotations
+
+
+def load_negatives(path: str | os.PathLike[str]) -> list[Annotation]:
+    """The negative labels of an annotation file, which `load_annotations` leaves out: rows with a glance and `[]`.
+
+    Raises:
+        InputError: as `load_annotations`.
+    """
+    found = []
+    for number, row in enumerate(_read_list(path), 1):
+        try:
+            annotation, _ = parse_row(row)
+        except ValueError as error:
+            raise InputError(f"{path}: row {number} {error}") from None
+        if annotation.absent and annotation.glance is not None:
+            found.append(annotation)
+    return found
 
 
 def _read_list(path: str | os.PathLike[str]) -> list[Any]:
@@ -171,8 +189,6 @@ def _timed(
     if length > LONGEST:
         raise ValueError(f"has a video of {length:g} s; a video lasts a month at most")
     absent = isinstance(span, list | tuple) and not span
-    if absent and glance is not None:
-        raise ValueError("has a glance and [] for [start, end], which says that nothing there fits")
     span, end = _span(None if absent else span, length)
     if glance is not None:
         glance = _seconds(glance, "its glance")

@@ -159,7 +159,7 @@ class FeatureStore:
             if stored == 0:
                 raise ValueError("they were never written, or not all of them")
             limit_unpacked(self.path, dataset.nbytes, stored, f"the data set of {video}")
-            with np.errstate(over="ignore"):  # what is infinite then is found out
+            with np.errstate(over="ignore", invalid="ignore"):  # what is no finite number then is found out
                 return np.asarray(dataset[()], dtype=np.float32)
 
     def _reading(self, video: str) -> contextlib.AbstractContextManager[None]:

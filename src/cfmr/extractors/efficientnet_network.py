@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from cfmr.errors import InputError
+from cfmr.errors import InputError, needing_gpu_memory
 from cfmr.extractors.efficientnet_graph import LEVELS, Graph, build_graph, level
 from cfmr.extractors.efficientnet_int8 import HEIGHT_STEP, WIDTH_STEP, build_int8_graph
 from cfmr.files.atomic import cache_folder, replacing
@@ -43,7 +43,8 @@ class Network:
         device: cpu or cuda.
 
     Raises:
-        InputError: the package with the weights is missing or its file is not what it should be; no such device.
+        InputError: the package with the weights is missing or its file is not what it should be; no such device,
+            or its memory is full.
     """
 
     def __init__(self, threads: int = 1, precision: str = FLOAT, device: str = "cpu") -> None:
@@ -53,7 +54,9 @@ class Network:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(_model(precision), options, providers=_providers(device))
+        self._device = device
+        with needing_gpu_memory(device):
+            self._session = onnxruntime.InferenceSession(_model(precision), options, providers=_providers(device))
         if device == "cuda" and _CUDA not in self._session.get_providers():
             raise InputError("--device cuda: ONNX Runtime finds no GPU that it can use; leave --device out")
 
@@ -68,7 +71,8 @@ class Network:
             raise ValueError(f"pictures of {frames.shape[2]} x {frames.shape[1]} are not for the network in 8 bits")
         names = ["pooled", *map(level, LEVELS)]
         pieces = range(0, len(frames), _AT_ONCE)
-        found = [self._session.run(names, {"frames": frames[at : at + _AT_ONCE]}) for at in pieces]
+        with needing_gpu_memory(self._device):
+            found = [self._session.run(names, {"frames": frames[at : at + _AT_ONCE]}) for at in pieces]
         pooled, *levels = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return pooled, dict(zip(LEVELS, levels, strict=True))
 

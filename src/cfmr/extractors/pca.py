@@ -11,7 +11,7 @@ from cfmr.data.features import Features, FeatureStore, FeatureWriter
 from cfmr.errors import InputError
 from cfmr.extractors.windows import digest
 from cfmr.files.atomic import replacing
-from cfmr.files.reading import reading
+from cfmr.files.reading import natural, reading
 
 _WRITTEN_HERE = ("dim", "format")
 
@@ -59,8 +59,9 @@ class Components:
 
 def check_wanted(wanted: str) -> None:
     """Raises InputError for a `--pca` that is neither a number nor a file of components, before anything is done."""
-    if wanted.isdigit():
-        if int(wanted) == 0:
+    size = natural(wanted)
+    if size is not None:
+        if size == 0:
             raise InputError("--pca 0: ask for at least one component")
     else:
         Components.load(wanted)
@@ -102,12 +103,13 @@ def reduce_features(raw: Path, out: Path, wanted: str) -> Components:
         InputError: no number and no file; components of another width; `out` holds other features.
     """
     with FeatureStore(raw) as store:
-        kept = Path(f"{out}.pca.safetensors") if wanted.isdigit() else Path(wanted)
-        if wanted.isdigit() and not kept.exists():
-            fit(store, int(wanted)).save(kept)
+        asked = natural(wanted)
+        kept = Path(wanted) if asked is None else Path(f"{out}.pca.safetensors")
+        if asked is not None and not kept.exists():
+            fit(store, asked).save(kept)
         components = Components.load(kept)
         size, dim = components.directions.shape
-        if dim != store.dim or (wanted.isdigit() and size != int(wanted)):
+        if dim != store.dim or asked not in (None, size):
             raise InputError(
                 f"{kept}: reduces {dim} numbers to {size}, not {store.dim} to {wanted}; delete it to fit anew"
             )

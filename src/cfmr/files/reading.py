@@ -143,3 +143,10 @@ def decode_text(content: bytes, path: str | os.PathLike[str]) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}: is not UTF-8 text (line {line}); save it again as UTF-8") from error
+
+
+def natural(text: str | None) -> int | None:
+    """The number that a text of at most 18 ASCII digits stands for; None for any other, which `int` may take or refuse
+    in ways of its own (signs, underscores, thousands of digits)."""
+    text = (text or "").strip()
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cfmr.data.features import FeatureStore
+from cfmr.data.vocabulary import FUNCTION_WORDS
 from cfmr.data.word_vectors import load_word_vectors
 from cfmr.errors import InputError
 from cfmr.extractors.clip import Clip
@@ -33,6 +34,7 @@ WINDOW = 30.0  # seconds; windows of a longer video
 ALIKE = 0.98  # of sentences have to give the checkpoint's own tokens; a strange sign may be read otherwise
 OPSET = 17
 COMMON_WORDS = 5000  # of which sentences to check with are made where none are given
+NAMES = 100  # at most, by which an index learns when nothing matches
 
 
 class ClipAnchors(PlainRows):
@@ -93,6 +95,13 @@ class ClipModel:
         """Of common words."""
         words = load_word_vectors().words[:COMMON_WORDS]
         return self.readable(synthetic_sentences(words, max(self.max_words // 2, 1), count))
+
+    def random_names(self, count: int) -> list[str]:
+        """Common words at random. They are fewer than are asked for, since reading one takes some 10 ms."""
+        words = load_word_vectors().words[:COMMON_WORDS]
+        telling = [word for word in words if word.isalpha() and word not in FUNCTION_WORDS]
+        chosen = np.random.default_rng(0).choice(telling, min(count, NAMES), replace=False)
+        return self.readable([str(word) for word in chosen])
 
     def text_vectors(self, sentences: Sequence[str]) -> Floats:
         """See `IndexModel`."""

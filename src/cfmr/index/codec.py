@@ -10,6 +10,7 @@ scores it without ever writing c_k out: W_k^T t_k is worked out once per query. 
 are need no codec parameters: K = 1, W = I, no norms.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,6 +100,19 @@ class Codec:
         result: Floats = np.einsum("nk,nk->n", products, scales)
         return result
 
+    @staticmethod
+    def score_all(rows: Floats, scales: Floats | None, queries: Sequence[PreparedQuery]) -> Floats:
+        """The same of several queries, (queries, n)."""
+        weights = np.stack([query.weights for query in queries], axis=1)  # K, queries, d
+        if scales is None:
+            plain: Floats = weights[0] @ rows.T
+            return plain
+        total = np.zeros((len(queries), len(rows)), np.float32)
+        for concept, (weight, scale) in enumerate(zip(weights, scales.T, strict=True)):
+            offsets = np.array([query.offsets[concept] for query in queries], np.float32)
+            total += (weight @ rows.T + offsets[:, None]) * scale
+        return total
+
     def array(self) -> Floats | None:
         """The parameters as one array (K, d_concept, d + 1), the bias last."""
         if self.weight is None or self.bias is None:
@@ -107,9 +121,11 @@ class Codec:
 
     @classmethod
     def from_array(cls, width: int, array: Floats | None) -> "Codec":
-        """Undo `array`."""
+        """Undo `array`. Raises ValueError if it has numbers that are not finite."""
         if array is None:
             return cls(width)
+        if not np.isfinite(array).all():
+            raise ValueError("not all of its numbers are finite")
         return cls(width, np.ascontiguousarray(array[:, :, :-1]), np.ascontiguousarray(array[:, :, -1]))
 
 

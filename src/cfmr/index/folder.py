@@ -194,9 +194,14 @@ def _extractor(model: ServedModel, weights: Path | None) -> tuple[str, dict[str,
 
 
 def _clip_of(model: ServedModel) -> Path | None:
-    """The CLIP-like checkpoint that a model is, if it is one."""
-    source = zero_shot_source(model.index)
+    """The CLIP-like checkpoint that a model is, or whose features it has learned from; None for any other."""
+    source = zero_shot_source(model.index) if model.checkpoint is None else features_source(model.features)
     return None if source is None or str(source) == BUILT_IN else source
+
+
+def features_source(features: Path) -> Path | None:
+    """What the index beside a feature file of a workspace was made with, see `zero_shot_source`."""
+    return zero_shot_source(features.with_name("index"))
 
 
 def zero_shot_source(index: Path) -> Path | None:

@@ -83,7 +83,8 @@ class _Watch:
         options = self._new_options()
         number = next(self._numbers)
         self._running[number] = time.monotonic() + SECONDS, options
-        self._wake.set()
+        if not self._wake.is_set():  # setting it wakes the thread, which costs as much as a search in one video
+            self._wake.set()
         try:
             return session.run(None, inputs, options)[0]
         finally:
@@ -101,12 +102,13 @@ class _Watch:
     def _look(self) -> None:
         while True:
             self._wake.wait()
-            self._wake.clear()
-            while self._running:
-                time.sleep(_LOOK)
-                for stop, options in list(self._running.values()):
-                    if time.monotonic() > stop:
-                        options.terminate = True
+            time.sleep(_LOOK)
+            self._wake.clear()  # what begins from here on sets it again; what began before is looked at now
+            for stop, options in list(self._running.values()):
+                if time.monotonic() > stop:
+                    options.terminate = True
+            if self._running:
+                self._wake.set()
 
 
 _watch = _Watch()

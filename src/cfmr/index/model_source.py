@@ -55,6 +55,10 @@ class IndexModel(Protocol):
     def made_up(self, count: int) -> list[str]:
         """Sentences that it can read, for want of real ones."""
 
+    def random_names(self, count: int) -> list[str]:
+        """Common words at random, of which few are in any collection of videos; none where only annotations tell when
+        nothing matches."""
+
     def text_vectors(self, sentences: Sequence[str]) -> Floats:
         """Vectors (n, dim) of sentences that it can read."""
 
@@ -114,6 +118,10 @@ class CheckpointModel:
         forms = {form for word in words[:seen] for form in base_forms(word)}
         names = [word for word in words[seen:] if not forms.intersection(base_forms(word))]
         return [str(word) for word in np.random.default_rng(0).permutation(names)[:count]]
+
+    def random_names(self, count: int) -> list[str]:
+        """None: what it was trained on tells more."""
+        return []
 
     def made_up(self, count: int) -> list[str]:
         """Of the words of the vocabulary."""

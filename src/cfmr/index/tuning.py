@@ -45,6 +45,9 @@ class Tunable(Protocol):
     @property
     def ann(self) -> Effort | None: ...
     def top(self, vector: Floats, count: int, *, exact: bool = False) -> list[Hit]: ...
+    def best_scores(self, vectors: Floats, count: int) -> list[float]:
+        """The `count`-th best score of each query (n, dim), as exactly as the store can tell."""
+
     def __len__(self) -> int: ...
 
 
@@ -60,7 +63,7 @@ def tune(index: Tunable, queries: Floats, top: int = 10) -> tuple[int, int, floa
     """
     ann = index.ann
     assert ann is not None
-    worst = [index.top(q, top, exact=True)[-1].score for q in queries]
+    worst = index.best_scores(queries, top)
 
     def recall(nprobe: int, rerank: int) -> float:
         ann.nprobe, ann.rerank = nprobe, rerank

@@ -9,8 +9,10 @@
       reading.json            videos that are being read; believed only while someone reads
       features.hdf5
       index/                  of the first model
-      models/NNNN/            learned on the page: index/, run/checkpoint/, model.json
+      models/NNNN/            learned on the page: index/, run/checkpoint/, model.json, which names the basis if
+                              the features are a checkpoint's
       checkpoints/NAME/       of a CLIP-like checkpoint: features.hdf5, index/, and model.json once all is read
+      label-check.json        what the last check of the labels found
       labels.sqlite  jobs/  cache/  arriving/
 
 Wherever an index is named, the folder of the videos or the workspace may be named in its place.
@@ -89,16 +91,28 @@ class Workspace:
             sorted(path.parent.name for path in (self.root / kind).glob(f"*/{MODEL}"))
             for kind in (LEARNED, CHECKPOINTS)
         )
-        return [self.original, *map(self._learned, learned), *map(self.of_checkpoint, checkpoints)]
+        return [self.original, *map(self.learned, learned), *map(self.of_checkpoint, checkpoints)]
 
     @property
     def original(self) -> ServedModel:
         """The first model."""
         return ServedModel(ORIGINAL, self.index, self.checkpoint, self.features)
 
-    def _learned(self, name: str) -> ServedModel:
+    def learned(self, name: str) -> ServedModel:
+        """A model that was learned on the page, of the features that it was learned from."""
         folder = self.root / LEARNED / name
-        return ServedModel(name, folder / "index", folder / "run" / "checkpoint", self.features)
+        basis = self.basis_of(name)
+        features = self.features if basis is None else self.of_checkpoint(basis).features
+        return ServedModel(name, folder / "index", folder / "run" / "checkpoint", features)
+
+    def basis_of(self, name: str) -> str | None:
+        """The CLIP-like checkpoint whose features a learned model was learned from; None for the first features."""
+        said: Any = None
+        with contextlib.suppress(InputError):
+            said = read_json(self.root / LEARNED / name / MODEL)
+        basis = said.get("basis") if isinstance(said, dict) else None
+        known = isinstance(basis, str) and Path(basis).name == basis and self.of_checkpoint(basis).features.exists()
+        return basis if known else None
 
     def of_checkpoint(self, name: str) -> ServedModel:
         """The model that is a CLIP-like checkpoint, or where it will be."""

@@ -90,6 +90,6 @@ def iterate_answers(
             yield float(scores[i]), (float(spans[i, 0]), float(spans[i, 1]))
         return
     peak, likeliest, clips = float(scores.max()), 0.0, len(scores)
-    for first, end, chance in itertools.islice(iterate_moments(scores, duration, readout), MAX_MOMENTS):
-        likeliest = likeliest or chance
-        yield peak + math.log(chance / likeliest), (first / clips, end / clips)
+    for read in itertools.islice(iterate_moments(scores, duration, readout), MAX_MOMENTS):
+        likeliest = likeliest or read.chance
+        yield peak + math.log(read.chance / likeliest), (read.first / clips, read.end / clips)

@@ -6,6 +6,7 @@ from mindspore import Tensor
 
 from cfmr.config import CFMRConfig, Config
 from cfmr.errors import InputError
+from cfmr.files.reading import natural
 from cfmr.models.cfmr.mindspore.model import CFMR
 from cfmr.models.checkpoint import Checkpoint, Tensors, check_parameters
 
@@ -45,10 +46,11 @@ def use_device(name: str) -> None:
     kind, _, number = name.partition(":")
     target = DEVICES.get(kind.lower())
     there = target is not None and getattr(ms.device_context, target.lower()).is_available()
-    if not there or not (number or "0").isdecimal():
+    place = natural(number or "0")
+    if not there or place is None:
         raise InputError(f"--device {name}: not found on this machine; try --device CPU")
     try:
-        ms.set_device(target, int(number or "0"))
+        ms.set_device(target, place)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"--device {name}: MindSpore cannot use it ({str(error).splitlines()[0]})") from error
     if target == "CPU":  # its queues wait for each other by spinning, which costs five times the work itself

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cfmr.config import CFMRConfig, Config
-from cfmr.errors import InputError
+from cfmr.errors import GPU_IS_FULL, InputError, is_full_gpu
 from cfmr.models.cfmr.pytorch.model import CFMR
 from cfmr.models.checkpoint import Checkpoint, Tensors, check_parameters
 
@@ -34,10 +34,12 @@ def load_parameters(model: nn.Module, parameters: Tensors) -> None:
 
 
 def find_device(name: str) -> torch.device:
-    """Raises InputError if there is no such device."""
+    """Raises InputError if there is no such device, or its memory is full."""
     try:
         device = torch.device(name.lower().replace("gpu", "cuda"))
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
+        if is_full_gpu(error):
+            raise InputError(f"--device {name}: {GPU_IS_FULL}") from error
         raise InputError(f"--device {name}: not found on this machine; try --device cpu") from error
     return device

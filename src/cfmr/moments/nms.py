@@ -1,6 +1,7 @@
 """Temporal non-maximum suppression: of answers that overlap, the best."""
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -26,14 +27,17 @@ def nms(
         key: video, start and end of an item.
         max_iou: greatest intersection over union with a better item; 1 keeps all but exact copies.
     """
-    kept: list[Item] = []
+    return list(itertools.islice(iterate_nms(ranked, key, max_iou), count))
+
+
+def iterate_nms(
+    ranked: Iterable[Item], key: Callable[[Item], tuple[str, float, float]], max_iou: float
+) -> Iterator[Item]:
+    """What `nms` keeps; of `ranked` no more is taken than is needed for the next one."""
     spans: dict[str, list[tuple[float, float]]] = {}
     for item in ranked:
         video, start, end = key(item)
         others = spans.setdefault(video, [])
         if all(iou((start, end), other) < max_iou for other in others):
             others.append((start, end))
-            kept.append(item)
-            if len(kept) == count:
-                break
-    return kept
+            yield item

@@ -11,9 +11,9 @@ Shapes: n clips of a video, R curves of videos of one length, W widths, S spans 
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,9 @@ SHORTLIST = 128  # likeliest spans among which the greatest expected IoU is look
 NUM_KNOTS = 32  # at which the density of glances over the video is kept
 MAX_MOMENTS = 10
 MIN_CHANCE = 1e-9  # an answer less likely than that is none
+ROUNDING = 1e-12  # of probabilities that are added up
+MAX_DENSITIES = 4  # of glances, of one table of spans
+_NONE = np.zeros((SHORTLIST, SHORTLIST), np.int16)
 CACHED_CLIPS = 2048  # of longer videos only the last tables are kept: that of ten hours takes 200 MB
 
 
@@ -68,7 +71,7 @@ class SpanReader:
         """The usual width in a video of so many seconds, as a fraction of it."""
         trained = min(max(duration, 1e-3), max(self.longest, 1e-3))
         width = self.width * (self.duration / trained) ** self.width_exponent * trained / max(duration, 1e-3)
-        return float(np.clip(width, 1e-4, 1.0))
+        return float(min(max(width, 1e-4), 1.0))
 
     def window_in(self, clips: int, duration: float) -> int:
         """Clips, an odd number, over which features and curves of such a video are averaged: a third of the usual
@@ -110,9 +113,11 @@ def readout_from_json(value: Any, source: str) -> Readout:
     return "anchors" if value == "anchors" else SpanReader.from_json(value, source)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spans:
     """All spans that are considered in a video, by width and then by start.
+
+    What follows from them alone is worked out once: videos of one shape share them, and a search reads a dozen.
 
     Attributes:
         clips: of the video, n.
@@ -130,23 +135,81 @@ class Spans:
     log_prior: Doubles
     low: Indices
     high: Indices
+    _places: dict[tuple[float, ...], Doubles] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def end(self) -> Indices:
         """(S,) the clip behind each."""
         return self.first + self.width
 
+    @cached_property
+    def clips_in(self) -> Doubles:
+        """(S,) clips in each."""
+        return self.width.astype(np.float64)
+
+    @cached_property
+    def clips_outside(self) -> Doubles:
+        """(S,) clips outside of each, at least 1."""
+        return np.maximum(self.clips - self.width, 1).astype(np.float64)
+
+    @cached_property
+    def around(self) -> tuple[Indices, Indices, Doubles]:
+        """Where the clips next to each begin and end, its own between them, and how many they are, at least 1."""
+        half = (self.width + 1) // 2
+        low, high = np.maximum(self.first - half, 0), np.minimum(self.end + half, self.clips)
+        return low, high, np.maximum(high - low - self.width, 1).astype(np.float64)
+
+    @cached_property
+    def whole(self) -> Indices:
+        """Which are the whole video, with nothing next to them."""
+        return np.flatnonzero(self.width == self.clips)
+
+    @cached_property
+    def narrow(self) -> tuple[NDArray[np.int16], ...] | None:
+        """Starts, ends and widths in 16 bits, in which most videos fit; None if this one does not."""
+        if self.clips > np.iinfo(np.int16).max // 2:
+            return None
+        return tuple(values.astype(np.int16) for values in (self.first, self.end, self.width))
+
+    @cached_property
+    def _weights_of_all(self) -> Doubles:
+        return _share_weights(self.width, self.clips)
+
+    def weights(self, context: float) -> Doubles:
+        """(S,) how much a contrast of each counts among so many clips."""
+        return self._weights_of_all if context == self.clips else _share_weights(self.width, context)
+
+    def places(self, density: tuple[float, ...]) -> Doubles:
+        """(S,) logarithm of the mean density of glances in each; see `SpanReader.place_density`."""
+        if density not in self._places:
+            if len(self._places) >= MAX_DENSITIES:
+                self._places.clear()
+            glances = _glances_before(self.clips, density)
+            self._places[density] = np.log((glances[self.end] - glances[self.first]) / self.width)
+        return self._places[density]
+
+
+def _share_weights(width: Indices, context: float) -> Doubles:
+    share = np.minimum(width / context, 1.0)
+    return np.asarray(2 * np.sqrt(share * (1 - share)), np.float64)
+
 
 def candidate_spans(clips: int, duration: float, reader: SpanReader) -> Spans:
     """The spans considered in a video of so many clips and seconds."""
-    usual = float(np.exp(round(np.log(reader.width_in(duration)) / WIDTH_ROUNDING) * WIDTH_ROUNDING)) * clips
-    reach = float(np.exp(MAX_DEVIATION * reader.width_spread))
+    rounded = round(np.log(reader.width_in(duration)) / WIDTH_ROUNDING)
+    make = _cached_spans if clips <= CACHED_CLIPS else _long_spans
+    return make(clips, int(rounded), reader.width_spread)
+
+
+def _spans_around(clips: int, rounded: int, spread: float) -> Spans:
+    """Spans around a usual width, whose logarithm is so many WIDTH_ROUNDINGs."""
+    usual = float(np.exp(rounded * WIDTH_ROUNDING)) * clips
+    reach = float(np.exp(MAX_DEVIATION * spread))
     sizes = _widths(min(max(int(usual / reach), 1), clips), min(int(np.ceil(usual * reach)), clips))
     stands_for = np.gradient(np.array(sizes, float)) if len(sizes) > 1 else np.ones(1)
-    weights = stands_for * np.exp(-0.5 * (np.log(np.array(sizes) / usual) / reader.width_spread) ** 2)
+    weights = stands_for * np.exp(-0.5 * (np.log(np.array(sizes) / usual) / spread) ** 2)
     weights = np.maximum(weights / max(float(weights.max()), 1e-300), MIN_WEIGHT)
-    make = _cached_spans if clips <= CACHED_CLIPS else _long_spans
-    return make(clips, sizes, tuple((weights / weights.sum()).round(9).tolist()))
+    return _spans(clips, sizes, (weights / weights.sum()).round(9))
 
 
 def _widths(least: int, most: int) -> tuple[int, ...]:
@@ -157,7 +220,7 @@ def _widths(least: int, most: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _spans(clips: int, sizes: tuple[int, ...], weights: tuple[float, ...]) -> Spans:
+def _spans(clips: int, sizes: tuple[int, ...], weights: Doubles) -> Spans:
     size = np.array(sizes)
     step = np.maximum(size // STARTS_PER_WIDTH, 1)[:, None]  # clips from one start to the next
     starts = [np.arange(0, clips - width + 1, max(width // STARTS_PER_WIDTH, 1)) for width in sizes]
@@ -183,8 +246,8 @@ def _place_shares(starts: Indices, width: int, clips: int) -> Doubles:
     return np.asarray(shares / shares.sum(), np.float64)
 
 
-_cached_spans = lru_cache(maxsize=256)(_spans)
-_long_spans = lru_cache(maxsize=2)(_spans)
+_cached_spans = lru_cache(maxsize=256)(_spans_around)
+_long_spans = lru_cache(maxsize=2)(_spans_around)
 
 
 @lru_cache(maxsize=256)
@@ -202,62 +265,116 @@ def posterior(curves: Floats, spans: Spans, reader: SpanReader, duration: float)
     np.cumsum(curves, axis=1, out=summed[:, 1:])
     # how far the mean inside lies above the mean outside, and above that of as many clips next to the span
     inside = summed[:, spans.end] - summed[:, spans.first]
-    mean = inside / spans.width
-    contrast = mean - (summed[:, -1:] - inside) / np.maximum(count - spans.width, 1)
-    half = (spans.width + 1) // 2
-    low, high = np.maximum(spans.first - half, 0), np.minimum(spans.end + half, count)
-    beside = high - low - spans.width
-    near = np.where(beside > 0, mean - (summed[:, high] - summed[:, low] - inside) / np.maximum(beside, 1), 0.0)
+    mean = inside / spans.clips_in
+    contrast = mean - (summed[:, -1:] - inside) / spans.clips_outside
+    low, high, beside = spans.around
+    near = mean - (summed[:, high] - summed[:, low] - inside) / beside
+    near[:, spans.whole] = 0.0
     # in a video longer than any trained on, a span is weighed as if cut out of one of that length
     context = max(count * min(1.0, reader.longest / max(duration, 1e-3)), 1.0)
-    share = np.minimum(spans.width / context, 1.0)
-    belief = spans.log_prior + reader.curve_weight * (2 * np.sqrt(share * (1 - share)) * contrast + NEAR_SHARE * near)
+    belief = spans.log_prior + reader.curve_weight * (spans.weights(context) * contrast + NEAR_SHARE * near)
     if reader.place_weight and duration <= reader.longest:
-        glances = _glances_before(count, reader.place_density)
-        belief += reader.place_weight * np.log((glances[spans.end] - glances[spans.first]) / spans.width)
+        belief += reader.place_weight * spans.places(reader.place_density)
     belief -= belief.max(axis=1, keepdims=True)
     np.exp(belief, out=belief)
     return np.asarray(belief / belief.sum(axis=1, keepdims=True))
 
 
-def iterate_moments(curve: Floats, duration: float, reader: SpanReader) -> Iterator[tuple[int, int, float]]:
+class ReadMoment(NamedTuple):
+    """A moment of one video.
+
+    Attributes:
+        first: its first clip.
+        end: the clip behind its last.
+        chance: to be right where those before it are wrong.
+        rest: no later one has a greater chance: so much is left for all of them, or this one had no more.
+    """
+
+    first: int
+    end: int
+    chance: float
+    rest: float
+
+
+def iterate_moments(curve: Floats, duration: float, reader: SpanReader) -> Iterator[ReadMoment]:
     """Moments of one video, best first, each worked out when it is asked for.
 
     Args:
         curve: (n,) relevance of each clip, evenly spread over the video.
         duration: seconds.
-
-    Yields:
-        the first clip, the clip behind the last, and the chance to be right where those before it are wrong.
     """
     spans = candidate_spans(len(curve), duration, reader)
     left = posterior(np.asarray(curve, np.float64)[None], spans, reader, duration)[0]
     summed, least = np.zeros(len(left) + 1), 1.0
-    chance = np.zeros(len(left))
-    changed: Indices | slice = slice(None)
+    np.cumsum(left, out=summed[1:])
+    chances = _Chances(spans)
     for number in itertools.count():
-        np.cumsum(left, out=summed[1:])
-        chance[changed] = (summed[spans.high[:, changed]] - summed[spans.low[:, changed]]).sum(axis=0)
-        best = int(chance.argmax()) if reader.overlap <= 0 else _most_overlap(left, chance, spans, reader.overlap)
-        if number and chance[best] < MIN_CHANCE:
+        best, chance = chances.best(left, summed, reader.overlap)
+        if number and chance < MIN_CHANCE:
             return
-        first = int(spans.first[best])
-        least = min(least, max(float(chance[best]), MIN_CHANCE))  # what comes later never scores more
-        yield first, first + int(spans.width[best]), least
+        least = min(least, max(chance, MIN_CHANCE))  # what comes later never scores more
+        first, end = int(spans.first[best]), int(spans.end[best])
         for low, high in zip(spans.low[:, best].tolist(), spans.high[:, best].tolist(), strict=True):
             left[low:high] = 0.0
-        # what was right with this one lies within a width of it, and nothing further away counted on it
-        reach = 2 * int(spans.width.max())
-        changed = np.flatnonzero((spans.end > first - reach) & (spans.first < first + spans.width[best] + reach))
+        np.cumsum(left, out=summed[1:])
+        yield ReadMoment(first, end, least, min(least, max(float(summed[-1]) + ROUNDING, MIN_CHANCE)))
+        chances.without(first, end)
 
 
-def _most_overlap(left: Doubles, chance: Doubles, spans: Spans, share: float) -> int:
+class _Chances:
+    """The chances of the spans of a video, as more and more of them are known to be wrong."""
+
+    def __init__(self, spans: Spans) -> None:
+        self._spans = spans
+        self._chance = np.zeros(len(spans.first))
+        self._changed: Indices | slice = slice(None)
+
+    def best(self, left: Doubles, summed: Doubles, overlap: float) -> tuple[int, float]:
+        """Which span to answer, and its chance.
+
+        Args:
+            left: (S,) probability that each is the moment.
+            summed: (S + 1,) the same, added up.
+            overlap: as `SpanReader.overlap`.
+        """
+        if overlap >= 1:  # chances are not compared: one is enough
+            best = _most_overlap(left, None, self._spans, overlap)
+            return best, self._one(summed, best)
+        low, high = self._spans.low, self._spans.high
+        if isinstance(self._changed, slice):
+            self._chance = (summed[high] - summed[low]).sum(axis=0)
+        else:
+            self._chance[self._changed] = (summed[high[:, self._changed]] - summed[low[:, self._changed]]).sum(axis=0)
+        most = overlap <= 0
+        best = int(self._chance.argmax()) if most else _most_overlap(left, self._chance, self._spans, overlap)
+        return best, float(self._chance[best])
+
+    def _one(self, summed: Doubles, best: int) -> float:
+        return float(sum((summed[self._spans.high[:, best]] - summed[self._spans.low[:, best]]).tolist()))
+
+    def without(self, first: int, end: int) -> None:
+        """What is from one clip to another was answered, and counts as wrong.
+
+        What was right with it lies within a width of it, and nothing further away counted on that.
+        """
+        reach = 2 * int(self._spans.width.max())
+        changed = np.flatnonzero((self._spans.end > first - reach) & (self._spans.first < end + reach))
+        self._changed = slice(None) if len(changed) == len(self._chance) else changed
+
+
+def _most_overlap(left: Doubles, chance: Doubles | None, spans: Spans, share: float) -> int:
     """Which span has the greatest expected IoU, among the likeliest; `share` as `SpanReader.overlap`."""
     likely = np.argpartition(left, -SHORTLIST)[-SHORTLIST:] if len(left) > SHORTLIST else np.arange(len(left))
-    first, end, width = spans.first[likely], spans.end[likely], spans.width[likely]
-    common = np.maximum(np.minimum(end[:, None], end) - np.maximum(first[:, None], first), 0)
-    expected = (common / (width[:, None] + width - common)) @ left[likely]
-    return int(likely[((1 - share) * chance[likely] + share * expected).argmax()])
+    first, end, width = (values[likely] for values in spans.narrow or (spans.first, spans.end, spans.width))
+    common = np.minimum(end[:, None], end)
+    common -= np.maximum(first[:, None], first)
+    np.maximum(common, _NONE[: len(common), : len(common)], out=common)  # faster than beside a single zero
+    both = width[:, None] + width
+    both -= common
+    expected = np.divide(common, both, dtype=np.float64) @ left[likely]
+    if chance is not None:
+        expected = (1 - share) * chance[likely] + share * expected
+    return int(likely[expected.argmax()])
 
 
 def read_moments(

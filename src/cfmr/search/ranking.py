@@ -1,15 +1,15 @@
 """From an index to ranked moments: rows that are moments of their own, or moments read off the curves of videos."""
 
+import heapq
 import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
+from typing import NamedTuple
 
 from cfmr.index.base import Hit, Index, Selection, Video
 from cfmr.index.codec import Floats
-from cfmr.moments.nms import nms
+from cfmr.moments.nms import iterate_nms, nms
 from cfmr.moments.span_reader import MAX_MOMENTS, Readout, SpanReader, iterate_moments
 
 NMS_IOU = 0.5  # anchors of one video that overlap so much are one moment
@@ -58,26 +58,64 @@ def _best_rows(index: Index, vector: Floats, top: int, selection: Selection, iou
 
 
 def _best_of_curves(reader: "_CurveReader", top: int, selection: Selection) -> list[Hit]:
-    """Moments of whole curves, video after video from that with the best row, until no other can be better.
+    """Moments of whole curves, of all videos the best first; each is read when nothing else can be better.
 
-    A moment scores its peak's height, so a video has none above its best row.
+    A moment scores its peak's height at most, so a video has none above its best row, and none above what `_Reading`
+    says of it.
     """
     index = reader.index
-    asked, read, hits = max(FIRST_ROWS, ROWS_PER_MOMENT * top), set[str](), list[Hit]()
+    asked, hits, known = max(FIRST_ROWS, ROWS_PER_MOMENT * top), list[Hit](), set[str]()
+    # a heap: what the next moment scores at most, negated; the order of best rows; whose moment it is
+    waiting: list[tuple[float, int, _Reading]] = []
     while True:
         rows = index.top(reader.vector, asked, selection)
         for row in rows:
-            if len(hits) >= top and hits[top - 1].score >= row.score:
-                return hits[:top]
-            if row.video.id in read:
-                continue
-            read.add(row.video.id)
-            worst = hits[top - 1].score if len(hits) >= top else -math.inf
-            hits += reader.moments(row.video, min(top, MAX_MOMENTS), MAX_MOMENTS, worst)
-            hits.sort(key=lambda hit: -hit.score)
-        if len(rows) < asked or asked >= selection.rows:
-            return hits[:top]
+            if row.video.id not in known:
+                heapq.heappush(waiting, (-row.score, len(known), _Reading(reader, row.video, min(top, MAX_MOMENTS))))
+                known.add(row.video.id)
+        all_rows = len(rows) < asked or asked >= selection.rows
+        least = -math.inf if all_rows else rows[-1].score  # below it, a video that is not known yet may be better
+        while waiting and len(hits) < top and -waiting[0][0] >= least:
+            _, order, reading = waiting[0]
+            hits += reading.advance()
+            if reading.most == -math.inf:
+                heapq.heappop(waiting)
+            else:
+                heapq.heapreplace(waiting, (-reading.most, order, reading))
+        if all_rows or len(hits) >= top:
+            return sorted(hits, key=lambda hit: -hit.score)[:top]
         asked *= 4
+
+
+class _Reading:
+    """The moments of a video, of which the next one is known as soon as it may be the best of all.
+
+    Attributes:
+        most: the next one scores no more; minus infinity if there is none.
+    """
+
+    def __init__(self, reader: "_CurveReader", video: Video, count: int) -> None:
+        looked_at = itertools.islice(reader.read(video), 2 * MAX_MOMENTS)
+        self._moments = itertools.islice(iterate_nms(looked_at, _span_read, reader.duplicate), count)
+        self._next: _Read | None = None
+        self.most = math.inf
+
+    def advance(self) -> list[Hit]:
+        """Take the next moment if it is known, else find out what it scores."""
+        if self._next is None:
+            self._next = next(self._moments, None)
+            self.most = -math.inf if self._next is None else self._next.hit.score
+            return []
+        hit, self.most = self._next
+        self._next = None
+        return [hit]
+
+
+class _Read(NamedTuple):
+    """A moment of a video, and what its next one scores at most."""
+
+    hit: Hit
+    most: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +127,25 @@ class _CurveReader:
     reader: SpanReader
     duplicate: float
 
-    def moments(self, video: Video, most: int, usual: int, above: float = -math.inf) -> list[Hit]:
-        """At most `most` that score more than `above`, best first; looks at twice the `usual` number."""
-        read = itertools.islice(self._read(video), 2 * usual)
-        return nms(itertools.takewhile(lambda hit: hit.score > above, read), _span, self.duplicate, most)
+    def moments(self, video: Video, most: int, usual: int) -> list[Hit]:
+        """At most `most`, best first; looks at twice the `usual` number."""
+        read = itertools.islice(self.read(video), 2 * usual)
+        return [one.hit for one in nms(read, _span_read, self.duplicate, most)]
 
-    def _read(self, video: Video) -> Iterator[Hit]:
+    def read(self, video: Video) -> Iterator[_Read]:
         """Moments of a video, duplicates too, each read when it is asked for."""
         spans, scores = self.index.curve(self.vector, video.id)
-        edges = np.append(spans[:, 0], spans[-1, 1]).tolist()  # moments start and end where clips do
+        starts, ends = spans[:, 0], spans[:, 1]  # moments start and end where clips do
         peak, likeliest = float(scores.max()), 0.0
-        for first, end, chance in iterate_moments(scores, video.duration, self.reader):
+        for first, end, chance, rest in iterate_moments(scores, video.duration, self.reader):
             likeliest = likeliest or chance
-            yield Hit(video, edges[first], edges[end], peak + math.log(chance / likeliest))
+            until = float(starts[end]) if end < len(starts) else float(ends[-1])
+            hit = Hit(video, float(starts[first]), until, peak + math.log(chance / likeliest))
+            yield _Read(hit, peak + math.log(rest / likeliest))
+
+
+def _span_read(read: _Read) -> tuple[str, float, float]:
+    return _span(read.hit)
 
 
 def _span(hit: Hit) -> tuple[str, float, float]:

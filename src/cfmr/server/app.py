@@ -23,7 +23,7 @@ from uvicorn.supervisors import Multiprocess
 from cfmr.errors import InputError
 from cfmr.files.atomic import sweep
 from cfmr.files.processes import interrupt_blocked
-from cfmr.server.api import checkpoints, handover, jobs, labels, models, search, videos
+from cfmr.server.api import checkpoints, handover, jobs, labels, models, questions, search, videos
 from cfmr.server.context import AppState, ProblemDocument, State
 from cfmr.server.pages import Static, page_routes
 from cfmr.server.problems import MEDIA_TYPE, Problem, install
@@ -31,6 +31,7 @@ from cfmr.server.security import Guard, TimeoutProtocol, over_https, same_secret
 from cfmr.server.settings import Settings
 from cfmr.server.stores.ground_truth import GroundTruth
 from cfmr.server.stores.jobs import Jobs
+from cfmr.server.stores.label_import import LabelImports
 from cfmr.server.stores.labels import LabelStore
 from cfmr.server.stores.media import Media
 from cfmr.server.stores.models import Load, ModelRegistry, load_retriever
@@ -53,6 +54,7 @@ def open_state(settings: Settings, load: Load = load_retriever) -> AppState:
         models=ModelRegistry(settings, load),
         media=Media(settings.workspace / "cache"),
         labels=LabelStore(settings.database_url),
+        imports=LabelImports(settings.database_url),
         jobs=Jobs(settings.workspace / "jobs"),
         ground_truth=GroundTruth(settings.annotations),
     )
@@ -73,6 +75,7 @@ def create_app(state: AppState) -> FastAPI:
             watch.close()
         state.jobs.close()
         state.media.close()
+        state.imports.close()
         state.labels.close()
 
     app = FastAPI(
@@ -88,7 +91,7 @@ def create_app(state: AppState) -> FastAPI:
     app.state.cfmr = state
     for kind, handler in HANDLERS.items():
         state.jobs.handlers[kind] = functools.partial(handler, state)
-    for api in (search, handover, labels, videos, jobs, models, checkpoints):
+    for api in (search, handover, labels, questions, videos, jobs, models, checkpoints):
         app.include_router(api.router, prefix="/api")
     app.include_router(session)
     app.include_router(page_routes())

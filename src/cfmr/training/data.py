@@ -1,13 +1,13 @@
 """A run: the directory a training writes, and what it holds back for validation. The same for every backend."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from cfmr.config import CFMRConfig, Config
-from cfmr.data.annotations import Annotation, load_annotations
+from cfmr.data.annotations import Annotation, load_annotations, load_negatives
 from cfmr.data.features import FeatureStore
 from cfmr.data.text_features import is_text_features, load_text_features
 from cfmr.data.vocabulary import Vocabulary, tokenize
@@ -27,6 +27,7 @@ class RunData:
     test: list[Annotation]
     features: FeatureStore
     vocabulary: Vocabulary
+    negatives: list[Annotation] = field(default_factory=list)  # what does not happen at their glances
 
 
 def load_data(config: Config, select: Select, seed: int) -> RunData:
@@ -50,7 +51,17 @@ def load_data(config: Config, select: Select, seed: int) -> RunData:
     vocabulary.check(test, paths.test_data)
     features = FeatureStore(paths.feature_path)
     features.check((row.video for row in [*training, *validation, *test]), paths.frame_dim)
-    return RunData(training, validation, test, features, vocabulary)
+    return RunData(training, validation, test, features, vocabulary, _negatives(config, validation, features))
+
+
+def _negatives(config: Config, validation: Sequence[Annotation], features: FeatureStore) -> list[Annotation]:
+    """Negative labels of the training file, of videos that are not validated on."""
+    if isinstance(config, CFMRConfig):  # the published model knows no such labels
+        return []
+    validated = {row.video for row in validation}
+    found = [row for row in load_negatives(config.dataset.train_data) if row.video not in validated]
+    features.check((row.video for row in found), config.dataset.frame_dim)
+    return found
 
 
 def _validation_file(config: Config) -> list[Annotation]:

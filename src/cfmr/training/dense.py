@@ -39,7 +39,13 @@ class DenseTrainer(Trainer):
 
     def __init__(self, config: DenseConfig, directory: RunDirectory, data: RunData, seed: int, select: Select) -> None:
         self.seen = data.vocabulary  # words that something is learned of
-        self.rows = ClipSet(data.training, data.features, self.seen, max_num_words=config.dataset.max_num_words)
+        self.rows = ClipSet(
+            data.training,
+            data.features,
+            self.seen,
+            max_num_words=config.dataset.max_num_words,
+            negatives=data.negatives,
+        )
         self.prior: WordPrior | None = None
         if config.train.prior and (found := self._find_prior(config.train.prior_checkpoint, data)) is not None:
             self.prior, vocabulary = found
@@ -127,8 +133,10 @@ class DenseTrainer(Trainer):
     def _rows_digest(self) -> str:
         """Equal for equal rows."""
         digest = hashlib.blake2b(digest_size=12)
-        for row in self.data.training:
-            digest.update(repr((row.video, row.duration, row.sentence, row.glance)).encode())
+        for row in [*self.data.training, *self.data.negatives]:
+            digest.update(
+                repr((row.video, row.duration, row.sentence, row.glance, *(["absent"] if row.absent else []))).encode()
+            )
         return digest.hexdigest()
 
     def resume(self, checkpoint: Checkpoint, source: str) -> None:

@@ -1,6 +1,5 @@
 """How good a model is: its answers for annotated sentences, in one video and over a whole collection."""
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -92,8 +91,10 @@ def search_collection(
             break  # no moment of a video scores above its peak
         name, duration = names[i], durations[names[i]]
         moments = iterate_answers(model.readout, scores[i], encoded.videos[name][1], duration)
-        better = itertools.takewhile(lambda answer: answer[0] > worst, moments)
-        found += [(value, name, start * duration, end * duration) for value, (start, end) in better]
+        for value, (start, end) in moments:
+            if value <= worst:
+                break
+            found.append((value, name, start * duration, end * duration))
         found = sorted(found, key=lambda answer: -answer[0])[:CORPUS_ANSWERS]
     return order, found
 

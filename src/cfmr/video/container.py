@@ -19,7 +19,7 @@ FORMATS = (
 )
 
 
-_HEADLESS = (
+HEADLESS = (
     "breaks off before the header that an MP4 has at its end ('moov'), so nothing in it can be read; copy it again, or "
     "have the camera repair it"
 )
@@ -41,22 +41,22 @@ def open_file(path: Path) -> Any:
         container: Any = av.open(f"file:{path}", metadata_errors="ignore", options=options)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{path}: {_why_not(path, error)}") from error
-    if not container.streams.video and _has_no_header(path):
+    if not container.streams.video and has_no_header(path):
         container.close()
-        raise InputError(f"{path}: {_HEADLESS}")
+        raise InputError(f"{path}: {HEADLESS}")
     container.flags &= ~av.container.Flags.gen_pts.value  # what it makes up would stand for what the file says
     return container
 
 
 def _why_not(path: Path, error: BaseException) -> str:
-    if _has_no_header(path):
-        return _HEADLESS
+    if has_no_header(path):
+        return HEADLESS
     if isinstance(error, av.error.ArgumentError):
         return "is not a video"
     return f"cannot be read as a video ({reason_of(error)})"
 
 
-def _has_no_header(path: Path) -> bool:
+def has_no_header(path: Path) -> bool:
     """Whether it is an MP4 or MOV that was written only in part: what tells how to read it is written last."""
     found = boxes_of(path)
     return found.broken_off and not found.films

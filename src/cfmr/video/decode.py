@@ -193,7 +193,9 @@ class Video:
         self._container, self._stream = self._open()
         self._zero = (self._container.start_time or 0) / av.time_base
         kinds = set(self._container.format.name.split(","))
-        self._tells_length = bool(kinds & _TELLS_LENGTH)
+        # a picture takes a byte at least: a header that promises more was written to a pipe, and never finished
+        self._unfinished = self._stream.frames > self._container.size
+        self._tells_length = bool(kinds & _TELLS_LENGTH) and not self._unfinished
         self._goes_on = bool(kinds & _GOES_ON)
         self._drops_repeats, self._is_mov = "ogg" in kinds, "mov" in kinds
         self._boxes = boxes_of(self.path) if self._is_mov else Boxes()
@@ -602,6 +604,8 @@ class Video:
 
     def _header_duration(self) -> float | None:
         stream = self._stream
+        if self._unfinished:
+            return None
         if stream.duration and stream.time_base:
             begin = float((stream.start_time or 0) * stream.time_base) - self._zero
             return begin + float(stream.duration * stream.time_base)

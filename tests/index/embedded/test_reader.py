@@ -1,8 +1,10 @@
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +13,13 @@ from hypothesis import strategies as st
 
 from cfmr.errors import InputError
 from cfmr.index.codec import Codec
+from cfmr.index.embedded import manifest as manifest_module
 from cfmr.index.embedded import reader as store
 from cfmr.index.embedded.disk import Part
 from cfmr.index.embedded.manifest import read_manifest, write_manifest
 from cfmr.index.embedded.reader import EmbeddedIndex
 from cfmr.index.embedded.writer import EmbeddedWriter, Limits
-from cfmr.index.files import record
+from cfmr.index.files import record, write_json
 from tests.support.collections_of_rows import CARD, WIDTH, concept_codec, fill, made_video, queries
 
 LARGE = Limits(exact_rows=200, tail_rows=100)
@@ -95,6 +98,16 @@ def test_a_large_collection_is_searched_approximately_with_exact_scores(tmp_path
     assert recall(index) >= 0.98
 
 
+def test_rows_are_the_same_whether_they_are_mapped_or_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large(tmp_path / "i")
+    fill(tmp_path / "i", [made_video(f"w{i}", 10) for i in range(15)], LARGE)  # a second segment
+    mapped = EmbeddedIndex.open(tmp_path / "i")
+    monkeypatch.setattr(store, "MAPPED_ROWS", 0)
+    read = EmbeddedIndex.open(tmp_path / "i")
+    for vector in queries(10):
+        assert mapped.top(vector, 10) == read.top(vector, 10)
+
+
 def test_approximate_search_filters_inside_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "FEW_ROWS", 10)
     large(tmp_path / "i")
@@ -161,7 +174,9 @@ def test_no_index_is_said_so(tmp_path: Path) -> None:
         EmbeddedIndex.open(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["rows.npy", "scales.npy", "spans.npy", "videos.json", "card.json", "codec.npy"])
+@pytest.mark.parametrize(
+    "name", ["rows.npy", "scales.npy", "spans.npy", "videos.npy", "videos.jsonl", "card.json", "codec.npy"]
+)
 @pytest.mark.parametrize("harm", ["flip", "cut", "delete"])
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, harm: str) -> None:
     fill(tmp_path / "i", [made_video("a")])
@@ -189,10 +204,11 @@ def test_rows_of_a_large_index_are_compared_while_it_is_searched(
     assert index.verified
 
 
-def test_damage_that_is_found_late_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["rows.npy", "scales.npy", "spans.npy"])
+def test_damage_that_is_found_late_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(store, "VERIFIED_AT_ONCE", 0)
     fill(tmp_path / "i", [made_video(f"v{i}") for i in range(5)])
-    (path,) = (tmp_path / "i").glob("*/rows.npy")
+    (path,) = (tmp_path / "i").glob(f"*/{name}")
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
@@ -203,7 +219,7 @@ def test_damage_that_is_found_late_ends_the_search(tmp_path: Path, monkeypatch: 
             ask()
 
 
-@pytest.mark.parametrize("name", ["rows.npy", "spans.npy"])
+@pytest.mark.parametrize("name", ["rows.npy", "spans.npy", "videos.npy", "videos.jsonl"])
 def test_a_large_index_with_a_file_missing_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -242,8 +258,28 @@ def test_a_damaged_manifest_is_named_wherever_it_is_hit(tmp_path_factory: pytest
         EmbeddedIndex.open(root)
 
 
+def test_an_index_of_before_is_read_and_added_to(tmp_path: Path) -> None:
+    fill(tmp_path / "i", [made_video("a", metadata={"room": "hall"}), made_video("b")])
+    expected = found(EmbeddedIndex.open(tmp_path / "i").top(queries(1)[0], 12))
+    manifest = read_manifest(tmp_path / "i")
+    (entry,) = manifest.segments
+    folder = tmp_path / "i" / entry.part.directory
+    table = [["a", 7.0, 0, 6, None, {"room": "hall"}, ""], ["b", 7.0, 6, 6, None, {}, ""]]
+    files = {name: record for name, record in entry.part.files.items() if not name.startswith("videos")}
+    files["videos.json"] = write_json(folder / "videos.json", table)
+    for name in ("videos.npy", "videos.jsonl"):
+        (folder / name).unlink()
+    segment = replace(entry, part=Part(entry.part.directory, files))
+    write_manifest(tmp_path / "i", replace(manifest, segments=(segment,)))
+    index = EmbeddedIndex.open(tmp_path / "i")
+    assert found(index.top(queries(1)[0], 12)) == expected
+    assert index.select(where={"room": "hall"}).rows == 6
+    fill(tmp_path / "i", [made_video("c"), made_video("b", 3)])
+    assert {video.id for video in EmbeddedIndex.open(tmp_path / "i").videos()} == {"a", "c", "b"}
+
+
 def test_a_newer_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cfmr.index.embedded.manifest.VERSION", 2)
+    monkeypatch.setattr("cfmr.index.embedded.manifest.VERSION", 99)
     fill(tmp_path / "i", [made_video("a")])
     monkeypatch.undo()
     with pytest.raises(InputError, match="newer cfmr"):
@@ -273,7 +309,7 @@ def put_right(root: Path) -> None:
     write_manifest(root, replace(manifest, model=part(manifest.model), segments=segments))
 
 
-@pytest.mark.parametrize("name", ["videos.json", "card.json", "rows.npy"])
+@pytest.mark.parametrize("name", ["videos.jsonl", "card.json", "rows.npy"])
 def test_links_in_an_index_are_not_followed(tmp_path: Path, name: str) -> None:
     fill(tmp_path / "i", [made_video("a")])
     path = next((tmp_path / "i").glob(f"*/{name}"))
@@ -298,9 +334,10 @@ def test_a_linked_directory_in_an_index_is_not_followed(tmp_path: Path) -> None:
     [
         ("rows.npy", lambda path: np.save(path, np.ones((3, 999), np.float32)), "instead of float32"),
         ("spans.npy", lambda path: np.save(path, np.ones((1, 2))), "instead of float64"),
-        ("videos.json", lambda path: path.write_text("{}"), "its videos have 0 rows"),
-        ("videos.json", lambda path: path.write_text('[["a", 1, 0]]'), "videos.json: not a whole file of an index"),
-        ("videos.json", lambda path: path.write_text("[" * 9999), "nested too deeply"),
+        ("videos.npy", lambda path: np.save(path, np.zeros((2, 4), np.int64)), "instead of int64"),
+        ("videos.npy", lambda path: np.save(path, np.int64([[0, 5], [0, 60], [1, 0]])), "do not share 6 rows"),
+        ("videos.jsonl", lambda path: path.write_text("{}"), "do not share 2 bytes"),
+        ("videos.jsonl", lambda path: path.write_text(""), "videos.jsonl: not a whole file of an index"),
         ("card.json", lambda path: path.write_text('{"width": "wide"}'), "key 'width' is no size"),
         ("card.json", lambda path: path.write_text("[]"), "the card of an index is a JSON object"),
     ],
@@ -312,6 +349,37 @@ def test_content_that_fits_its_checksum_but_not_the_index_is_named(tmp_path: Pat
     with pytest.raises(InputError, match=says) as caught:
         EmbeddedIndex.open(tmp_path / "i")
     assert "\n" not in str(caught.value)
+
+
+def test_a_whole_shard_that_is_missing_is_named(tmp_path: Path) -> None:
+    fill(tmp_path / "i", [made_video("a")])
+    fill(tmp_path / "i", [made_video("b")])
+    shutil.rmtree(tmp_path / "i" / EmbeddedIndex.open(tmp_path / "i").manifest.segments[1].part.directory)
+    with pytest.raises(InputError, match=r"segment-\d+/\S+: the index is damaged here \(it is missing\); restore this"):
+        EmbeddedIndex.open(tmp_path / "i")
+    with pytest.raises(InputError, match=r"segment-\d+/.*it is missing"):
+        fill(tmp_path / "i", [made_video("c")])
+
+
+def test_the_best_scores_of_many_queries_are_those_of_each(tmp_path: Path) -> None:
+    for codec in (concept_codec(), Codec(WIDTH)):
+        path = tmp_path / str(codec.dim)
+        fill(path, [made_video(f"v{i}") for i in range(20)], codec=codec)
+        fill(path, [made_video("v3", seed=5)])
+        index = EmbeddedIndex.open(path)
+        for count in (1, 7, 1000):
+            each = [index.top(vector, count)[-1].score for vector in queries(5, codec.dim)]
+            np.testing.assert_allclose(index.best_scores(queries(5, codec.dim), count), each, atol=1e-5)
+
+
+@pytest.mark.parametrize("ann", [0, "", [], {}, False, {"directory": "ann-000000"}])
+def test_an_approximate_search_that_is_none_is_named(tmp_path: Path, monkeypatch, ann: Any) -> None:
+    fill(tmp_path / "i", [made_video("a")])
+    whole = manifest_module._body
+    monkeypatch.setattr(manifest_module, "_body", lambda manifest: {**whole(manifest), "ann": ann})
+    put_right(tmp_path / "i")
+    with pytest.raises(InputError, match="not the manifest of an index"):
+        EmbeddedIndex.open(tmp_path / "i")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

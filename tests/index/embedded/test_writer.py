@@ -355,6 +355,15 @@ def merge(path: Path) -> None:
     fill(path, [made_video("new")])
 
 
+def build_in_pieces(path: Path) -> None:
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    writing.SEGMENTS_AT_ONCE, writing.SEGMENT_ROWS = 2, 10
+    with EmbeddedWriter.open(path, APPROXIMATE) as writer:
+        writer.commit()
+
+
 def another_model(path: Path) -> None:
     with EmbeddedWriter.open(path) as writer:
         writer.set_model(
@@ -435,6 +444,66 @@ def die_everywhere(tmp_path: Path, change) -> None:
         step += 1
     assert step > 10
     assert len(seen) == 2, "one state before, one after, nothing between"
+
+
+def of_many_segments(path: Path) -> None:
+    """An index of several segments that is still searched exactly."""
+    for i in range(5):
+        fill(path, [made_video(f"v{i}", 12)])
+
+
+def test_killed_anywhere_a_build_in_pieces_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "SEGMENT_ROWS", 10)
+    monkeypatch.setattr(writing, "SEGMENTS_AT_ONCE", 2)
+    for i in range(3):
+        fill(tmp_path / "base", [made_video(f"v{i}", 12)])
+    die_everywhere(tmp_path, build_in_pieces)
+
+
+def test_what_a_killed_build_had_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "SEGMENT_ROWS", 10)
+    monkeypatch.setattr(writing, "SEGMENTS_AT_ONCE", 2)
+    of_many_segments(tmp_path / "i")
+    encode, made = EmbeddedWriter._encode, []
+
+    def until_the_fourth(self: EmbeddedWriter, ann, segment) -> None:
+        made.append(segment.path.name)
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        encode(self, ann, segment)
+
+    monkeypatch.setattr(EmbeddedWriter, "_encode", until_the_fourth)
+    with pytest.raises(KeyboardInterrupt), EmbeddedWriter.open(tmp_path / "i", APPROXIMATE) as writer:
+        writer.commit()
+    assert EmbeddedIndex.open(tmp_path / "i").engine == "exact"
+    fill(tmp_path / "i", [made_video("more", 12)])  # which changes nothing of what was made
+    monkeypatch.setattr(EmbeddedWriter, "_train", lambda *_: pytest.fail("trained again"))
+    with EmbeddedWriter.open(tmp_path / "i", APPROXIMATE) as writer:
+        writer.commit()
+    assert sorted(made[:3] + made[4:]) == sorted({*made}), "each segment once, the broken off one again"
+    index = EmbeddedIndex.open(tmp_path / "i")
+    assert (index.engine, len(index)) == ("ivf", 72)
+    assert not (tmp_path / "i" / "building").exists()
+    for vector in queries(5):
+        assert {h.score for h in index.top(vector, 5)} == {h.score for h in index.top(vector, 5, exact=True)}
+
+
+def test_a_damaged_piece_of_a_build_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "SEGMENT_ROWS", 10)
+    monkeypatch.setattr(writing, "SEGMENTS_AT_ONCE", 2)
+    of_many_segments(tmp_path / "i")
+    with monkeypatch.context() as broken:
+        broken.setattr("cfmr.index.embedded.ivf.merge", lambda *_: pytest.fail("as a kill before the end"))
+        with pytest.raises(pytest.fail.Exception), EmbeddedWriter.open(tmp_path / "i", APPROXIMATE) as writer:
+            writer.commit()
+    pieces = sorted((tmp_path / "i" / "building").glob("segment-*.faiss"))
+    content = bytearray(pieces[2].read_bytes())
+    content[-1] ^= 1
+    pieces[2].write_bytes(content)
+    fill(tmp_path / "i", [], APPROXIMATE)
+    index = EmbeddedIndex.open(tmp_path / "i")
+    assert index.engine == "ivf"
+    assert {h.video.id for h in index.top(queries(1)[0], 60)} == {f"v{i}" for i in range(5)}
 
 
 def test_killed_while_making_the_first_index_leaves_none_or_all(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from cfmr import MomentRetriever
 from cfmr.extractors.known_checkpoints import known_checkpoint
+from cfmr.files.atomic import read_json
 from cfmr.index.folder import zero_shot_source
 from cfmr.index.workspace import need_workspace
 from cfmr.server.api import checkpoints
@@ -135,6 +136,44 @@ def test_a_checkpoint_is_downloaded_read_with_and_used_and_can_be_left_again(hub
         assert client.delete(f"/api/models/{B_32.name}").status_code == 204
         assert not (state.settings.workspace / "checkpoints" / B_32.name).exists()
         assert not listed(client)["read"]
+
+
+def learned(client: TestClient) -> dict[str, Any]:
+    answer = client.post("/api/learn", json={"serve": "always", "fits": 1})
+    assert answer.status_code == 202, answer.text
+    ended = done(client, answer.json()["id"])
+    assert ended["state"] == "done", ended
+    return {one["id"]: one for one in client.get("/api/models").json()}[ended["result"]["model"]]
+
+
+def test_labels_are_learned_from_what_the_checkpoint_sees(hub: Hub, videos: Path) -> None:
+    with served(videos) as (state, client):
+        for second, (video, said) in enumerate([("kitchen", "a red room"), ("street", "a blue one"), ("roof", "dusk")]):
+            label = {"video": video, "sentence": said, "glance": 0.2 + second / 4}
+            assert client.post("/api/labels", json=label).status_code == 201
+        assert learned(client)["basis"] is None
+        fetched(client)
+        done(client, client.post(f"{ADDRESS}/use").json()["job"])
+        model = learned(client)
+        assert (model["basis"], model["served"]) == (B_32.name, True)
+        place = need_workspace(videos)
+        served_model = place.served()
+        assert served_model.features == place.of_checkpoint(B_32.name).features
+        config = read_json(served_model.checkpoint / "config.json")
+        assert config["train"]["prior_checkpoint"] == str(zero_shot_source(place.of_checkpoint(B_32.name).index))
+        # what comes in is read by the checkpoint, and indexed by the model
+        render(videos / "garden.mp4", (40, 160, 60), 2.0)
+        client.post("/api/videos/index")
+        until(lambda: client.get("/api/status").json()["indexed"] == 4)
+        # learning again goes on from there; what it stands on cannot be deleted
+        assert learned(client)["basis"] == B_32.name
+        answer = client.delete(f"/api/models/{B_32.name}")
+        assert (answer.status_code, "has learned from its features" in answer.json()["detail"]) == (409, True)
+        # the first model answers, and learns, from the first features as ever
+        client.post("/api/models/original/serve")
+        until(lambda: all(job.over for job in state.jobs.all()))
+        client.post("/api/models/original/serve")
+        assert learned(client)["basis"] is None
 
 
 def test_a_download_does_not_wait_for_other_work_and_can_be_cancelled(hub: Hub, videos: Path) -> None:

@@ -201,7 +201,7 @@ def test_a_renamed_video_is_found_by_its_content(client: TestClient) -> None:
     add(client)
     table = client.get("/api/labels/export", params={"format": "csv"}).text
     row = table.splitlines()[1]
-    assert re.search(r",\d+-[0-9a-f]{16}-[0-9a-f]{16}$", row)
+    assert re.search(r",\d+-[0-9a-f]{16}-[0-9a-f]{16},$", row)
     other = row.replace("kitchen", "elsewhere").replace("a red square moves", "something new")
     back = imported(client, f"{table.splitlines()[0]}\n{other}\n")
     assert back["added"] == 1
@@ -215,3 +215,37 @@ def test_sentences_that_cannot_be_labels_are_listed(client: TestClient) -> None:
     reasons = [one["reason"] for one in result["reasons"]]  # type: ignore[attr-defined]
     assert "has no words" in reasons[0]
     assert "501 characters" in reasons[1]
+
+
+def test_a_negative_label_is_listed_as_one_and_counted_apart(client: TestClient) -> None:
+    made = add(client, absent=True)
+    assert made["absent"]
+    found = client.get("/api/labels").json()
+    assert (found["total"], found["negative"], found["learn"], found["held_out"]) == (1, 1, 0, 0)
+    assert client.post("/api/learn", json={}).json()["detail"] == "there are no labels to learn from yet"
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_negative_labels_go_out_and_come_back_as_such(client: TestClient, form: str) -> None:
+    made = add(client, absent=True)
+    add(client)
+    file = client.get("/api/labels/export", params={"format": form}).content
+    client.delete(f"/api/labels/{made['id']}", params={"revision": 1})
+    answer = client.post("/api/labels/import", content=file, params={"name": f"labels.{form}"}).json()
+    assert (answer["added"], answer["already"]) == (1, 1)
+    assert client.get("/api/labels").json()["negative"] == 1
+
+
+def test_formats_that_know_no_negative_labels_leave_them_out(client: TestClient) -> None:
+    add(client, absent=True)
+    assert client.get("/api/labels/export", params={"format": "srt"}).status_code == 404
+    add(client, sentence="it stops")
+    text = client.get("/api/labels/export", params={"format": "srt"}).text
+    assert "it stops" in text
+    assert "a red square moves" not in text
+
+
+def test_a_table_with_an_unclear_answer_is_refused_by_its_row(client: TestClient) -> None:
+    table = "video,glance,sentence,absent\nkitchen,1,it stops,perhaps\n"
+    answer = client.post("/api/labels/import", content=table, params={"name": "labels.csv"}).json()
+    assert answer["reasons"] == [{"row": 2, "reason": "has 'perhaps' for absent; true or false is expected"}]

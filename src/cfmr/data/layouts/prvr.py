@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cfmr.data.layouts.recognise import read_text
 from cfmr.data.layouts.row import Once, Row
 from cfmr.errors import InputError
+from cfmr.files.reading import natural
 
 FILES = ("feature.bin", "id.txt", "shape.txt", "video2frames.txt")
 
@@ -84,9 +85,10 @@ class FrameFeatures:
 
 def _shape(path: Path) -> tuple[int, int]:
     parts = read_text(path).split()
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+    sizes = [natural(part) or 0 for part in parts]
+    if len(sizes) != 2 or min(sizes) == 0:
         raise InputError(f"{path}: holds {' '.join(parts)[:40]!r}; number of rows and width are expected")
-    return int(parts[0]), int(parts[1])
+    return sizes[0], sizes[1]
 
 
 def _video_frames(path: Path) -> dict[str, list[str]]:

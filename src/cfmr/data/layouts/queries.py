@@ -80,7 +80,7 @@ def read_queries(path: str | Path) -> list[Query]:
 
 def _own(row: Row, number: int) -> Query:
     found, _ = parse_row(row.values)
-    windows = () if found.absent else None if found.span is None else (found.span,)
+    windows = () if found.absent and found.glance is None else None if found.span is None else (found.span,)
     qid = number if found.qid is None else found.qid
     return Query(qid, found.video, found.sentence, windows, _length(found.duration, found.video))
 

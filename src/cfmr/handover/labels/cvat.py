@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
 from cfmr.errors import InputError
+from cfmr.files.reading import natural
 from cfmr.handover.labels.rows import Read, Row
 from cfmr.handover.text import one_line
 
@@ -18,8 +19,8 @@ def read(root: ET.Element, name: str) -> Read:
     """
     if root.find("track") is None and root.find("image") is not None:
         raise InputError(f"{name}: CVAT for images has no times; export the task as “CVAT for video”")
-    first = _number(root.findtext(".//meta//start_frame")) or 0
-    step = max(_number((root.findtext(".//meta//frame_filter") or "").removeprefix("step=")) or 1, 1)
+    first = natural(root.findtext(".//meta//start_frame")) or 0
+    step = max(natural((root.findtext(".//meta//frame_filter") or "").removeprefix("step=")) or 1, 1)
     sources = {element.text.strip() for element in root.iterfind(".//meta//source") if element.text}
     number = 0
     for track in root.iterfind("track"):
@@ -36,7 +37,7 @@ def read(root: ET.Element, name: str) -> Read:
 
 
 def _is_id(track: ET.Element) -> bool:
-    return track.get("task_id", "").isascii() and track.get("task_id", "").isdigit()
+    return natural(track.get("task_id")) is not None
 
 
 def _text(track: ET.Element) -> str:
@@ -53,7 +54,7 @@ def _spans(track: ET.Element) -> Iterator[tuple[int | None, int | None]]:
     for shape in track:
         if shape.get("frame") is None:
             continue
-        frame = _number(shape.get("frame"))
+        frame = natural(shape.get("frame"))
         if frame is None:
             yield None, None
         elif shape.get("outside") == "1":
@@ -64,8 +65,3 @@ def _spans(track: ET.Element) -> Iterator[tuple[int | None, int | None]]:
             begun, last = frame if begun is None else begun, frame
     if begun is not None and last is not None:
         yield begun, last + 1
-
-
-def _number(text: str | None) -> int | None:
-    text = (text or "").strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 from cfmr.data.annotations import Annotation
+from cfmr.files.reading import natural
 from cfmr.handover.labels.rows import POINT, Read, Row, Videos
 from cfmr.handover.text import one_line
 
@@ -53,9 +54,9 @@ def read(root: ET.Element) -> Read:
     origin = 0
     references: list[str] = []
     for media in root.iterfind("HEADER/MEDIA_DESCRIPTOR"):
-        origin = origin or _number(media.get("TIME_ORIGIN")) or 0
+        origin = origin or _offset(media.get("TIME_ORIGIN"))
         references += [value for key in ("RELATIVE_MEDIA_URL", "MEDIA_URL") if (value := media.get(key))]
-    slots = {slot.get("TIME_SLOT_ID"): _number(slot.get("TIME_VALUE")) for slot in root.iter("TIME_SLOT")}
+    slots = {slot.get("TIME_SLOT_ID"): natural(slot.get("TIME_VALUE")) for slot in root.iter("TIME_SLOT")}
     for number, aligned in enumerate(root.iter("ALIGNABLE_ANNOTATION"), 1):
         start, end = (slots.get(aligned.get(f"TIME_SLOT_REF{which}")) for which in (1, 2))
         text = one_line(aligned.findtext("ANNOTATION_VALUE") or "")
@@ -65,8 +66,7 @@ def read(root: ET.Element) -> Read:
             yield number, Row(text, (start + origin) / 1000, (end + origin) / 1000, references=tuple(references))
 
 
-def _number(text: str | None) -> int | None:
-    try:
-        return None if text is None or len(text) > 15 else int(text)
-    except ValueError:
-        return None
+def _offset(text: str | None) -> int:
+    """Milliseconds, which may be negative; none are 0."""
+    value = natural((text or "").removeprefix("-")) or 0
+    return -value if text and text.startswith("-") else value

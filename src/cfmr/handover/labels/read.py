@@ -124,7 +124,7 @@ def _annotation(row: Any, given: Given) -> Annotation | str:
         glance = annotation.glance
         if glance is None and annotation.span is not None:
             glance = sum(annotation.span) / 2
-        return Annotation(video, annotation.duration, annotation.sentence, glance, annotation.span)
+        return replace(annotation, video=video, glance=glance, qid=None)
     except (ValueError, OverflowError) as error:
         return str(error)
 

@@ -46,6 +46,7 @@ class Row:
         fingerprint: of the video's content.
         frames: whether start and end are frames.
         fps: of these frames; None: those of the video.
+        absent: it does not happen at the glance.
     """
 
     text: str
@@ -56,6 +57,7 @@ class Row:
     fingerprint: str | None = None
     frames: bool = False
     fps: Fraction | None = None
+    absent: bool = False
 
 
 Read = Iterator[tuple[int, Row | str]]  # number, and the row or what is wrong with it
@@ -100,8 +102,10 @@ class Given:
         glance = row.glance
         if glance is None:
             glance = (start or 0.0) if span is None else round((span[0] + span[1]) / 2, 4)
+        if row.absent and span is not None:
+            raise ValueError("is a negative label and has start and end; give it one second, as glance")
         duration = self.videos.duration(video)
-        return parse_row([video, duration, span, one_line(row.text), glance])[0]
+        return parse_row([video, duration, [] if row.absent else span, one_line(row.text), glance])[0]
 
 
 class Names:

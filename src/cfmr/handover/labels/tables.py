@@ -11,7 +11,7 @@ from cfmr.handover.labels.rows import Read, Row, Videos
 from cfmr.handover.tables import csv_of, plain_cell
 from cfmr.handover.text import parse_time
 
-COLUMNS = ("video", "start", "end", "glance", "sentence", "duration", "fingerprint")
+COLUMNS = ("video", "start", "end", "glance", "sentence", "duration", "fingerprint", "absent")
 _NAMES = {
     "video": ("video", "file", "filename", "file_name", "path", "video_name", "video_id", "vid", "clip", "media"),
     "start": ("start", "begin", "from", "start_time", "begin_time", "start_s", "start (s)", "in", "t_start"),
@@ -19,7 +19,9 @@ _NAMES = {
     "glance": ("glance", "time", "timestamp", "at", "second", "seconds", "point"),
     "sentence": ("sentence", "text", "label", "caption", "description", "query", "annotation", "name", "comment"),
     "fingerprint": ("fingerprint",),
+    "absent": ("absent", "negative"),
 }
+_TRUE, _FALSE = ("true", "yes", "1", "x"), ("false", "no", "0", "")
 
 
 def write(annotations: Sequence[Annotation], videos: Videos) -> str:
@@ -34,6 +36,7 @@ def write(annotations: Sequence[Annotation], videos: Videos) -> str:
             "sentence": a.sentence,
             "duration": a.duration,
             "fingerprint": prints[a.video],
+            "absent": "true" if a.absent else None,
         }
         for a in annotations
     )
@@ -83,4 +86,7 @@ def _row(cells: list[str], columns: dict[str, int]) -> Row | str:
     except ValueError as error:
         return f"has {error}"
     references = (cell("video"),) if cell("video") else ()
-    return Row(cell("sentence"), start, end, glance, references, cell("fingerprint") or None)
+    absent = cell("absent").lower()
+    if absent not in _TRUE + _FALSE:
+        return f"has {absent[:40]!r} for absent; true or false is expected"
+    return Row(cell("sentence"), start, end, glance, references, cell("fingerprint") or None, absent=absent in _TRUE)

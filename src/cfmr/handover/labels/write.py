@@ -24,6 +24,7 @@ class LabelFormat:
         media_type: for browsers.
         write: makes a file's text.
         of_one_video: each video has a file of its own.
+        negatives: it can say that a label is negative; others leave such labels out.
     """
 
     name: str
@@ -32,6 +33,7 @@ class LabelFormat:
     media_type: str
     write: Callable[[Sequence[Annotation], Videos], str]
     of_one_video: bool = False
+    negatives: bool = False
 
 
 def _rows(annotations: Sequence[Annotation], _: Videos) -> str:
@@ -58,8 +60,8 @@ def _markers(annotations: Sequence[Annotation], videos: Videos) -> str:
 
 
 LABEL_FORMATS = (
-    LabelFormat("json", ".json", "JSON", "application/json", _rows),
-    LabelFormat("csv", ".csv", "CSV", "text/csv", tables.write),
+    LabelFormat("json", ".json", "JSON", "application/json", _rows, negatives=True),
+    LabelFormat("csv", ".csv", "CSV", "text/csv", tables.write, negatives=True),
     LabelFormat("srt", ".srt", "SubRip subtitles", "application/x-subrip", lambda a, _: write_srt(_cues(a)), True),
     LabelFormat("vtt", ".vtt", "WebVTT subtitles", "text/vtt", lambda a, _: write_vtt(_cues(a)), True),
     LabelFormat("elan", ".eaf", "ELAN", "application/xml", elan.write, True),
@@ -76,6 +78,8 @@ def write_labels(annotations: Sequence[Annotation], form: LabelFormat, videos: V
     Raises:
         ValueError: the frame rate of a video is needed and its file cannot be read.
     """
+    if not form.negatives:
+        annotations = [a for a in annotations if not a.absent]
     if not form.of_one_video:
         return {"": form.write(annotations, videos)}
     names = dict.fromkeys(a.video for a in annotations)

@@ -4,7 +4,7 @@ Projected vectors are grouped around centroids and stored in one byte a number: 
 bytes a moment with its row number where 128 numbers are enough, 264 at the most.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ Ids = NDArray[np.int64]
 
 POINTS_PER_LIST = 32  # training points a centroid
 FILE = "ivf.faiss"
+NPROBE, RERANK = 16, 64  # until both are chosen
 
 
 @dataclass(slots=True)
@@ -32,8 +33,8 @@ class Ann:
 
     ivf: Any
     projection: Floats | None
-    nprobe: int = 16
-    rerank: int = 64
+    nprobe: int = NPROBE
+    rerank: int = RERANK
 
     @property
     def lists(self) -> int:
@@ -106,10 +107,31 @@ def train(rows: int, sample: Callable[[int], Iterable[Floats]]) -> Ann:
     return ann
 
 
-def load(directory: Path, names: Iterable[str], nprobe: int, rerank: int, mapped: bool = True) -> Ann:
+def load(directory: Path, names: Iterable[str], nprobe: int, rerank: int, mapped: bool = True, file: str = FILE) -> Ann:
     """Open saved lists: mapped for searching, in memory for adding."""
-    ivf = faiss.read_index(str(directory / FILE), faiss.IO_FLAG_MMAP if mapped else 0)
-    if mapped:
-        faiss.downcast_InvertedLists(ivf.invlists).prefetch_nthread = 0  # starting threads costs more than reading
+    ivf = _read(directory / file, mapped)
     directions = read_array(directory / PROJECTION) if PROJECTION in names else None
     return Ann(ivf, directions, nprobe, rerank)
+
+
+def _read(path: Path, mapped: bool) -> Any:
+    ivf = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0)
+    if mapped:
+        faiss.downcast_InvertedLists(ivf.invlists).prefetch_nthread = 0  # starting threads costs more than reading
+    return ivf
+
+
+def merge(ann: Ann, paths: Sequence[Path]) -> None:
+    """Fill empty lists with those of files; each list is made as long as it has to be, and then written."""
+    pieces = [_read(path, mapped=True) for path in paths]
+    lists = ann.ivf.invlists
+    sizes = np.array([[piece.invlists.list_size(i) for i in range(lists.nlist)] for piece in pieces])
+    for number, size in enumerate(sizes.sum(0).tolist()):
+        lists.resize(number, size)
+    ends = np.cumsum(sizes, axis=0)
+    for piece, begins, counts in zip(pieces, (ends - sizes).tolist(), sizes.tolist(), strict=True):
+        for number, (begin, count) in enumerate(zip(begins, counts, strict=True)):
+            if count:
+                ids, codes = piece.invlists.get_ids(number), piece.invlists.get_codes(number)
+                lists.update_entries(number, begin, count, ids, codes)
+    ann.ivf.ntotal = int(sizes.sum())

@@ -4,8 +4,9 @@
       manifest.json            replaced in one rename; carries its own checksum
       lock                     held by the one writer
       model-NNNNNN/            card.json, text.onnx, words.json, words.npy, codec.npz ...
-      segment-NNNNNN/          rows.npy, scales.npy, spans.npy, videos.json; of small collections outline.npy ...
+      segment-NNNNNN/          rows.npy, scales.npy, spans.npy, videos.npy, videos.jsonl; of small ones outline.npy ...
       ann-NNNNNN/              ivf.faiss, projection.npy (large collections only)
+      building/                what an unfinished build of the last has so far; see `ann_build.py`
 
 Each row has a number that is never used again, `first_row` + its position in the segment. Rows of a video are
 neighbours.
@@ -25,14 +26,14 @@ from cfmr.index.embedded.disk import Part, sync_directory
 from cfmr.index.files import FileRecord
 
 FORMAT = "cfmr-index"
-VERSION = 1
+VERSION = 2  # 1: a segment has its videos in one videos.json
 NAME = "manifest.json"
 PREFIXES = ("model-", "segment-", "ann-")  # of the directories that it names
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentPart:
-    """Rows of some videos. `dead` are the positions in videos.json of videos removed or replaced since."""
+    """Rows of some videos. `dead` are the positions of videos removed or replaced since."""
 
     part: Part
     first_row: int
@@ -71,7 +72,7 @@ class Manifest:
 
 def foreign_files(root: Path) -> list[str]:
     """Names in a directory that no index has."""
-    own = (".", "lock", NAME, *PREFIXES)
+    own = (".", "lock", "building", NAME, *PREFIXES)
     return sorted(path.name for path in root.iterdir() if not path.name.startswith(own)) if root.is_dir() else []
 
 
@@ -172,10 +173,7 @@ def _parsed(root: Path, body: dict[str, Any]) -> Manifest:
             )
             for s in body["segments"]
         ),
-        ann=ann
-        and AnnPart(
-            _part_from_json(ann), *(_count(ann[key]) for key in ("covered", "trained_rows", "nprobe", "rerank"))
-        ),
+        ann=None if ann is None else _ann_from_json(ann),
     )
     at = 0
     for segment in manifest.segments:
@@ -185,6 +183,11 @@ def _parsed(root: Path, body: dict[str, Any]) -> Manifest:
     if at > manifest.next_row:
         raise ValueError("it has more rows than were ever written")
     return manifest
+
+
+def _ann_from_json(value: dict[str, Any]) -> AnnPart:
+    counts = (_count(value[key]) for key in ("covered", "trained_rows", "nprobe", "rerank"))
+    return AnnPart(_part_from_json(value), *counts)
 
 
 def _count(value: Any) -> int:

@@ -27,7 +27,8 @@ from cfmr.index.codec import BLOCK, Codec, Floats, PreparedQuery
 from cfmr.index.embedded.disk import Verification, check_part
 from cfmr.index.embedded.manifest import Manifest, read_manifest
 from cfmr.index.embedded.outline import LEAST_ROWS, ROUNDING, Chosen
-from cfmr.index.embedded.segment import ROWS, SCALES, Segment
+from cfmr.index.embedded.segment import ROWS, SCALES, SPANS, Segment
+from cfmr.index.embedded.videos import Directory
 from cfmr.index.files import damaged, part_file, read_array
 from cfmr.index.tuning import num_candidates
 
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 
 Range = tuple[int, int, int]  # segment, from row, to row
 
-VERIFIED_AT_ONCE = 512 << 20  # bytes of rows; what is more is compared in the background
+BULK = (SPANS, SCALES, ROWS)  # files of a segment that grow with its rows
+VERIFIED_AT_ONCE = 512 << 20  # bytes of them; what is more is compared in the background
+MAPPED_ROWS = 512 << 20  # bytes of rows up to which single ones are taken from mapped files: they stay in memory anyway
 FEW_ROWS = 8192  # a filter that leaves no more rows than this is searched exactly
 MUCH_WORK = 4  # scoring gathered rows takes so many times as long as scoring them where they lie
 MANY_RANGES = 64  # above this, ranges of a segment are gathered instead of scored one by one
@@ -60,10 +63,15 @@ class EmbeddedIndex:
     def __init__(self, root: Path, manifest: Manifest, verify: bool) -> None:
         self.root = root
         self.manifest = manifest
-        rows = [(root / s.part.directory / ROWS, s.part.files[ROWS]) for s in manifest.segments if ROWS in s.part.files]
-        later = rows if verify and sum(record.size for _, record in rows) > VERIFIED_AT_ONCE else []
+        large = [
+            (root / s.part.directory / name, s.part.files[name])
+            for name in BULK
+            for s in manifest.segments
+            if name in s.part.files
+        ]
+        later = large if verify and sum(record.size for _, record in large) > VERIFIED_AT_ONCE else []
         for part in manifest.parts():
-            check_part(root, part, verify, later=[ROWS] if later else [])
+            check_part(root, part, verify, later=BULK if later else ())
         self._verification = Verification(root, later)
         self.model_path = root / manifest.model.directory
         self.card = load_card(self.model_path / CARD)
@@ -74,9 +82,9 @@ class EmbeddedIndex:
         self.segments = [Segment(root, entry) for entry in manifest.segments]
         for segment in self.segments:
             segment.check(self.codec)
-        self._videos = {v.id: (at, v) for at, segment in enumerate(self.segments) for v in segment.live()}
+        self._videos = Directory([s.videos for s in self.segments], [s.dead for s in self.segments])
         self._firsts = [s.first_row for s in self.segments]
-        self._selections = SelectionCache(self._select(self._videos.values()), self._select_matching)
+        self._selections = SelectionCache(self._everything(), self._select_matching)
         self.ann: Ann | None = None
         self._filter: tuple[Selection, RowFilter] | None = None
         self._row_files, self._scale_files = list[int](), list[int]()
@@ -86,8 +94,8 @@ class EmbeddedIndex:
             entry = manifest.ann
             directory = root / entry.part.directory
             self.ann = ivf.load(directory, entry.part.files, entry.nprobe, entry.rerank)
-            # Re-ranking reads single rows; reading instead of mapping keeps them out of this process' memory.
-            for segment in self.segments:
+            # Re-ranking needs single rows. Of many, reading instead of mapping keeps them out of this process' memory.
+            for segment in self.segments if sum(s.rows.nbytes for s in self.segments) > MAPPED_ROWS else ():
                 self._row_files.append(os.open(segment.path / ROWS, os.O_RDONLY))
                 if segment.scales is not None:
                     self._scale_files.append(os.open(segment.path / SCALES, os.O_RDONLY))
@@ -103,8 +111,8 @@ class EmbeddedIndex:
         """Open the present generation.
 
         Args:
-            verify: compare every file with its checksum (some 5 GB a second); without it, only sizes. Rows of more than
-                VERIFIED_AT_ONCE bytes are compared while the index is searched already, see `verified`.
+            verify: compare every file with its checksum (some 5 GB a second); without it, only sizes. Rows and spans of
+                more than VERIFIED_AT_ONCE bytes are compared while the index is searched already, see `verified`.
 
         Raises:
             InputError: no index there, or it is damaged; names the file.
@@ -155,17 +163,17 @@ class EmbeddedIndex:
 
     def videos(self) -> list[Video]:
         """All videos, in the order in which they were added."""
-        return [v for _, v in self._videos.values()]
+        return [v for _, v in self._videos]
 
     def video(self, name: str) -> Video:
         """One video. Raises InputError if the index has none of that name."""
         return self._find(name)[1]
 
     def _find(self, name: str) -> tuple[int, Video]:
-        try:
-            return self._videos[name]
-        except KeyError:
-            raise no_such_video(self.root, name, self._videos) from None
+        found = self._videos.find(name)
+        if found is None:
+            raise no_such_video(self.root, name, (video.id for _, video in self._videos))
+        return found
 
     def select(self, videos: Sequence[str] | None = None, where: Mapping[str, Value] | None = None) -> RowSelection:
         """The rows of these videos (None: all) whose metadata has all of `where`.
@@ -176,12 +184,21 @@ class EmbeddedIndex:
         return self._selections.get(videos, where)
 
     def _select_matching(self, videos: Sequence[str] | None, where: Mapping[str, Value]) -> RowSelection:
-        entries = list(self._videos.values()) if videos is None else [self._find(v) for v in dict.fromkeys(videos)]
+        entries = list(self._videos) if videos is None else [self._find(v) for v in dict.fromkeys(videos)]
         if where:
             entries = [entry for entry in entries if matches(entry[1], where)]
             if not entries:
                 raise no_such_metadata(self.root, where, self.videos())
         return self._select(entries)
+
+    def _everything(self) -> RowSelection:
+        """All rows that count, without making a video of segments that have them all."""
+        ranges: list[Range] = []
+        for at, segment in enumerate(self.segments):
+            kept = [(at, v.first, v.first + v.rows) for v in segment.live()] if segment.dead else None
+            ranges += [(at, 0, segment.entry.rows)] if kept is None else _merged(kept)
+        rows = sum(high - low for _, low, high in ranges)
+        return RowSelection(rows, rows == sum(s.entry.rows for s in self.segments), tuple(ranges))
 
     def _select(self, entries: Iterable[tuple[int, Video]]) -> RowSelection:
         """All rows of videos, given as (segment, video)."""
@@ -206,6 +223,21 @@ class EmbeddedIndex:
             return self._hits(*self._exact_scores(query, selection.ranges, count))
         return self._approximate(self.ann, query, count, selection)
 
+    def best_scores(self, vectors: Floats, count: int) -> list[float]:
+        """The `count`-th best score of each query (n, dim), or the worst of fewer rows; all rows are read once."""
+        prepared = [self.codec.prepare(vector) for vector in vectors]
+        best = np.full((len(vectors), 1), -np.inf, np.float32)
+        for at, low, high in self._selections.everything.ranges:
+            segment = self.segments[at]
+            for first in range(low, high, BLOCK):
+                rows = slice(first, min(first + BLOCK, high))
+                scales = None if segment.scales is None else segment.scales[rows]
+                best = np.concatenate([best, Codec.score_all(segment.rows[rows], scales, prepared)], axis=1)
+                best = -np.partition(-best, min(count, best.shape[1]) - 1, axis=1)[:, :count]
+            if self.ann is not None:
+                segment.release()
+        return [float(row[np.isfinite(row)].min()) for row in best]
+
     def curve(self, vector: Floats, name: str) -> tuple[NDArray[np.float64], Floats]:
         """Spans (n, 2) in seconds and scores (n,) of all rows of one video."""
         self._verification.require()
@@ -224,12 +256,12 @@ class EmbeddedIndex:
         return segment.spans[rows], self.codec.expand(np.asarray(segment.rows[rows], np.float32), scales)
 
     def _hits(self, segments: NDArray[np.intp], rows: NDArray[np.intp], scores: Floats) -> list[Hit]:
-        hits = []
-        for at, row, score in zip(segments.tolist(), rows.tolist(), scores.tolist(), strict=True):
-            segment = self.segments[at]
-            start, end = segment.spans[row].tolist()
-            hits.append(Hit(segment.video_of(row), start, end, score))
-        return hits
+        spans = np.empty((len(rows), 2))
+        for at in np.unique(segments).tolist():
+            of_segment = segments == at
+            spans[of_segment] = self.segments[at].spans[rows[of_segment]]
+        places = zip(segments.tolist(), rows.tolist(), spans.tolist(), scores.tolist(), strict=True)
+        return [Hit(self.segments[at].video_of(row), start, end, score) for at, row, (start, end), score in places]
 
     def _exact_scores(
         self, query: PreparedQuery, ranges: Sequence[Range], count: int
@@ -330,7 +362,26 @@ class EmbeddedIndex:
         return allowed
 
     def _rescore(self, query: PreparedQuery, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> Floats:
-        """Exact scores of single rows, read from the files."""
+        """Exact scores of single rows."""
+        values, norms = self._read_rows(segments, rows) if self._row_files else self._mapped_rows(segments, rows)
+        return Codec.score(values, norms, query)
+
+    def _mapped_rows(self, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> tuple[Floats, Floats | None]:
+        """Rows and their scales."""
+        if len(self.segments) == 1:
+            only = self.segments[0]
+            return only.rows[rows], None if only.scales is None else only.scales[rows]
+        values = np.empty((len(rows), self.codec.width), np.float32)
+        norms = None if self.codec.weight is None else np.empty((len(rows), len(self.codec.weight)), np.float32)
+        for at in np.unique(segments).tolist():
+            of_segment, segment = segments == at, self.segments[at]
+            values[of_segment] = segment.rows[rows[of_segment]]
+            if norms is not None and segment.scales is not None:
+                norms[of_segment] = segment.scales[rows[of_segment]]
+        return values, norms
+
+    def _read_rows(self, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> tuple[Floats, Floats | None]:
+        """Rows and their scales, from the files."""
         width, concepts = self.codec.width, 0 if self.codec.weight is None else len(self.codec.weight)
         pieces, scales = [], []
         for at, row in zip(segments.tolist(), rows.tolist(), strict=True):
@@ -341,7 +392,7 @@ class EmbeddedIndex:
                 scales.append(os.pread(self._scale_files[at], 4 * concepts, start))
         values = np.frombuffer(b"".join(pieces), np.float32).reshape(len(rows), width)
         norms = np.frombuffer(b"".join(scales), np.float32).reshape(len(rows), concepts) if concepts else None
-        return Codec.score(values, norms, query)
+        return values, norms
 
 
 def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:

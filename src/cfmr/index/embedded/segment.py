@@ -1,48 +1,23 @@
 """A segment: the rows of some videos, written together and read through memory mapping."""
 
-import math
-from bisect import bisect_right
+import mmap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.files.atomic import parse_json
 from cfmr.index.base import Video, VideoRows
 from cfmr.index.codec import Codec, Floats
 from cfmr.index.embedded.disk import Part, sync_directory
 from cfmr.index.embedded.manifest import SegmentPart
 from cfmr.index.embedded.outline import OUTLINE, Outline
-from cfmr.index.files import damaged, map_array, part_file, write_array, write_json
+from cfmr.index.embedded.videos import COLUMNS, OLD, VideoTable, write_videos
+from cfmr.index.files import damaged, map_array, write_array
 
-ROWS, SCALES = "rows.npy", "scales.npy"
-
-
-def _video_to_json(video: Video) -> list[Any]:
-    return [video.id, video.duration, video.first, video.rows, video.path, dict(video.metadata), video.fingerprint]
-
-
-def _videos_from_json(table: Any, rows: int) -> list[Video]:
-    """The videos of a segment of so many rows. Raises ValueError or TypeError if the table does not describe them."""
-    videos = [
-        Video(name, float(duration), int(count), int(first), path, dict(metadata), fingerprint)
-        for name, duration, first, count, path, metadata, fingerprint in table
-    ]
-    at = 0
-    for video in videos:
-        texts = (video.id, video.fingerprint, video.path or "", *video.metadata)
-        if not all(isinstance(text, str) for text in texts) or not math.isfinite(video.duration):
-            raise ValueError("a video is not described as one")
-        if not all(isinstance(value, str | int | float | bool) for value in video.metadata.values()):
-            raise ValueError(f"the metadata of {video.id!r} are no texts, numbers or booleans")
-        if video.first != at or video.rows <= 0:
-            raise ValueError(f"the rows of {video.id!r} are not those after the video before")
-        at += video.rows
-    if at != rows:
-        raise ValueError(f"its videos have {at} rows, it has {rows}")
-    return videos
+ROWS, SCALES, SPANS = "rows.npy", "scales.npy", "spans.npy"
 
 
 class Segment:
@@ -53,18 +28,21 @@ class Segment:
         self.first_row = entry.first_row
         self.path = root / entry.part.directory
         mapped = map_array(self.path / ROWS)
+        self._mapped: list[mmap.mmap] = [mapped._mmap]
         self.rows: Floats = mapped.view(np.ndarray)
         self.rows_offset = int(mapped.offset)  # of the first row in the file
         self.scales: Floats | None = None
         self.scales_offset = 0
         if SCALES in entry.part.files:
             mapped = map_array(self.path / SCALES)
+            self._mapped.append(mapped._mmap)
             self.scales, self.scales_offset = mapped.view(np.ndarray), int(mapped.offset)
-        self.spans: NDArray[np.float64] = map_array(self.path / "spans.npy").view(np.ndarray)
-        with part_file(self.path / "videos.json"):
-            content = (self.path / "videos.json").read_bytes()
-            self.videos = _videos_from_json(parse_json(content, self.path / "videos.json"), entry.rows)
-        self._starts = [v.first for v in self.videos]
+        self.spans: NDArray[np.float64] = map_array(self.path / SPANS).view(np.ndarray)
+        self.videos = (
+            VideoTable.open(self.path, entry.rows)
+            if COLUMNS in entry.part.files
+            else VideoTable.open_old(self.path / OLD, entry.rows)
+        )
         self.dead = frozenset(entry.dead)
         self.outline = Outline.open(self.path) if OUTLINE in entry.part.files else None
 
@@ -73,7 +51,7 @@ class Segment:
         count = self.entry.rows
         concepts = 0 if codec.weight is None else len(codec.weight)
         _check_array(self.path / ROWS, self.rows, (count, codec.width), np.float32)
-        _check_array(self.path / "spans.npy", self.spans, (count, 2), np.float64)
+        _check_array(self.path / SPANS, self.spans, (count, 2), np.float64)
         if (self.scales is None) != (concepts == 0):
             raise damaged(self.path, "scales.npy does not belong to the model")
         if self.scales is not None:
@@ -89,15 +67,21 @@ class Segment:
 
     def video_number(self, row: int) -> int:
         """The position, in `videos`, of the video that a row of this segment belongs to."""
-        return bisect_right(self._starts, row) - 1
+        return self.videos.number_of(row)
 
     def video_of(self, row: int) -> Video:
         """The video that a row of this segment belongs to."""
-        return self.videos[self.video_number(row)]
+        video: Video = self.videos[self.videos.number_of(row)]
+        return video
 
     def dead_rows(self) -> int:
         """Rows of removed videos."""
-        return sum(self.videos[i].rows for i in self.dead)
+        return self.videos.rows_of(self.dead)
+
+    def release(self) -> None:
+        """Give back the memory of the rows that were read; whoever needs them again reads them again."""
+        for mapped in self._mapped:
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def video_rows(self, video: Video) -> VideoRows:
         """The rows of one of its videos."""
@@ -121,15 +105,11 @@ def write_segment(
     """Write videos as a new segment. Nothing refers to it until a manifest does."""
     path = root / name
     path.mkdir()
-    total, table = 0, []
-    for item in videos:
-        v = item.video
-        table.append(_video_to_json(Video(v.id, v.duration, len(item.rows), total, v.path, v.metadata, v.fingerprint)))
-        total += len(item.rows)
+    total = sum(len(item.rows) for item in videos)
     files = {
         ROWS: write_array(path / ROWS, (v.rows for v in videos), total),
-        "spans.npy": write_array(path / "spans.npy", (v.spans for v in videos), total),
-        "videos.json": write_json(path / "videos.json", table),
+        SPANS: write_array(path / SPANS, (v.spans for v in videos), total),
+        **write_videos(path, [replace(item.video, rows=len(item.rows)) for item in videos]),
     }
     if scales is not None:
         files[SCALES] = write_array(path / SCALES, [scales], total)

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from cfmr.files.atomic import make_directory
 from cfmr.index.base import CARD, CODEC, PendingVideos, Video, VideoRows, check_rows, not_removable
 from cfmr.index.card import load_card
 from cfmr.index.codec import BLOCK, Codec, Floats
+from cfmr.index.embedded.ann_build import build_in_pieces, sweep_build
 from cfmr.index.embedded.disk import Part, check_part, remove_part, sync_directory, writer_lock
 from cfmr.index.embedded.manifest import (
     NAME,
@@ -37,8 +38,12 @@ from cfmr.index.files import FileRecord, damaged, read_array, record, write_arra
 from cfmr.index.projection import PROJECTION
 from cfmr.index.tuning import tune
 
+if TYPE_CHECKING:
+    from cfmr.index.embedded.ivf import Ann
+
 ENGINES = ("auto", "exact", "ivf")
 SEGMENT_ROWS = 65536  # rows collected before they are written; segments of this size are never merged
+SEGMENTS_AT_ONCE = 8  # of more, approximate search is built in pieces that outlast the process
 SMALL_SEGMENTS = 16  # so many segments below that size are merged into one
 DEAD_SHARE = 0.25  # of all rows removed: they are dropped for good
 SAMPLED_QUERIES = 100
@@ -319,9 +324,14 @@ class EmbeddedWriter:
         segments = self._segments()
         rows = sum(s.entry.rows for s in segments)
         first = 0
-        if old is None:
-            ann = ivf.train(rows, lambda count: self._sample(segments, rows, count))
-            trained = rows
+        if old is None and len(segments) > SEGMENTS_AT_ONCE and self._can_be_kept():
+            self._manifest = write_manifest(self.root, self._manifest)  # pieces are of segments that last
+            ann, trained = build_in_pieces(
+                self.root, self._manifest, segments, lambda: self._train(segments, rows), self._encode
+            )
+            first = self._manifest.next_row
+        elif old is None:
+            ann, trained = self._train(segments, rows), rows
         else:
             ann = ivf.load(self.root / old.part.directory, old.part.files, old.nprobe, old.rerank, mapped=False)
             trained = old.trained_rows
@@ -344,6 +354,20 @@ class EmbeddedWriter:
         entry = self._tuned(entry)
         self._manifest = replace(self._manifest, ann=entry)
 
+    def _train(self, segments: Sequence[Segment], rows: int) -> "Ann":
+        from cfmr.index.embedded import ivf
+
+        return ivf.train(rows, lambda count: self._sample(segments, rows, count))
+
+    def _can_be_kept(self) -> bool:
+        """Whether the rows written so far may become the index before approximate search is built over them.
+
+        Not where another model is still searched, nor where lists that are searched would lose rows.
+        """
+        if self._rebuild_ann or not (self.root / NAME).exists():
+            return not self._rebuild_ann
+        return read_manifest(self.root).model == self._manifest.model
+
     def _sample(self, segments: Sequence[Segment], rows: int, count: int) -> Iterator[Floats]:
         """About `count` vectors, evenly from all rows, in blocks."""
         assert self._codec is not None
@@ -355,19 +379,21 @@ class EmbeddedWriter:
             chosen = np.sort(rng.choice(segment.entry.rows, share, replace=False))
             for block in np.array_split(chosen, -(-len(chosen) // BLOCK)):
                 yield self._vectors(segment, block)
+            segment.release()
 
     def _vectors(self, segment: Segment, rows: slice | NDArray[np.int64]) -> Floats:
         assert self._codec is not None
         scales = None if segment.scales is None else segment.scales[rows]
         return self._codec.expand(segment.rows[rows], scales)
 
-    def _encode(self, ann: Any, segment: Segment) -> None:
+    def _encode(self, ann: "Ann", segment: Segment) -> None:
         assert self._codec is not None
         projection = self._codec.row_projection(ann.projection)
         for low in range(0, segment.entry.rows, BLOCK):
             rows = slice(low, min(low + BLOCK, segment.entry.rows))
             ids = np.arange(rows.start, rows.stop, dtype=np.int64) + segment.first_row
             ann.add(ids, projection(segment.rows[rows], None if segment.scales is None else segment.scales[rows]))
+        segment.release()
 
     def _tuned(self, entry: AnnPart) -> AnnPart:
         """Choose how many lists to look at, from queries like those that will come, or else from stored moments."""
@@ -383,9 +409,11 @@ class EmbeddedWriter:
     def _sweep(self) -> None:
         """Delete directories that the manifest on the disk does not name: what crashed or uncommitted writers left."""
         try:
-            keep = {p.directory for p in read_manifest(self.root).parts()} if (self.root / NAME).exists() else set()
+            manifest = read_manifest(self.root) if (self.root / NAME).exists() else None
         except InputError:
             return  # a damaged manifest must not cost the parts it named
+        keep = {p.directory for p in manifest.parts()} if manifest else set()
+        sweep_build(self.root, manifest)
         for path in self.root.iterdir():
             if path.name.startswith(PREFIXES) and path.name not in keep:
                 remove_part(path)

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from cfmr.errors import InputError
+from cfmr.files.reading import natural
 from cfmr.index.location import IndexAddress
 
 PORT = 19530
@@ -45,7 +46,7 @@ def parse_address(given: str) -> MilvusAddress:
     """
     found = _ADDRESS.fullmatch(given)
     names = found["rest"].split("/") if found else []
-    if not found or not 1 <= len(names) <= 2 or not 0 < int(found["port"] or PORT) < 65536:
+    if not found or not 1 <= len(names) <= 2 or not 0 < (natural(found["port"] or str(PORT)) or 0) < 65536:
         raise InputError(f"{given}: not an address; write it as milvus://host:port/collection")
     for name in names:
         if not _NAME.fullmatch(name):

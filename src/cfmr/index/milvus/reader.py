@@ -29,7 +29,7 @@ from cfmr.index.base import (
 )
 from cfmr.index.card import load_card
 from cfmr.index.codec import Codec, Floats, PreparedQuery
-from cfmr.index.files import FileRecord, read_array
+from cfmr.index.files import FileRecord, part_file, read_array
 from cfmr.index.milvus import layout
 from cfmr.index.milvus.address import MilvusAddress
 from cfmr.index.milvus.connection import Connection, MissingCollectionError
@@ -223,6 +223,10 @@ class MilvusIndex:
             for i in top_k(scores, count).tolist()
         ]
 
+    def best_scores(self, vectors: Floats, count: int) -> list[float]:
+        """The `count`-th best score of each query (n, dim), or the worst of fewer rows."""
+        return [self.top(vector, count, exact=True)[-1].score for vector in vectors]
+
     def _candidates(self, vector: Floats, count: int, chosen: FilterSelection, exact: bool) -> list[Any]:
         query = project(vector, self.projection)
         nprobe = int(self.ann.nprobe * nprobe_factor(chosen.rows / max(len(self), 1)))
@@ -372,7 +376,8 @@ def read_codec(folder: Path, files: Iterable[str], width: int) -> tuple[Codec, F
     """How rows of some width stand for vectors, and the directions that are searched, if those are not all."""
     array = read_array(folder / CODEC) if CODEC in files else None
     projection = read_array(folder / PROJECTION) if PROJECTION in files else None
-    return Codec.from_array(width, array), projection
+    with part_file(folder / CODEC):
+        return Codec.from_array(width, array), projection
 
 
 def _is_whole(path: Path, record: FileRecord) -> bool:

@@ -2,6 +2,8 @@
 
 Constants are the same for every data set and every kind of feature; what the data has to decide is in `selection.py`.
 
+Rows up to N say what happens; behind them come the negative ones.
+
 Shapes: N rows, V videos, n clips of a video, k components, W words of the vocabulary, J of them in the rows.
 """
 
@@ -106,10 +108,14 @@ class DenseFit:
         self.whitening = whitening or fit_whitening(rows, seed)
         self.components = [self.whitening(clips) for clips in rows.clips()]
         # only what several sentences may share can look like something of its own
-        self.known = np.unique(np.concatenate(rows.word_ids)) if rows.has_words else np.zeros(0, np.intp)
-        self.words = np.stack([rows.vectors[ids].mean(axis=0) for ids in rows.word_ids])
+        self._videos = np.concatenate([rows.videos, rows.negative_videos])
+        self._glances = np.concatenate([rows.glances, rows.negative_glances])
+        self._word_ids = [*rows.word_ids, *rows.negative_word_ids]
+        self.known = np.unique(np.concatenate(self._word_ids)) if rows.has_words else np.zeros(0, np.intp)
+        self.words = np.stack([rows.vectors[ids].mean(axis=0) for ids in self._word_ids])
         # word vectors come in any unit
-        self.word_scale = np.float32(1 / max(float(np.sqrt((self.words**2).sum(1).mean())), 1e-6))
+        squares = (self.words[: len(rows)] ** 2).sum(1)
+        self.word_scale = np.float32(1 / max(float(np.sqrt(squares.mean())), 1e-6))
         self._waves = {count: waves(count) for count in {len(clips) for clips in self.components}}
         self.left_out = list[LeftOut]()  # fits to some of the videos, and the rows of the others
         self.regression_share = 0.0  # of a score; see `shares.py`
@@ -125,15 +131,15 @@ class DenseFit:
             for clips, duration in zip(self.components, seconds, strict=True)
         ]
         self._means = np.stack([clips.mean(axis=0) for clips in self.inputs])
-        self._targets = [self._bell(row) for row in range(len(self.rows))]
+        self._targets = [self._bell(row) for row in range(len(self._videos))]
 
     def _bell(self, row: int) -> Floats:
-        video = self.rows.videos[row]
+        video = self._videos[row]
         count = len(self.components[video])
         std = max(BELL_SHARE * self.reader.width_in(float(self.rows.seconds[video])) * count, MIN_BELL)
-        squares = ((np.arange(count) + 0.5 - self.rows.glances[row] * count) / std) ** 2 / 2
+        squares = ((np.arange(count) + 0.5 - self._glances[row] * count) / std) ** 2 / 2
         bell = np.exp(squares.min() - squares)
-        return np.asarray(bell / bell.sum(), np.float32)
+        return np.asarray(bell if row >= len(self.rows) else bell / bell.sum(), np.float32)
 
     def initial(self, number: int) -> Projections:
         """Random projections; looks of single words are 0."""
@@ -156,8 +162,8 @@ class DenseFit:
     def _groups(self, rows: Indices, draw: np.random.Generator) -> list[Indices]:
         """Rows in shuffled groups of one video each, of ROWS_PER_VIDEO at most."""
         order = draw.permutation(rows)
-        order = order[np.argsort(self.rows.videos[order], kind="stable")]
-        cuts = np.flatnonzero(np.diff(self.rows.videos[order])) + 1
+        order = order[np.argsort(self._videos[order], kind="stable")]
+        cuts = np.flatnonzero(np.diff(self._videos[order])) + 1
         groups = [
             group[i : i + ROWS_PER_VIDEO]
             for group in np.split(order, cuts)
@@ -175,13 +181,13 @@ class DenseFit:
         if not self.rows.has_words:
             return shares
         for line, row in zip(shares, rows, strict=True):
-            ids = self.rows.word_ids[row]
+            ids = self._word_ids[row]
             np.add.at(line, np.searchsorted(self.known, ids), 1 / len(ids))
         return shares
 
     def batch(self, rows: Indices, draw: np.random.Generator) -> Batch:
         """Inputs of these rows, a random part of them hidden."""
-        videos, asked = np.unique(self.rows.videos[rows], return_inverse=True)
+        videos, asked = np.unique(self._videos[rows], return_inverse=True)
         clips = [self.inputs[video] for video in videos]
         counts = np.array([len(shown) for shown in clips])
         begins = np.cumsum(counts) - counts
@@ -197,6 +203,7 @@ class DenseFit:
             own=_dropped(self._shares(rows), draw),
             video_of_sentence=asked,
             target=target,
+            negative=rows >= len(self.rows),
         )
 
     # --- descent ------------------------------------------------------------------------------------------------------
@@ -208,7 +215,7 @@ class DenseFit:
         start: Projections | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> tuple[Projections, float]:
-        """Fit to some rows.
+        """Fit to some rows, and to the negative ones of all videos of which no row is left out.
 
         Args:
             rows: their numbers.
@@ -219,6 +226,7 @@ class DenseFit:
         Returns:
             what was learned, and the mean loss of the last epoch.
         """
+        rows = np.concatenate([rows, self._negatives_beside(rows)])
         draw = np.random.default_rng([self.seed, number, 3])
         share = 1.0 if start is None else CARRY_ON
         maps = self.initial(number) if start is None else start
@@ -235,6 +243,11 @@ class DenseFit:
                     progress(adam.steps, total)
         return maps, float(np.mean(losses))
 
+    def _negatives_beside(self, rows: Indices) -> Indices:
+        """Negative rows whose videos have no other row than these."""
+        left_out = np.delete(self.rows.videos, rows)
+        return len(self.rows) + np.flatnonzero(~np.isin(self.rows.negative_videos, left_out))
+
     def regression(self, rows: Indices) -> Projections:
         """The map in closed form that stands beside fits to these rows."""
         shown = np.stack([self._targets[row] @ self.inputs[self.rows.videos[row]] for row in rows])
@@ -248,19 +261,30 @@ class DenseFit:
         """Where the glance of a row says that its moment is: shares (n,) of the clips of its video."""
         return self._targets[row]
 
+    def places(self, rows: Indices) -> tuple[Indices, NDArray[np.float64]]:
+        """The videos of rows, and their glances as fractions of these."""
+        return self._videos[rows], self._glances[rows]
+
     def curves(self, maps: Projections, rows: Indices) -> list[NDArray[Any]]:
         """Relevance curves (n,) of rows in their own videos, by a fit or a regression."""
         shown: dict[int, Floats] = {}
         found = []
         sentences = unit(self.sentences(maps, rows))
         for row, sentence in zip(rows, sentences, strict=True):
-            video = int(self.rows.videos[row])
+            video = int(self._videos[row])
             if video not in shown:
                 inputs = self.inputs[video]
                 window = self.reader.window_in(len(inputs), float(self.rows.seconds[video]))
                 shown[video] = running_mean(maps.clips(inputs), window)
             found.append(np.float32(SHARPNESS) * (shown[video] @ sentence))
         return found
+
+    def scores(self, maps: Projections, regression: Projections, rows: Indices) -> list[NDArray[Any]]:
+        """Relevance curves (n,) of rows in their own videos, by a fit and the regression beside it."""
+        if not (share := self.regression_share):
+            return self.curves(maps, rows)
+        both = zip(self.curves(maps, rows), self.curves(regression, rows), strict=True)
+        return [(1 - share) * curve + share * beside for curve, beside in both]
 
     def exported(self, maps: Projections) -> Projections:
         """A fit as a model keeps it: for word vectors as they are and ids of the vocabulary."""

@@ -8,6 +8,13 @@ For a sentence and the clips of a batch of videos, with s the scores:
 
 w is a bell around the glance. Other sentences of the same video are no wrong answers in the third.
 
+A negative label says that the sentence does not happen at its glance. With w a bell of height 1 there:
+
+    - NEGATIVE log(1 - sum_t w_t softmax_t(s over the clips of its video))         not at this clip of the video
+    - NEGATIVE ACROSS log(1 - sum_t w_t softmax_t(s over the clips of all videos)) nor of the batch
+
+so that one which the scores deny already teaches nothing.
+
 Shapes: V videos, C clips of all of them, k components, K waves, R sentences, w numbers of a word vector, J words.
 """
 
@@ -25,6 +32,8 @@ Indices = NDArray[np.intp]
 WITHIN = 1.0  # weight of the loss within the video
 ACROSS = 2.0  # weight of the loss over the clips of all videos
 NAMING = 0.5  # weight of the loss over sentences
+NEGATIVE = 1.0  # weight of a negative label, beside one of what happens
+MOST_DENIED = 0.9  # of the mass: beyond, the loss grows in a straight line, or one label would outweigh the rest
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,8 @@ class Batch:
         words: (R, w) means of the sentences' word vectors.
         own: (R, J) share of each word in the sentence.
         video_of_sentence: (R,).
-        target: (R, C); rows sum to 1, nothing outside the sentence's video.
+        target: (R, C); rows sum to 1, nothing outside the sentence's video. Of negative labels, its greatest is 1.
+        negative: (R,) of negative labels.
     """
 
     clips: Floats
@@ -50,6 +60,7 @@ class Batch:
     own: Floats
     video_of_sentence: Indices
     target: Floats
+    negative: NDArray[np.bool_]
 
 
 def loss_and_gradient(maps: Projections, batch: Batch) -> tuple[float, Projections]:
@@ -74,21 +85,53 @@ def loss_and_gradient(maps: Projections, batch: Batch) -> tuple[float, Projectio
 
 
 def loss_of_scores(scores: NDArray[Any], batch: Batch) -> tuple[float, NDArray[Any]]:
-    """The loss of scores (R, C), and its slope (R, C)."""
-    target, rows = batch.target, len(scores)
-    own = batch.video_of_sentence[:, None] == batch.video_of_clip
+    if not batch.negative.any():
+        loss, slope = _of_positives(scores, batch.target, batch.video_of_sentence, batch.video_of_clip)
+    else:
+        said, denied = ~batch.negative, batch.negative
+        slope = np.zeros_like(scores)
+        loss, slope[said] = _of_positives(
+            scores[said], batch.target[said], batch.video_of_sentence[said], batch.video_of_clip
+        )
+        own = batch.video_of_sentence[denied, None] == batch.video_of_clip
+        more, slope[denied] = _of_negatives(scores[denied], batch.target[denied], own)
+        loss += more
+    rows = len(scores)
+    return loss / rows, slope / np.asarray(rows, slope.dtype)
+
+
+def _of_positives(
+    scores: NDArray[Any], target: NDArray[Any], video_of_sentence: Indices, video_of_clip: Indices
+) -> tuple[float, NDArray[Any]]:
+    """Of sentences that happen: sum of the losses, and the slope."""
+    rows = len(scores)
+    if not rows:
+        return 0.0, scores
+    own = video_of_sentence[:, None] == video_of_clip
     within, log_within = _softmax(np.where(own, scores, -np.inf))
     across, log_across = _softmax(scores)
     loss = -WITHIN * (target * np.where(own, log_within, 0)).sum() - ACROSS * (target * log_across).sum()
     slope = WITHIN * (within - target) + ACROSS * (across - target)
     # which sentence is meant: score of each sentence at each one's glance
     named = target @ scores.T
-    alike = batch.video_of_sentence[:, None] == batch.video_of_sentence
+    alike = video_of_sentence[:, None] == video_of_sentence
     named[alike & ~np.eye(rows, dtype=bool)] = -np.inf
     chosen, log_chosen = _softmax(named)
     loss -= NAMING * np.trace(log_chosen)
     slope += NAMING * (chosen - np.eye(rows, dtype=chosen.dtype)).T @ target
-    return float(loss) / rows, slope / np.asarray(rows, slope.dtype)
+    return float(loss), slope
+
+
+def _of_negatives(scores: NDArray[Any], bell: NDArray[Any], own: NDArray[np.bool_]) -> tuple[float, NDArray[Any]]:
+    """Of sentences that do not happen at their glances: sum of the losses, and the slope."""
+    loss, slope = 0.0, np.zeros_like(scores)
+    for weight, among in ((NEGATIVE, np.where(own, scores, -np.inf)), (NEGATIVE * ACROSS, scores)):
+        shares, _ = _softmax(among)
+        mass = (bell * shares).sum(axis=1, keepdims=True)
+        left = np.maximum(1 - mass, 1 - MOST_DENIED)
+        loss += weight * float((np.maximum(mass - MOST_DENIED, 0) / left - np.log(left)).sum())
+        slope += weight * shares * (bell - mass) / left
+    return loss, slope
 
 
 def _normalised(vectors: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -36,7 +36,7 @@ def choose_weight(
     fit: DenseFit, prior: WordPrior, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> float:
     """The weight of a prior beside fits to these rows; USUAL where there are too few videos to hold some out."""
-    videos = len(fit.rows.names)
+    videos = fit.rows.num_shown
     if videos < NUM_FOLDS:
         return USUAL
     draw = np.random.default_rng([fit.seed, 6])

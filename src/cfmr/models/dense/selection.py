@@ -104,17 +104,16 @@ def first_reader(glances: Doubles, seconds: Doubles) -> SpanReader:
 def held_out(fit: DenseFit, progress: Callable[[int, int], None]) -> HeldOut:
     """Curves of rows by a fit that did not see their videos; folds are drawn by video."""
     rows, draw = fit.rows, np.random.default_rng([fit.seed, 4])
-    if len(rows.names) >= NUM_FOLDS:
-        fold = (draw.permutation(len(rows.names)) % NUM_FOLDS)[rows.videos]
+    if rows.num_shown >= NUM_FOLDS:
+        fold = (draw.permutation(rows.num_shown) % NUM_FOLDS)[rows.videos]
     else:
         fold = draw.permutation(len(rows)) % NUM_FOLDS
     fit.left_out = leave_out(fit, fold, FIRST_FIT, progress)  # the prior's weight is chosen with the same fits
-    fit.regression_share = share = choose_share(fit)
+    fit.regression_share = choose_share(fit)
     curves: list[NDArray[Any]] = [np.zeros(1)] * len(rows)
     for maps, regression, unseen in fit.left_out:
-        both = zip(unseen, fit.curves(maps, unseen), fit.curves(regression, unseen), strict=True)
-        for row, curve, beside in both:
-            curves[row] = (1 - share) * curve + share * beside
+        for row, curve in zip(unseen, fit.scores(maps, regression, unseen), strict=True):
+            curves[row] = curve
     read = np.sort(draw.permutation(len(rows))[:MAX_READ])
     return HeldOut([curves[row] for row in read], rows.seconds[rows.videos[read]], rows.glances[read])
 

@@ -10,7 +10,6 @@ from pydantic import AfterValidator, BaseModel, Field
 from cfmr.data.annotations import Annotation
 from cfmr.data.vocabulary import tokenize
 from cfmr.errors import InputError
-from cfmr.handover.labels.read import read_labels
 from cfmr.handover.labels.rows import Given
 from cfmr.handover.labels.write import LABEL_FORMATS, LABELS_BY_NAME, write_labels
 from cfmr.handover.timecode import parse_fps
@@ -18,6 +17,7 @@ from cfmr.server.api.handover import files_described, files_response
 from cfmr.server.context import AppState, State
 from cfmr.server.label_videos import LabelVideos
 from cfmr.server.problems import Problem
+from cfmr.server.stores.label_import import Import
 from cfmr.server.stores.labels import LONGEST_AUTHOR, LONGEST_SENTENCE, Label
 
 ANONYMOUS = "someone"
@@ -47,12 +47,13 @@ Revision = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class NewLabel(BaseModel):
-    """A sentence and one second of a video; no start or end is needed."""
+    """A sentence and one second of a video where it happens, or does not; no start or end is needed."""
 
     video: Annotated[str, Field(min_length=1, max_length=500)]
     glance: Glance = Field(description="any second inside the moment")
     sentence: Said
     author: Author = ""
+    absent: bool = Field(False, description="a negative label: it does not happen at that second")
     id: LabelId | None = Field(None, description="chosen by the client, so that asking again makes no second label")
 
 
@@ -87,6 +88,7 @@ class LabelAnswer(BaseModel):
     at: datetime
     deleted: bool
     held_out: bool = Field(description="never trained on, but used to check what was learned")
+    absent: bool = Field(description="a negative label: it does not happen at that second")
 
 
 class LabelsAnswer(BaseModel):
@@ -95,6 +97,7 @@ class LabelsAnswer(BaseModel):
     total: int
     learn: int = Field(description="how many of them are to learn from")
     held_out: int = Field(description="how many are held out")
+    negative: int = Field(description="how many say that something does not happen; they are learned from, too")
     labels: list[LabelAnswer]
 
 
@@ -125,11 +128,13 @@ def labels(
     present = state.labels.present()
     found = present.labels if video is None else present.by_video.get(video, [])
     held_out = present.held_out if video is None else sum(label.held_out for label in found)
+    negative = present.negative if video is None else sum(label.annotation.absent for label in found)
     return LabelsAnswer(
         total=len(found),
-        learn=len(found) - held_out,
+        learn=len(found) - held_out - negative,
         held_out=held_out,
-        labels=[_answer(label) for label in found[offset : offset + limit]],
+        negative=negative,
+        labels=[label_answer(label) for label in found[offset : offset + limit]],
     )
 
 
@@ -137,9 +142,9 @@ def labels(
 def add(label: NewLabel, state: State) -> LabelAnswer:
     """Add a label."""
     facts = state.facts(label.video)
-    annotation = Annotation(label.video, facts.duration, label.sentence, label.glance, None)
+    annotation = Annotation(label.video, facts.duration, label.sentence, label.glance, None, absent=label.absent)
     _check_time(annotation)
-    return _answer(state.labels.add(annotation, label.author or ANONYMOUS, label.id))
+    return label_answer(state.labels.add(annotation, label.author or ANONYMOUS, label.id))
 
 
 @router.patch("/labels/{label}")
@@ -149,7 +154,7 @@ def change(label: LabelId, to: ChangedLabel, state: State) -> LabelAnswer:
         now = state.labels.get(label).annotation
         _check_time(Annotation(now.video, now.duration, now.sentence, to.glance, now.span))
     author = to.author or ANONYMOUS
-    return _answer(state.labels.change(label, to.revision, author, sentence=to.sentence, glance=to.glance))
+    return label_answer(state.labels.change(label, to.revision, author, sentence=to.sentence, glance=to.glance))
 
 
 @router.delete("/labels/{label}")
@@ -160,13 +165,13 @@ def delete(
     author: Annotated[str, Query(max_length=LONGEST_AUTHOR)] = "",
 ) -> LabelAnswer:
     """Delete a label; undo restores it."""
-    return _answer(state.labels.delete(label, revision, _printable_author(author)))
+    return label_answer(state.labels.delete(label, revision, _printable_author(author)))
 
 
 @router.post("/labels/{label}/undo")
 def undo(label: LabelId, back: UndoRequest, state: State) -> LabelAnswer:
     """Restore the state before a revision: a deleted label is back, a new one is gone."""
-    return _answer(state.labels.undo(label, back.revision, back.author or ANONYMOUS, current=back.current))
+    return label_answer(state.labels.undo(label, back.revision, back.author or ANONYMOUS, current=back.current))
 
 
 _BODY = {
@@ -190,8 +195,9 @@ def export(
     ] = "json",
 ) -> Response:
     """All labels, or those of a video, as a file for training or for another tool."""
-    annotations = [label.annotation for label in reversed(state.labels.all(video))]
     chosen = LABELS_BY_NAME[form]
+    labels = [label.annotation for label in reversed(state.labels.all(video))]
+    annotations = [a for a in labels if chosen.negatives or not a.absent]
     if not annotations and form != "json":
         raise Problem(404, "there are no labels to export")
     try:
@@ -227,10 +233,10 @@ def _take_in(
     except ValueError as error:
         raise Problem(422, f"fps: {error}") from None
     given = Given(LabelVideos(state), name, video, rate)
-    annotations, refused = read_labels(content, given, _check_row)
-    added, already = state.labels.take_in(annotations, _printable_author(author))
-    reasons = [RefusedRow(row=one.row, reason=one.reason) for one in refused[:LISTED_ROWS]]
-    return ImportAnswer(added=added, already=already, refused=len(refused), reasons=reasons)
+    wanted = Import(content, given, _printable_author(author), check_row)
+    found = state.imports.run(state.labels, wanted, state.names())
+    reasons = [RefusedRow(row=one.row, reason=one.reason) for one in found.refused[:LISTED_ROWS]]
+    return ImportAnswer(added=found.added, already=found.already, refused=len(found.refused), reasons=reasons)
 
 
 def _printable_author(author: str) -> str:
@@ -245,14 +251,15 @@ def _check_time(annotation: Annotation) -> None:
         raise Problem(422, f"{annotation.glance:g} s is after the end of the video, which is {annotation.duration:g} s")
 
 
-def _check_row(annotation: Annotation) -> None:
+def check_row(annotation: Annotation) -> None:
     """Raises ValueError saying what is wrong with an imported label."""
     _said(_printable(annotation.sentence))
     if len(annotation.sentence) > LONGEST_SENTENCE:
         raise ValueError(f"has a sentence of {len(annotation.sentence)} characters; the limit is {LONGEST_SENTENCE}")
 
 
-def _answer(label: Label) -> LabelAnswer:
+def label_answer(label: Label) -> LabelAnswer:
+    """A label as requests are answered with it."""
     a = label.annotation
     return LabelAnswer(
         id=label.id,
@@ -264,4 +271,5 @@ def _answer(label: Label) -> LabelAnswer:
         at=label.at,
         deleted=label.deleted,
         held_out=label.held_out,
+        absent=a.absent,
     )

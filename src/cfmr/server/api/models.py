@@ -22,6 +22,7 @@ class ModelAnswer(BaseModel):
     labels: int = Field(description="how many it learned from")
     served: bool
     comparison: ComparisonAnswer | None
+    basis: str | None = Field(description="the checkpoint whose features it has learned from; null: the first features")
 
 
 class SwitchAnswer(BaseModel):
@@ -51,6 +52,7 @@ def models(state: State) -> list[ModelAnswer]:
             labels=model.labels,
             served=model.id == current and state.models.ready,
             comparison=ComparisonAnswer(**model.comparison) if model.comparison else None,
+            basis=model.basis,
         )
         for model in state.models.models()
     ]

@@ -33,8 +33,10 @@ from sqlalchemy import (
     and_,
     create_engine,
     event,
+    false,
     func,
     insert,
+    inspect,
     literal_column,
     select,
     tuple_,
@@ -52,16 +54,22 @@ from sqlalchemy.exc import (
 from cfmr.data.annotations import Annotation
 from cfmr.data.vocabulary import find_words
 from cfmr.errors import InputError
+from cfmr.files.memory import collector_paused
 from cfmr.server.problems import Problem
+from cfmr.server.stores.database_changes import Changes
 from cfmr.server.stores.present_labels import Label, PresentLabels
 from cfmr.server.stores.same_labels import LabelledMoments
 
-__all__ = ["Label", "LabelStore", "normalized_sentence", "split_held_out"]
+__all__ = ["Label", "LabelStore", "negatives_of", "normalized_sentence", "split_held_out"]
 
 HELD_OUT = 5  # one label in so many is never trained on, the third to begin with
 LONGEST_SENTENCE, LONGEST_AUTHOR = 500, 80
 OVERLAP = timedelta(minutes=2)  # by which clocks of several servers may differ
-PIECE = 2000  # labels of an import that are written in one transaction
+PIECE = 500  # labels of an import that are written in one transaction
+PAUSE = (
+    0.03  # seconds between two of them: SQLite asks for its lock every 25 ms at most in the first eighth of a second
+)
+READ_AT_ONCE = 1000
 _WRITES = "cfmr_writes"
 _WORD = re.compile(r"\w+")
 
@@ -82,6 +90,7 @@ _states = Table(
     Column("deleted", Boolean, nullable=False),
     Column("held_out", Boolean, nullable=False),
     Column("said", Text, nullable=False),  # the sentence as `normalized_sentence` makes it
+    Column("absent", Boolean, nullable=False, server_default=false()),  # it does not happen at the glance
     Index("label_states_by_said", "video", "said"),
 )
 _later = _states.alias()
@@ -110,14 +119,17 @@ class LabelStore:
 
     def __init__(self, url: str | URL) -> None:
         self._present: PresentLabels | None = None
+        self._version: int | None = None  # of the database when `_present` was read
         self._remembering = threading.Lock()
         try:
             self._engine = _engine(url)
+            self._changes = Changes(self._engine.url)
             self._writing = self._engine.execution_options(**{_WRITES: True})
             try:
                 _metadata.create_all(self._writing)
             except (IntegrityError, ProgrammingError):  # another process made the table between the look and the making
                 _metadata.create_all(self._writing)
+            self._add_later_columns()
             with self._engine.connect() as connection:
                 connection.execute(
                     select(_states).limit(1)
@@ -127,23 +139,49 @@ class LabelStore:
         except SQLAlchemyError as error:
             raise InputError(f"--database: cannot be opened ({_first_line(error)})") from error
 
+    def _add_later_columns(self) -> None:
+        """A table of before negative labels gets their column."""
+
+        def missing() -> bool:
+            return "absent" not in {column["name"] for column in inspect(self._engine).get_columns(_states.name)}
+
+        if not missing():
+            return
+        kind = _states.c.absent.type.compile(self._engine.dialect)
+        default = "0" if self._engine.dialect.name == "sqlite" else "false"
+        try:
+            with self._writing.begin() as connection:
+                connection.exec_driver_sql(
+                    f"ALTER TABLE {_states.name} ADD COLUMN absent {kind} NOT NULL DEFAULT {default}"
+                )
+        except (OperationalError, ProgrammingError):
+            if missing():  # unless another process was faster
+                raise
+
     def close(self) -> None:
         """Give connections back."""
+        self._changes.close()
         self._engine.dispose()
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def present(self) -> PresentLabels:
         """All present labels, kept in memory; what anyone has written since is read."""
-        with self._engine.connect() as connection:
-            states = connection.scalar(select(func.count()).select_from(_states)) or 0
-        known = self._present  # states are only ever added, so their number says whether any was
-        if known is not None and known.states == states:
+        version = self._changes.version()
+        known = self._present
+        if known is not None and version is not None and version == self._version:
             return known
+        states = self._states()  # they are only ever added, so their number says whether any was
         with self._remembering:
-            if self._present is None or self._present.states != states:
+            if self._present is None or self._present.states < states:
                 self._present = self._remembered(self._present, states)
+            if self._present.states == states:
+                self._version = version
             return self._present
+
+    def _states(self) -> int:
+        with self._engine.connect() as connection:
+            return connection.scalar(select(func.count()).select_from(_states)) or 0
 
     def _remembered(self, before: PresentLabels | None, states: int) -> PresentLabels:
         """With what was written since, if its time says which that is; else everything is read."""
@@ -152,11 +190,11 @@ class LabelStore:
                 fresh = _states.c.at >= before.labels[0].at - OVERLAP
                 if self._engine.dialect.name == "sqlite":  # it numbers rows as they come, and none is ever deleted
                     fresh = literal_column("rowid") > before.states
-                rows = connection.execute(select(_states).where(fresh).order_by(_states.c.revision))
-                found = before.with_more(_label(row) for row in rows)
+                found = before.with_more(_read(connection, select(_states).where(fresh)))
                 if found.states >= states:
                     return found
-            return PresentLabels.of(_label(row) for row in connection.execute(select(_states).where(_newest)))
+            with collector_paused():
+                return PresentLabels.of(_read(connection, select(_states)))
 
     def all(self, video: str | None = None, limit: int | None = None, offset: int = 0) -> list[Label]:
         """Present labels, the newest first."""
@@ -164,7 +202,7 @@ class LabelStore:
         labels = present.labels if video is None else present.by_video.get(video, [])
         return list(labels[offset : None if limit is None else offset + limit])
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> Mapping[str, int]:
         """How many labels each video has."""
         return self.present().counts
 
@@ -266,25 +304,32 @@ class LabelStore:
         A thousand rows hold the database's lock only as long as a few do: they come in pieces, between which others
         write. If one fails, those before it stay, and taking in the same again adds the rest.
         """
-        pieces = [annotations[first : first + PIECE] for first in range(0, len(annotations), PIECE)]
-        added = sum(self._take_in_piece(piece, author) for piece in pieces)
+        added = 0
+        for first in range(0, len(annotations), PIECE):
+            if first:
+                time.sleep(PAUSE)
+            added += self._take_in_piece(annotations[first : first + PIECE], author)
         return added, len(annotations) - added
 
     def _take_in_piece(self, annotations: Sequence[Annotation], author: str) -> int:
         now, labels = _now(), list[Label]()
         said = [_said(a) for a in annotations]  # worked out before the database is locked for others
         with self._writing.begin() as connection:
-            sides, there = dict[tuple[str, str], bool](), LabelledMoments()
+            sides, there = dict[tuple[str, str], bool](), {absent: LabelledMoments() for absent in (False, True)}
             for row in connection.execute(_saying(set(said))):
-                sides[row.video, row.said] = bool(row.held_out)
+                if not row.absent:
+                    sides[row.video, row.said] = bool(row.held_out)
                 if row.present:
-                    there.add((row.video, row.said), _label(row).annotation)
+                    there[bool(row.absent)].add((row.video, row.said), _label(row).annotation)
             count = _count(connection)
             for key, a in zip(said, annotations, strict=True):
-                if there.has(key, a):
+                if there[a.absent].has(key, a):
                     continue
-                there.add(key, a)
-                side = sides.setdefault(key, (count + len(labels)) % HELD_OUT == HELD_OUT // 2)
+                there[a.absent].add(key, a)
+                side = False
+                if not a.absent:
+                    side = sides.setdefault(key, count % HELD_OUT == HELD_OUT // 2)
+                    count += 1
                 labels.append(Label(uuid.uuid4().hex, 1, a, author, now, held_out=side))
             _write(connection, labels)
         return len(labels)
@@ -308,22 +353,35 @@ class LabelStore:
 
 
 def split_held_out(labels: Iterable[Label]) -> tuple[list[Annotation], list[Annotation]]:
-    """What to train on, and what is held out; what was changed to say the same as a held-out label is in neither."""
-    labels = list(labels)
+    """What to train on, and what is held out; what was changed to say the same as a held-out label is in neither.
+
+    Negative labels are in neither: see `negatives_of`.
+    """
+    labels = [label for label in labels if not label.annotation.absent]
     held_out = [label.annotation for label in labels if label.held_out]
     secret = set(map(_said, held_out))
     return [a for label in labels if not label.held_out and _said(a := label.annotation) not in secret], held_out
 
 
+def negatives_of(labels: Iterable[Label]) -> list[Annotation]:
+    """Negative labels to train on; those of a sentence and video of which a label is held out are left out."""
+    labels = list(labels)
+    secret = {_said(label.annotation) for label in labels if label.held_out}
+    return [a for label in labels if (a := label.annotation).absent and _said(a) not in secret]
+
+
 def _count(connection: Connection) -> int:
-    """How many labels there ever were."""
-    return connection.scalar(select(func.count()).where(_states.c.revision == 1)) or 0
+    """How many labels there ever were, but for negative ones."""
+    return connection.scalar(select(func.count()).where(_states.c.revision == 1, ~_states.c.absent)) or 0
 
 
 def _is_held_out(connection: Connection, annotation: Annotation, number: int) -> bool:
-    """Whether the label of this number (from 0) is held out."""
+    """Whether the label of this number (from 0) is held out; a negative one never is."""
+    if annotation.absent:
+        return False
     video, said = _said(annotation)
-    there = select(_states.c.held_out).where(_states.c.video == video, _states.c.said == said).limit(1)
+    alike = _states.c.video == video, _states.c.said == said, ~_states.c.absent
+    there = select(_states.c.held_out).where(*alike).limit(1)
     found = connection.scalar(there)
     return number % HELD_OUT == HELD_OUT // 2 if found is None else bool(found)
 
@@ -353,10 +411,32 @@ def _find(connection: Connection, label: str) -> Label:
     return _label(row)
 
 
+def _read(connection: Connection, query: Select[Any]) -> list[Label]:
+    """The newest of the states that a query finds, of each label one."""
+    newest: dict[str, Any] = {}
+    for rows in connection.execute(query).partitions(READ_AT_ONCE):  # between pieces other threads have their turn
+        for row in rows:
+            known = newest.get(row[0])
+            if known is None or known[1] < row[1]:
+                newest[row[0]] = row
+    found = []
+    for label, revision, video, duration, sentence, glance, start, end, author, at, *flags in newest.values():
+        deleted, held_out, _, absent = flags
+        span = None if start is None else (start, end)
+        annotation = Annotation(video, duration, sentence, glance, span, absent=absent)
+        found.append(Label(label, revision, annotation, author, at if at.tzinfo else _of_utc(at), deleted, held_out))
+    return found
+
+
+def _of_utc(at: datetime) -> datetime:
+    """SQLite forgets the zone, which is always UTC."""
+    return at.replace(tzinfo=UTC)
+
+
 def _label(row: Row[Any]) -> Label:
     span = None if row.span_start is None else (row.span_start, row.span_end)
-    annotation = Annotation(row.video, row.duration, row.sentence, row.glance, span)
-    at = row.at if row.at.tzinfo else row.at.replace(tzinfo=UTC)  # SQLite forgets the zone, which is always UTC
+    annotation = Annotation(row.video, row.duration, row.sentence, row.glance, span, absent=bool(row.absent))
+    at = row.at if row.at.tzinfo else _of_utc(row.at)
     return Label(row.label, row.revision, annotation, row.author, at, row.deleted, row.held_out)
 
 
@@ -383,6 +463,7 @@ def _values(labels: Iterable[Label]) -> Iterator[Mapping[str, Any]]:
             "deleted": label.deleted,
             "held_out": label.held_out,
             "said": normalized_sentence(a.sentence),
+            "absent": a.absent,
         }
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cfmr.errors import InputError
 from cfmr.files.atomic import make_directory, read_json, write_json, written_at
+from cfmr.files.reading import natural
 from cfmr.index.base import Value, Video
 from cfmr.index.embedded.manifest import NAME as MANIFEST
 from cfmr.index.location import has_index
@@ -69,7 +70,8 @@ class Model:
         created: seconds since 1970; 0 for the one the server was started with.
         labels: how many labels it learned from.
         comparison: held-out labels before and after; see `compare`.
-        features: its own feature file, if it has one.
+        features: its feature file, if it is not the first one.
+        basis: the CLIP-like checkpoint whose features it has learned from; None for the first features.
     """
 
     id: str
@@ -79,6 +81,7 @@ class Model:
     labels: int = 0
     comparison: dict[str, Any] = field(default_factory=dict)
     features: Path | None = None
+    basis: str | None = None
 
 
 @dataclass(frozen=True)
@@ -208,29 +211,36 @@ class ModelRegistry:
                 float(value["created"]),
                 int(value["labels"]),
                 dict(value["comparison"]),
-                None if trained else self._place.of_checkpoint(folder.name).features,
+                self._own_features(folder.name, trained),
+                self._place.basis_of(folder.name) if trained else None,
             )
         except (InputError, KeyError, TypeError, ValueError):
             return None
+
+    def _own_features(self, name: str, trained: bool) -> Path | None:
+        model = self._place.learned(name) if trained else self._place.of_checkpoint(name)
+        return None if model.features == self._place.features else model.features
 
     def new_folder(self) -> Path:
         """The folder of a model to be. It counts only once `keep` was called."""
         for path in self.folder.iterdir():  # what broken-off jobs left
             if not (path / MODEL).exists():
                 shutil.rmtree(path, ignore_errors=True)
-        number = max((int(p.name) for p in self.folder.iterdir() if p.name.isdigit()), default=0) + 1
+        number = max((natural(path.name) or 0 for path in self.folder.iterdir()), default=0) + 1
         return make_directory(self.folder / f"{number:04}")
 
-    def keep(self, folder: Path, labels: int, comparison: dict[str, Any]) -> Model:
-        """Make a finished model one that can be served."""
-        write_json(folder / MODEL, {"created": time.time(), "labels": labels, "comparison": comparison})
+    def keep(self, folder: Path, labels: int, comparison: dict[str, Any], basis: str | None = None) -> Model:
+        """Make a finished model one that can be served; see `Model`."""
+        said = {"created": time.time(), "labels": labels, "comparison": comparison, "basis": basis}
+        write_json(folder / MODEL, said)
         return self.model(folder.name)
 
     def delete(self, name: str) -> None:
         """Remove a model that came later from the disk.
 
         Raises:
-            Problem: there is no such model, it is in use, or it is the one the server was started with.
+            Problem: there is no such model, it is in use, it is the one the server was started with, or others have
+                learned from its features.
         """
         with self._lock:
             model = self.model(name)
@@ -238,6 +248,8 @@ class ModelRegistry:
                 raise Problem(409, "the original model cannot be deleted here")
             if model.id == self._now.model.id:
                 raise Problem(409, "this model is in use; use another one first")
+            if heirs := [other.id for other in self.models() if other.basis == name]:
+                raise Problem(409, f"model {heirs[0]} has learned from its features; delete that one first")
             folder = model.index.parent
             (folder / MODEL).unlink()  # from here on it is no model any more
             shutil.rmtree(folder, ignore_errors=True)

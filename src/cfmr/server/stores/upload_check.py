@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 
 from cfmr.errors import InputError
-from cfmr.video.container import film_of, open_file
+from cfmr.video.container import HEADLESS, film_of, has_no_header, open_file
 
 MOST_PIXELS = 8192 * 8192
 LONGEST = 24 * 3600  # seconds
@@ -36,7 +36,7 @@ def rejection_reason(path: str) -> str | None:
             if not list(islice(container.decode(stream), FRAMES)):
                 return "there is no picture in it"
     except (InputError, av.error.FFmpegError, ValueError, OverflowError, MemoryError):
-        return "it is not a video"
+        return f"it {HEADLESS}" if has_no_header(Path(path)) else "it is not a video"
     return None
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from cfmr.server.context import AppState
 from cfmr.server.stores.jobs import JobContext
+from cfmr.server.work.check import check_all_labels
 from cfmr.server.work.curate import import_folder, read_again, rename_video
 from cfmr.server.work.fetch import fetch_checkpoint
 from cfmr.server.work.index import add_videos, update_and_serve, use_checkpoint
@@ -16,6 +17,7 @@ HANDLERS: dict[str, Callable[[AppState, JobContext, dict[str, Any]], dict[str, A
     "reread": read_again,
     "rename": rename_video,
     "learn": learn_from_labels,
+    "check": check_all_labels,
     "switch": update_and_serve,
     "fetch": fetch_checkpoint,
     "use": use_checkpoint,

@@ -12,6 +12,7 @@ from cfmr.server.context import AppState
 from cfmr.server.problems import Problem
 from cfmr.server.stores.jobs import JobContext
 from cfmr.server.stores.models import Model
+from cfmr.server.work.basis import Basis, basis_of
 from cfmr.server.work.watch import note_read, snapshot
 
 
@@ -57,19 +58,18 @@ def update_and_serve(state: AppState, job: JobContext, arguments: dict[str, Any]
     return {"served": state.models.switch(model.id).id}
 
 
-def extract_videos(state: AppState, job: JobContext, only: Iterable[str] = ()) -> None:
+def extract_videos(state: AppState, job: JobContext, basis: Basis, only: Iterable[str] = ()) -> None:
     """Features of what is in the folder and has none yet: of these videos, or of all."""
     extractor: tuple[str, ...] = ()
-    if state.features.exists():
-        with FeatureStore(state.features) as features:
+    if basis.features.exists():
+        with FeatureStore(basis.features) as features:
             name = str(features.attributes.get("extractor", ""))
         extractor = ("--extractor", name) if name else ()
-        clip = next(filter(None, map(clip_checkpoint, state.models.models())), None)
-        if clip is not None and name.partition("/")[0] == "clip":
-            extractor = (*extractor, "--weights", str(clip))
+        if basis.weights is not None and name.partition("/")[0] == "clip":
+            extractor = (*extractor, "--weights", str(basis.weights))
     job.say("Reading videos")
     chosen = (part for video in only for part in ("--video", video))
-    job.run("extract", state.library.folder, *chosen, *extractor, "--out", state.features, stage="Reading videos")
+    job.run("extract", state.library.folder, *chosen, *extractor, "--out", basis.features, stage="Reading videos")
 
 
 def add_videos(state: AppState, job: JobContext, _: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def add_videos(state: AppState, job: JobContext, _: dict[str, Any]) -> dict[str,
     state.library.refresh()
     if state.settings.place.own:
         return _read_folder(state, job)
-    extract_videos(state, job)
+    extract_videos(state, job, basis_of(state))
     if not state.models.ready:
         job.say("Ready to be labelled")
         return {"videos": len(state.library.files())}

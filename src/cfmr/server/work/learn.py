@@ -12,12 +12,12 @@ from cfmr.data.annotations import load_annotations, save_annotations
 from cfmr.data.features import FeatureStore
 from cfmr.errors import InputError
 from cfmr.files.atomic import read_json, write_json
-from cfmr.index.folder import zero_shot_source
 from cfmr.index.workspace import REMOVED
 from cfmr.server.context import AppState
 from cfmr.server.stores.jobs import JobContext
-from cfmr.server.stores.labels import Label, normalized_sentence, split_held_out
+from cfmr.server.stores.labels import Label, negatives_of, normalized_sentence, split_held_out
 from cfmr.server.stores.models import Model, Retriever
+from cfmr.server.work.basis import Basis, basis_of
 from cfmr.server.work.compare import compare
 from cfmr.server.work.index import extract_videos
 
@@ -60,14 +60,15 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
     training, held_out = split_held_out(labels)
     if not training:
         raise InputError("there are no labels to learn from any more")
-    read = read_labelled(state, job, {row.video for row in [*training, *held_out]})
+    basis = basis_of(state)
+    read = read_labelled(state, job, basis, {label.annotation.video for label in labels})
     labels = [label for label in labels if label.annotation.video in read]
     training, held_out = split_held_out(labels)
     if not training:
         raise InputError("the videos of all labels are gone; label some that are there")
     folder = state.models.new_folder()
     try:
-        write_training_job(state, how, folder, labels)
+        write_training_job(state, how, folder, labels, basis)
         job.say("Preparing to train")
         written = ("--config-path", folder / "config.json", "--log", folder)
         job.run("train", *written, "--page-videos", state.library.folder, stage="Learning")
@@ -77,7 +78,7 @@ def learn_from_labels(state: AppState, job: JobContext, arguments: dict[str, Any
             comparison = compare(_current(state), state.models.open(Model(folder.name, folder / TRIAL, None)), held_out)
         for left in (folder / "trial" / "run", folder / "run" / "last"):  # only a broken-off run needs them
             shutil.rmtree(left, ignore_errors=True)
-        state.models.keep(folder, len(labels), comparison)
+        state.models.keep(folder, len(training) + len(held_out), comparison, basis.name)
         result, message = decide(state, how, folder.name, comparison)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -120,44 +121,45 @@ def found_labels(hits: Mapping[str, Any] | None) -> int:
     return 0 if hits is None else int(hits["first"]) + int(hits["several"]) + int(hits["everywhere"])
 
 
-def read_labelled(state: AppState, job: JobContext, videos: set[str]) -> set[str]:
+def read_labelled(state: AppState, job: JobContext, basis: Basis, videos: set[str]) -> set[str]:
     """Those of the labelled videos that have features; what has none and is in the folder is read for it."""
-    missing = videos - _read(state)
+    missing = videos - _read(basis.features)
     state.library.refresh()
     there = sorted(missing & state.library.files().keys())
-    if there or not state.features.exists():
-        extract_videos(state, job, there if state.features.exists() else ())  # the first reading is of all
-    return videos & _read(state)
+    if there or not basis.features.exists():
+        extract_videos(state, job, basis, there if basis.features.exists() else ())  # the first reading is of all
+    return videos & _read(basis.features)
 
 
-def _read(state: AppState) -> set[str]:
-    if not state.features.exists():
+def _read(path: Path) -> set[str]:
+    if not path.exists():
         return set()
-    with FeatureStore(state.features) as features:
+    with FeatureStore(path) as features:
         return set(features.videos)
 
 
-def write_training_job(state: AppState, how: LearnRequest, folder: Path, labels: Sequence[Label]) -> None:
+def write_training_job(state: AppState, how: LearnRequest, folder: Path, labels: Sequence[Label], basis: Basis) -> None:
     """Write what `fitting` reads: the current model's configuration with other data.
 
     Held-out labels are not in `train.json`, nor are rows of the original training file that say the same.
     """
-    value, base = base_config(state)
+    value, base = base_config(state, basis)
     data = value["dataset"]
     training, held_out = split_held_out(labels)
     secret = {(row.video, normalized_sentence(row.sentence)) for row in held_out}
     original = load_annotations(base["train_data"]) if how.with_original and "train_data" in base else []
     validation = load_annotations(base["val_data"]) if original and "val_data" in base else []
     rows = [row for row in [*training, *original] if (row.video, normalized_sentence(row.sentence)) not in secret]
-    save_annotations(folder / "train.json", rows)
-    everything = [*(label.annotation for label in labels), *original] if held_out else rows
+    negatives = negatives_of(labels)
+    save_annotations(folder / "train.json", [*rows, *negatives])
+    everything = [*(label.annotation for label in labels), *original] if held_out else [*rows, *negatives]
     save_annotations(folder / "all.json", everything)
     save_annotations(folder / "held-out.json", held_out)
     save_annotations(folder / "unseen.json", [*held_out, *validation])
     write_json(folder / REMOVED, sorted(state.removed()))
     data |= {
         "train_data": str(folder / "train.json"),
-        "feature_path": str(state.features),
+        "feature_path": str(basis.features),
         "val_data": None,
         "test_data": "",
     }
@@ -166,11 +168,11 @@ def write_training_job(state: AppState, how: LearnRequest, folder: Path, labels:
     write_json(folder / "config.json", value)
 
 
-def base_config(state: AppState) -> tuple[dict[str, Any], dict[str, Path]]:
+def base_config(state: AppState, basis: Basis) -> tuple[dict[str, Any], dict[str, Path]]:
     """The configuration to learn with, and the annotation files of the first model that are there.
 
-    It is that of the model the server was started with if that is a CFMR-Dense, which learns more from few labels; else
-    the preset, for features as they are.
+    It is that of the model the server was started with if that is a CFMR-Dense, which learns more from few labels, and
+    of these features; else the preset, for features as they are.
 
     Raises:
         InputError: the checkpoint is damaged.
@@ -179,8 +181,10 @@ def base_config(state: AppState) -> tuple[dict[str, Any], dict[str, Path]]:
     own: Any = {} if checkpoint is None else read_json(checkpoint / "config.json")
     if checkpoint is not None and not _is_configuration(own):
         raise InputError(f"{checkpoint / 'config.json'}: not the configuration of a model")
-    value = own if own.get("model", {}).get("name") == "CFMR-Dense" else _first_config(state)
+    fits = basis.name is None and own.get("model", {}).get("name") == "CFMR-Dense"
+    value = own if fits else _first_config(state, basis)
     found: dict[str, Path] = {}
+    own = {} if basis.name else own  # its videos have no such features
     for key in ("train_data", "val_data", "test_data"):
         named = own.get("dataset", {}).get(key)
         if isinstance(named, str) and named:
@@ -196,14 +200,13 @@ def _is_configuration(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(key), dict) for key in sections)
 
 
-def _first_config(state: AppState) -> dict[str, Any]:
+def _first_config(state: AppState, basis: Basis) -> dict[str, Any]:
     """The preset of CFMR-Dense, as wide as the features are."""
     value = preset("dense", state.settings.workspace).model_dump()
-    with FeatureStore(state.features) as features:
+    with FeatureStore(basis.features) as features:
         width = features.read(features.videos[0]).shape[1]
     value["dataset"]["frame_dim"] = width
     value["dataset"]["dataset"] = "labels"
-    source = zero_shot_source(state.settings.index)
-    if source is not None and source.exists():  # the checkpoint that made the features; `builtin` is no file
-        value["train"]["prior_checkpoint"] = str(source)
+    if basis.weights is not None:
+        value["train"]["prior_checkpoint"] = str(basis.weights)
     return value

@@ -1,0 +1,142 @@
+"""Questions: the most useful ones to answer next, and labels to look at again."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from cfmr.server.api.jobs import JobAnswer, job_answer
+from cfmr.server.api.labels import LabelAnswer, label_answer
+from cfmr.server.context import State
+from cfmr.server.problems import Problem
+from cfmr.server.stores.labels import LONGEST_SENTENCE
+from cfmr.server.work.check import last_check
+from cfmr.server.work.propose import MOST_SENTENCES, propose
+from cfmr.training.label_check import CurvePoint, expected_gain
+
+NEXT = 20  # labels of which it is said what they are expected to bring
+
+router = APIRouter(tags=["labels"])
+
+Sentence = Annotated[str, Field(max_length=LONGEST_SENTENCE)]
+
+
+class Skipped(BaseModel):
+    """What shall not be asked about any more."""
+
+    video: Annotated[str, Field(max_length=500)]
+    sentence: Sentence
+
+
+class QuestionsRequest(BaseModel):
+    """What is looked for besides the sentences of labels, and what was skipped."""
+
+    sentences: Annotated[list[Sentence], Field(max_length=MOST_SENTENCES)] = []
+    skipped: Annotated[list[Skipped], Field(max_length=2000)] = []
+    count: Annotated[int, Field(ge=1, le=50)] = 10
+
+
+class QuestionAnswer(BaseModel):
+    """Does this happen at this second? Yes is a label, no a negative one; see `POST /api/labels`."""
+
+    video: str
+    second: float = Field(description="where the model finds it likeliest inside the moment")
+    sentence: str
+    start: float
+    end: float
+    chance: float = Field(description="that the answer is yes, as far as the model knows")
+
+
+class WorthAnswer(BaseModel):
+    """What labels have brought: how many of the others are found by a fit that has not seen them."""
+
+    labels: int = Field(description="how many were there when they were checked")
+    found: float = Field(description="share of unseen labels that lie inside the first moment of their video now")
+    gain: float = Field(description="what the next `more` labels are expected to add to it")
+    more: int
+    points: list[tuple[int, int, int]] = Field(description="the curve: labels learned from, labels found, of how many")
+
+
+class QuestionsAnswer(BaseModel):
+    """Questions, the most useful first. `worth` is null until labels were checked."""
+
+    questions: list[QuestionAnswer]
+    worth: WorthAnswer | None
+
+
+class DoubtfulAnswer(BaseModel):
+    """A label that is likely wrong."""
+
+    label: LabelAnswer
+    second: float | None = Field(
+        description="where fits that have not seen it would put it; null of a negative label, which they doubt"
+    )
+
+
+class CheckAnswer(BaseModel):
+    """What the last look at all labels found."""
+
+    checked: bool = Field(description="whether labels were ever checked")
+    worth: WorthAnswer | None
+    doubtful: list[DoubtfulAnswer] = Field(description="the most doubtful first; those changed since are left out")
+
+
+@router.post("/questions")
+def questions(asked: QuestionsRequest, state: State) -> QuestionsAnswer:
+    """The questions whose answers would change most. A sentence of which the model knows no word is left out."""
+    skipped = [(one.video, one.sentence) for one in asked.skipped]
+    found = propose(state, asked.sentences, skipped, asked.count)
+    return QuestionsAnswer(
+        questions=[
+            QuestionAnswer(
+                video=one.video,
+                second=round(one.second, 2),
+                sentence=one.sentence,
+                start=round(one.start, 3),
+                end=round(one.end, 3),
+                chance=round(one.chance, 4),
+            )
+            for one in found
+        ],
+        worth=_worth(state, last_check(state)),
+    )
+
+
+@router.get("/labels/check")
+def checked(state: State) -> CheckAnswer:
+    """Labels that are likely wrong, as far as the last check could tell."""
+    found = last_check(state)
+    if found is None:
+        return CheckAnswer(checked=False, worth=None, doubtful=[])
+    present = {label.id: label for label in state.labels.present().labels}
+    doubtful = [
+        DoubtfulAnswer(label=label_answer(label), second=one["second"])
+        for one in found["doubtful"]
+        if (label := present.get(one["id"])) is not None and label.revision == one["revision"]
+    ]
+    return CheckAnswer(checked=True, worth=_worth(state, found), doubtful=doubtful)
+
+
+@router.post("/labels/check", status_code=202)
+def check(state: State) -> JobAnswer:
+    """Look at all labels with fits that have not seen them, in the background."""
+    if state.jobs.busy("check"):
+        raise Problem(409, "labels are being checked already; wait for the end of that, or cancel it")
+    if not any(not label.annotation.absent for label in state.labels.present().labels):
+        raise Problem(409, "there are no labels to check yet")
+    return job_answer(state.jobs.start("check", "Checking labels", {}))
+
+
+def _worth(state: State, found: dict[str, Any] | None) -> WorthAnswer | None:
+    if found is None:
+        return None
+    points = [CurvePoint(*point) for point in found["points"]]
+    present = state.labels.present()
+    since = max(len(present.labels) - present.negative - int(found.get("own", 0)), 0)
+    expected = expected_gain(points, int(found["labels"]) + since, NEXT)
+    if expected is None:
+        return None
+    share, gain = expected
+    return WorthAnswer(
+        labels=int(found["labels"]), found=round(share, 4), gain=round(gain, 4), more=NEXT, points=found["points"]
+    )
