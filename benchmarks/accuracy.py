@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from real import PARTS, Switch, switched
 
 from cfmr.config import parse_config
 from cfmr.data.annotations import Annotation, load_annotations, save_annotations
 from cfmr.data.features import FeatureStore
 from cfmr.models.checkpoint import Checkpoint
-from cfmr.models.dense import fit, objective
+from cfmr.models.dense import fit
 from cfmr.models.dense.model import Dense
 from cfmr.models.encode import encode
 from cfmr.training import dense
@@ -120,11 +121,12 @@ class Bench:
         return found
 
     def dense(
-        self, seed: int, rows: list[Annotation] | None = None, spans: bool = False, **keys: Any
+        self, seed: int, rows: list[Annotation] | None = None, spans: bool = False, whole: bool = True, **keys: Any
     ) -> dict[str, float]:
         """Train CFMR-Dense and measure it, in one video and which video is found.
 
-        `spans`: glances are the middles of the moments, which nothing but the comparison of costs does.
+        `spans`: glances are the middles of the moments, which nothing but the comparison of costs does. `whole`: the
+        model is as it is, and is measured over all videos, too.
         """
         chosen = self.training if rows is None else rows
         if spans:
@@ -145,7 +147,7 @@ class Bench:
         model = Dense.restore(checkpoint)
         encoded = encode(model, self.test, self.store, checkpoint.vocabulary, config.dataset.max_num_words)
         figures = evaluate(model, self.test, encoded) | {"fit seconds": round(fitted, 1)}
-        if rows is None and not keys and not _PATCHED:
+        if rows is None and not keys and whole:
             return figures | _of_all_videos(evaluate_corpus(model, self.test, encoded))
         return figures | self._videos(encoded)
 
@@ -180,39 +182,32 @@ def _of_all_videos(figures: dict[str, float]) -> dict[str, float]:
     return {name if name.startswith("video") else f"all videos: {name}": value for name, value in figures.items()}
 
 
-_PATCHED: list[str] = []
-
-
 @contextmanager
 def patched(module: Any, name: str, value: Any) -> Iterator[None]:
     """Another value of a constant, or another function, for a while."""
     old = getattr(module, name)
     setattr(module, name, value)
-    _PATCHED.append(name)
     try:
         yield
     finally:
         setattr(module, name, old)
-        _PATCHED.pop()
 
 
 def ablations(bench: Bench) -> dict[str, Callable[[], dict[str, Any]]]:
     """What is left out, one part at a time."""
 
-    def without(module: Any, name: str, value: Any, **keys: Any) -> Callable[[], dict[str, Any]]:
+    def without(*changes: Switch, **keys: Any) -> Callable[[], dict[str, Any]]:
         def measure() -> dict[str, Any]:
-            with patched(module, name, value):
-                return bench.dense(SEEDS[0], **keys)
+            with switched(changes):
+                return bench.dense(SEEDS[0], whole=False, **keys)
 
         return measure
 
     return {
-        "all but the loss across videos": without(objective, "ACROSS", 0.0),
-        "all but the loss across sentences": without(objective, "NAMING", 0.0),
-        "all but dropout": without(fit, "DROPOUT", 0.0),
-        "all but three fits: one": lambda: bench.dense(SEEDS[0], num_fits=1),
-        "all but 128 components: 64": without(fit, "NUM_COMPONENTS", 64),
-        "all but 128 numbers of a fit: 256": without(fit, "SIZE", 256),
+        **{f"all but {part}": without(*changes) for part, changes in PARTS.items()},
+        "all but three fits: one": without(num_fits=1),
+        "all but 128 components: 64": without((fit, "NUM_COMPONENTS", 64)),
+        "all but 128 numbers of a fit: 256": without((fit, "SIZE", 256)),
     }
 
 
@@ -304,8 +299,8 @@ def print_ablations(bench: Bench) -> None:
     keys = (*SHOWN[1:6], *CORPUS[:2])
     print(head("", keys))
     print(row("all of it", [bench.kept(f"dense-{SEEDS[0]}", partial(bench.dense, SEEDS[0]))], keys))
-    for number, (name, measure) in enumerate(ablations(bench).items()):
-        print(row(name, [bench.kept(f"ablation-{number:02d}", measure)], keys), flush=True)
+    for name, measure in ablations(bench).items():
+        print(row(name, [bench.kept(f"ablation-{name}", measure)], keys), flush=True)
 
 
 def print_cost(bench: Bench) -> dict[str, list[tuple[float, float, float]]]:

@@ -1,10 +1,11 @@
 """Searches a running page at 1, 16 and 64 clients: requests a second, and how long an answer takes.
 
-    cfmr serve --index runs/demo/index --videos runs/demo/videos --port 8000
-    python benchmarks/serve_load.py http://127.0.0.1:8000
+    cfmr serve --index runs/demo/index --videos runs/demo/videos --port 8000 --workers 2
+    python benchmarks/serve_load.py http://127.0.0.1:8000 --sentences runs/demo/annotations/*.json
 
 Clients are processes of their own with kept connections, each asking its next sentence when the last is answered. On a
-machine of two cores they take a good part of what they measure.
+machine of two cores they take a good part of what they measure. The server keeps its last answers: with the sentences
+of annotation files, more than it keeps, each is searched anew; without, the page's examples are asked again and again.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import http.client
 import json
 import multiprocessing
 import time
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import numpy as np
@@ -26,7 +28,7 @@ def ask(host: str, sentences: list[str], path: str, seconds: float, connections:
     async def client(number: int, until: float, times: list[float]) -> None:
         name, _, port = host.partition(":")
         reader, writer = await asyncio.open_connection(name, int(port or 80))
-        at = seed + number
+        at = (seed + number) * len(sentences) // max(connections, 1)  # each begins elsewhere
         while time.perf_counter() < until:
             sentence = sentences[at % len(sentences)]
             at += 1
@@ -47,7 +49,9 @@ def ask(host: str, sentences: list[str], path: str, seconds: float, connections:
     return asyncio.run(all_clients())
 
 
-def sentences_of(host: str) -> list[str]:
+def sentences_of(host: str, files: list[Path]) -> list[str]:
+    if files:
+        return sorted({row[3] for path in files for row in json.loads(path.read_text())})
     connection = http.client.HTTPConnection(host, timeout=10)
     connection.request("GET", "/api/status")
     examples: list[str] = json.load(connection.getresponse())["examples"]
@@ -58,13 +62,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("url", nargs="?", default="http://127.0.0.1:8000")
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument(
+        "--sentences", nargs="+", type=Path, default=[], help="annotation files whose sentences are asked"
+    )
+    parser.add_argument("--clients", nargs="+", type=int, default=CLIENTS)
     parser.add_argument("--path", default="/api/search?top=12&q=")
     arguments = parser.parse_args()
     host = urlsplit(arguments.url).netloc
-    sentences = sentences_of(host)
+    sentences = sentences_of(host, arguments.sentences)
     ask(host, sentences, arguments.path, 1.0, 1, 0)  # warm up
     print(f"{'clients':>8} {'requests/s':>11} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'requests':>9}")
-    for clients in CLIENTS:
+    for clients in arguments.clients:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             work = (host, sentences, arguments.path, arguments.seconds, clients, clients)
             began = time.perf_counter()

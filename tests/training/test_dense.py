@@ -130,8 +130,19 @@ def test_a_regression_stands_behind_the_fits(dense_world: World) -> None:
     model = Dense.restore(found)
     assert len(model.fits) == len(model.descended) + 1
     assert sum(model.shares) == pytest.approx(1)
-    found.parameters["regressed"][:] = 0  # then it is one more fit, as in models of before
-    assert len(Dense.restore(found).descended) == len(model.fits)
+    assert found.state["chosen"]["regression_share"] == pytest.approx(model.shares[-1])
+
+
+@pytest.mark.parametrize(("regressed", "share"), [(1, 0.5), (0, 0.0)])
+def test_models_of_before_have_half_a_score_from_a_regression_or_nothing(
+    dense_world: World, regressed: float, share: float
+) -> None:
+    run(dense_world, "run")
+    found = checkpoint(dense_world, "run")
+    del found.parameters["regression_share"]
+    found.parameters["regressed"] = np.array([regressed], np.float32)
+    assert Dense.restore(found).regression_share == share
+    assert len(Dense.restore(found).descended) == len(found.parameters["clip"]) - regressed
 
 
 def test_all_glances_at_one_second_of_one_video_are_enough_to_fit(dense_world: World) -> None:

@@ -23,6 +23,8 @@ _VARIATIONS = re.compile("[\ufe00-\ufe0f]")  # how a sign is drawn, as an emoji 
 
 def tokenize(sentence: str) -> list[str]:
     """The words of a sentence in lower case, without punctuation, in the composed form of Unicode (NFC)."""
+    if sentence.isascii():  # then all of what follows changes nothing, and takes most of the time
+        return _TOKEN.findall(sentence.lower())
     text = sentence.lower().replace("\u2019", "'")
     return find_words(_TOKEN, unicodedata.normalize("NFC", _VARIATIONS.sub("", text)))
 

@@ -12,6 +12,7 @@
       models/NNNN/            learned on the page: index/, run/checkpoint/, model.json, which names the basis if
                               the features are a checkpoint's
       checkpoints/NAME/       of a CLIP-like checkpoint: features.hdf5, index/, and model.json once all is read
+      label-check.json        what the last check of the labels found
       labels.sqlite  jobs/  cache/  arriving/
 
 Wherever an index is named, the folder of the videos or the workspace may be named in its place.

@@ -28,7 +28,8 @@ FILE = "labels.sqlite"  # of a workspace
 WAIT = 2.0  # seconds for whoever writes it at the moment
 _NEWEST = """
 SELECT label, video, duration, sentence, glance, author FROM label_states AS state
-WHERE NOT deleted AND revision = (SELECT max(revision) FROM label_states WHERE label = state.label) ORDER BY at, label
+WHERE NOT deleted{also} AND revision = (SELECT max(revision) FROM label_states WHERE label = state.label)
+ORDER BY at, label
 """
 
 
@@ -70,7 +71,9 @@ def read_own_labels(path: Path) -> list[OwnLabel]:
 
 def _read(path: Path, how: str) -> list[OwnLabel]:
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=WAIT)) as database:
-        return [OwnLabel(*row) for row in database.execute(_NEWEST)]
+        columns = {row[1] for row in database.execute("PRAGMA table_info(label_states)")}
+        also = " AND NOT absent" if "absent" in columns else ""  # files of before have no negative labels
+        return [OwnLabel(*row) for row in database.execute(_NEWEST.format(also=also))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +157,15 @@ def alike_labels(query: str, labels: Sequence[OwnLabel]) -> list[OwnLabel]:
 @lru_cache(maxsize=1 << 16)
 def _stems(sentence: str) -> frozenset[str]:
     """Words that tell something, each by the shortest word that it may be a form of."""
-    return frozenset(
-        min(base_forms(word), key=len) for word in tokenize(sentence) if word not in FUNCTION_WORDS
-    ) or frozenset(tokenize(sentence))
+    return frozenset(_stem(word) for word in tokenize(sentence) if word not in FUNCTION_WORDS) or frozenset(
+        tokenize(sentence)
+    )
+
+
+@lru_cache(maxsize=1 << 15)
+def _stem(word: str) -> str:
+    """The shortest word that it may be a form of."""
+    return min(base_forms(word), key=len)
 
 
 def _likeness(asked: frozenset[str], said: frozenset[str], common: int, vectors: WordVectors | None) -> float:

@@ -65,9 +65,8 @@ def _best_of_curves(reader: "_CurveReader", top: int, selection: Selection) -> l
     """
     index = reader.index
     asked, hits, known = max(FIRST_ROWS, ROWS_PER_MOMENT * top), list[Hit](), set[str]()
-    waiting: list[
-        tuple[float, int, _Reading]
-    ] = []  # what the next moment scores at most, the order of best rows, whose
+    # a heap: what the next moment scores at most, negated; the order of best rows; whose moment it is
+    waiting: list[tuple[float, int, _Reading]] = []
     while True:
         rows = index.top(reader.vector, asked, selection)
         for row in rows:
@@ -75,9 +74,7 @@ def _best_of_curves(reader: "_CurveReader", top: int, selection: Selection) -> l
                 heapq.heappush(waiting, (-row.score, len(known), _Reading(reader, row.video, min(top, MAX_MOMENTS))))
                 known.add(row.video.id)
         all_rows = len(rows) < asked or asked >= selection.rows
-        least = (
-            -math.inf if all_rows else rows[-1].score
-        )  # what is worse may be beaten by a video that is not known yet
+        least = -math.inf if all_rows else rows[-1].score  # below it, a video that is not known yet may be better
         while waiting and len(hits) < top and -waiting[0][0] >= least:
             _, order, reading = waiting[0]
             hits += reading.advance()

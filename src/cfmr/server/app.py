@@ -31,6 +31,7 @@ from cfmr.server.security import Guard, TimeoutProtocol, over_https, same_secret
 from cfmr.server.settings import Settings
 from cfmr.server.stores.ground_truth import GroundTruth
 from cfmr.server.stores.jobs import Jobs
+from cfmr.server.stores.label_import import LabelImports
 from cfmr.server.stores.labels import LabelStore
 from cfmr.server.stores.media import Media
 from cfmr.server.stores.models import Load, ModelRegistry, load_retriever
@@ -53,6 +54,7 @@ def open_state(settings: Settings, load: Load = load_retriever) -> AppState:
         models=ModelRegistry(settings, load),
         media=Media(settings.workspace / "cache"),
         labels=LabelStore(settings.database_url),
+        imports=LabelImports(settings.database_url),
         jobs=Jobs(settings.workspace / "jobs"),
         ground_truth=GroundTruth(settings.annotations),
     )
@@ -73,6 +75,7 @@ def create_app(state: AppState) -> FastAPI:
             watch.close()
         state.jobs.close()
         state.media.close()
+        state.imports.close()
         state.labels.close()
 
     app = FastAPI(

@@ -1,9 +1,10 @@
 """What all requests share: the state of the application, and how a route gets it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 from fastapi import Depends, Query, Request
@@ -16,9 +17,11 @@ from cfmr.server.settings import Settings
 from cfmr.server.stores.catalog import Catalog, Listing, Sources
 from cfmr.server.stores.ground_truth import GroundTruth
 from cfmr.server.stores.jobs import Jobs
+from cfmr.server.stores.label_import import LabelImports
 from cfmr.server.stores.labels import LabelStore
 from cfmr.server.stores.media import Media
 from cfmr.server.stores.models import ModelRegistry
+from cfmr.server.stores.recent_answers import RecentAnswers
 from cfmr.server.stores.videos import Library
 
 # a search is about a millisecond of arithmetic: more at once than there are cores only hold each other up
@@ -56,8 +59,10 @@ class AppState:
     models: ModelRegistry
     media: Media
     labels: LabelStore
+    imports: LabelImports
     jobs: Jobs
     ground_truth: GroundTruth
+    answered: RecentAnswers[Any] = field(default_factory=RecentAnswers)
     searching: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(SEARCHES))
     checking: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(CHECKS))
 
@@ -100,10 +105,10 @@ class AppState:
         """Videos whose names contain this, in any case."""
         return [entry.video for entry in self.listing().find(part) if entry.state != "removed"]
 
-    def watchable(self, name: str) -> bool:
-        """Whether a video's file was in the folder a moment ago."""
-        indexed = self.models.videos.get(name)
-        return self.library.has(name, indexed.path if indexed else None)
+    def watchable_of(self, names: Iterable[str]) -> set[str]:
+        """Those of some videos whose files were in the folder a moment ago."""
+        indexed, there = self.models.videos, self.library.lookup()
+        return {n for n in set(names) if there(n, indexed[n].path if n in indexed else None)}
 
     def path(self, name: str) -> Path | None:
         """A video's file, if it is in the folder."""

@@ -1,9 +1,16 @@
-"""The pages: one shell around the content of each, made once and answered "not modified" while it stays."""
+"""The pages: one shell around the content of each, made once and answered "not modified" while it stays.
+
+Their texts are in `static/lib/texts.js`, those of the HTML files too.
+"""
 
 import base64
 import hashlib
+import html
+import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from string import Template
 
@@ -28,7 +35,6 @@ class Page:
 
     path: str
     name: str
-    title: str
     styles: tuple[str, ...] = ()
     header: bool = True
 
@@ -38,14 +44,29 @@ class Page:
         here = f'<a href="{self.path}">'
         styles = (f'<link rel="stylesheet" href="/static/css/{name}.css">' for name in (*EVERYWHERE, *self.styles))
         shell = Template((STATIC / "shell.html").read_text("utf-8"))
-        return shell.substitute(
-            title=self.title,
+        document = shell.safe_substitute(
+            title=f"${{{self.name}.title}}",
             name=self.name,
             icon=_icon(),
             styles="\n".join(styles),
             header=header.replace(here, f'<a href="{self.path}" aria-current="page">'),
             main=(STATIC / f"{self.name}.html").read_text("utf-8"),
-        ).encode()
+        )
+        return _Filled(document).substitute(_texts()).encode()
+
+
+class _Filled(Template):
+    """What HTML files have for their texts: `${page.name}`."""
+
+    braceidpattern = r"[a-z]+(?:-[a-z]+)*\.[a-z]+(?:-[a-z]+)*"
+
+
+@cache
+def _texts() -> dict[str, str]:
+    """The texts of all pages, ready to stand in HTML, from the one file of texts."""
+    block = (STATIC / "lib" / "texts.js").read_text("utf-8").partition("export const pages = {")[2].partition("\n};")[0]
+    strings = (json.loads(one) for one in re.findall(r'"(?:[^"\\]|\\.)*"', block))
+    return {name: html.escape(said).replace("\n", "&#10;") for name, said in zip(strings, strings, strict=True)}
 
 
 def _icon() -> str:
@@ -54,14 +75,14 @@ def _icon() -> str:
 
 
 PAGES = (
-    Page("/", "search", "Search", ("player", "search")),
-    Page("/library", "library", "Library", ("library",)),
-    Page("/script", "script", "Search a list", ("library",)),
-    Page("/label", "label", "Label", ("player", "label")),
-    Page("/learn", "learn", "Learn", ("job", "learn")),
-    Page("/add", "add", "Add videos", ("job", "add")),
-    Page("/docs", "docs", "HTTP API", ("docs",)),
-    Page("/sign-in", "sign-in", "Sign in", header=False),
+    Page("/", "search", ("player", "search")),
+    Page("/library", "library", ("library",)),
+    Page("/script", "script", ("library",)),
+    Page("/label", "label", ("player", "label")),
+    Page("/learn", "learn", ("job", "learn")),
+    Page("/add", "add", ("job", "add")),
+    Page("/docs", "docs", ("docs",)),
+    Page("/sign-in", "sign-in", header=False),
 )
 
 

@@ -15,7 +15,7 @@ from cfmr.errors import InputError
 from cfmr.models.checkpoint import Checkpoint, Tensors
 from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.fit import DenseFit
-from cfmr.models.dense.model import Dense, Projections, Whitening, regressed
+from cfmr.models.dense.model import Dense, Projections, Whitening, regression_share
 from cfmr.models.dense.prior_weight import believed, choose_weight
 from cfmr.models.dense.selection import choose_reader, first_reader
 from cfmr.models.dense.tower_prior import centred, find_tower_prior
@@ -52,6 +52,7 @@ class DenseTrainer(Trainer):
             data = replace(data, vocabulary=vocabulary)
         self._reader = first_reader(self.rows.glances, self.rows.seconds[self.rows.videos])
         self._whitening: Whitening | None = None  # of the model that is carried on with
+        self._regression_share = 0.0  # of that model
         self.chosen: dict[str, Any] = {}
         self.fits, self.earlier = list[Projections](), list[Projections]()
         self._max_num_frames = config.dataset.max_num_frames
@@ -65,7 +66,9 @@ class DenseTrainer(Trainer):
     @cached_property
     def fit(self) -> DenseFit:
         """Made when it is first needed: it reads all features, and a resumed run reads them with its own whitening."""
-        return DenseFit(self.rows, self.seed, self._reader, self._whitening)
+        made = DenseFit(self.rows, self.seed, self._reader, self._whitening)
+        made.regression_share = self._regression_share
+        return made
 
     def _current(self) -> Dense:
         return self.fit.model(self.fits, self._max_num_frames, self.prior)
@@ -117,7 +120,7 @@ class DenseTrainer(Trainer):
 
     def load_parameters(self, parameters: Tensors) -> None:
         names = Projections.__annotations__
-        fits = len(parameters["clip"]) - regressed(parameters)
+        fits = len(parameters["clip"]) - (regression_share(parameters) > 0)
         self.fits = [Projections(*(parameters[name][i] for name in names)) for i in range(fits)]
         self.prior = WordPrior.restore(parameters)
         self._model = self._current()
@@ -140,7 +143,6 @@ class DenseTrainer(Trainer):
         """Go on with a broken-off run, or carry on from one with other rows. Raises InputError for another model."""
         model = self._earlier_model(checkpoint, source)
         same = checkpoint.state.get("rows") == self._rows_digest() and checkpoint.config == self.config
-        self._reader, self._whitening = model.readout, model.whitening
         if same and checkpoint.vocabulary.words == self.data.vocabulary.words and "step" in checkpoint.state:
             super().resume(checkpoint, source)
             self.chosen = checkpoint.state["chosen"]
@@ -151,11 +153,15 @@ class DenseTrainer(Trainer):
             self.chosen = chosen
 
     def _earlier_model(self, checkpoint: Checkpoint, source: str) -> Dense:
+        """The model of a checkpoint, of which components, reading and the regression's share are taken."""
         if not isinstance(checkpoint.config, DenseConfig):
             raise InputError(f"{source}: not a CFMR-Dense; it can only carry on from one")
         if checkpoint.config.dataset.frame_dim != self.config.dataset.frame_dim:
             raise InputError(f"{source}: was trained on features of another width; train anew")
-        return Dense.restore(checkpoint)
+        model = Dense.restore(checkpoint)
+        self._reader, self._whitening = model.readout, model.whitening
+        self._regression_share = model.regression_share
+        return model
 
     def adopt(self, checkpoint: Checkpoint, source: str) -> None:
         """Take what a finished run on some of these rows has chosen: components, reading, the prior and its weight.
@@ -163,8 +169,7 @@ class DenseTrainer(Trainer):
         Raises:
             InputError: it is no CFMR-Dense, or of other features.
         """
-        model = self._earlier_model(checkpoint, source)
-        self._reader, self._whitening = model.readout, model.whitening
+        self._earlier_model(checkpoint, source)
         self.chosen = checkpoint.state.get("chosen", {})
 
     def _translated(self, fit: Projections, checkpoint: Checkpoint) -> Projections:

@@ -25,13 +25,14 @@ from cfmr.models.dense.selection import (
 from cfmr.moments.span_reader import SpanReader, read_moments
 from cfmr.progress import TrainingProgress, silent
 
+Doubles = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 SHARES = (0.25, 0.5, 1.0)  # of the labels that a fit may see
 FIRST_FIT = 300  # number of the first of the fits that are only used here
 FEWEST = 20  # labels; of fewer, nothing can be said
 UNLIKELY = 0.25  # density of a glance, that of anywhere in the video being 1, from which down a label is doubtful
-LIKELY = 4.0  # density from which up a negative label is
+LIKELY = 2.0  # density from which up a negative label is, if it is also above that of a quarter of the other labels
 SURE_ROWS = 60  # labels from which on fits know enough to doubt one
 LEAST_ERROR = 0.02  # share of labels that no number of others finds: people do not always agree
 
@@ -70,7 +71,7 @@ class LabelCheck:
 
 def check_labels(fit: DenseFit, told: TrainingProgress = silent) -> LabelCheck:
     """Look at all labels with fits that have not seen them."""
-    if len(fit.rows) < FEWEST or len(fit.rows.names) < NUM_FOLDS:
+    if len(fit.rows) < FEWEST or fit.rows.num_shown < NUM_FOLDS:
         return LabelCheck([], [])
     choose_reader(fit, {}, partial(told, "choosing how moments are read"))
     points, doubtful = [], list[DoubtfulLabel]()
@@ -91,16 +92,17 @@ def _one_share(
 ) -> tuple[int, int, list[DoubtfulLabel]]:
     """How many labels are found by fits to a share of the others, the mean number of those, and which are doubtful."""
     draw = np.random.default_rng([fit.seed, 7])
-    fold = draw.permutation(len(fit.rows.names)) % NUM_FOLDS
+    fold = draw.permutation(fit.rows.num_shown) % NUM_FOLDS
+    denied_in = np.append(fold, -1)[np.minimum(fit.rows.negative_videos, len(fold))]  # -1: every fit has seen them
     order = draw.permutation(len(fit.rows))  # a smaller share is a part of a larger one
     found, seen, doubtful = 0, 0, list[DoubtfulLabel]()
     for number in range(NUM_FOLDS):
         others = order[fold[fit.rows.videos[order]] != number]
         rows = np.sort(others[: max(1, round(share * len(others)))])
         asked = np.flatnonzero(fold[fit.rows.videos] == number)
-        denied = len(fit.rows) + np.flatnonzero(fold[fit.rows.negative_videos] == number)
+        denied = len(fit.rows) + np.flatnonzero(denied_in == number)
         maps, _ = fit.run(rows, first_fit + number, progress=progress)
-        curves = fit.curves(maps, np.concatenate([asked, denied]), fit.regression(rows))
+        curves = fit.scores(maps, fit.regression(rows), np.concatenate([asked, denied]))
         reader = replace(fit.reader, curve_weight=curve_weight(len(rows)))
         held, negative = (
             _held(fit, part, some) for part, some in ((asked, curves[: len(asked)]), (denied, curves[len(asked) :]))
@@ -110,7 +112,11 @@ def _one_share(
         ]
         found += sum(start <= at <= end for (start, end), at in zip(best, held.glances.tolist(), strict=True))
         seen += len(rows)
-        doubtful += _unlikely(asked, held, reader, best) + _denied(denied, negative, reader)
+        densities = glance_densities(held, reader)
+        doubtful += _unlikely(asked, held, densities, best)
+        doubtful += _denied(
+            denied, glance_densities(negative, reader), max(LIKELY, float(np.quantile(densities, 0.25)))
+        )
     return found, round(seen / NUM_FOLDS), doubtful
 
 
@@ -125,23 +131,22 @@ def _best(curve: NDArray[Any], seconds: float, reader: SpanReader) -> tuple[floa
 
 
 def _unlikely(
-    rows: Indices, held: HeldOut, reader: SpanReader, best: Sequence[tuple[float, float]]
+    rows: Indices, held: HeldOut, densities: Doubles, best: Sequence[tuple[float, float]]
 ) -> list[DoubtfulLabel]:
-    densities = glance_densities(held, reader).tolist()
-    seconds = held.seconds.tolist()
     return [
         DoubtfulLabel(row, density, length * (start + end) / 2)
-        for row, density, length, (start, end) in zip(rows.tolist(), densities, seconds, best, strict=True)
+        for row, density, length, (start, end) in zip(
+            rows.tolist(), densities.tolist(), held.seconds.tolist(), best, strict=True
+        )
         if density <= UNLIKELY
     ]
 
 
-def _denied(rows: Indices, held: HeldOut, reader: SpanReader) -> list[DoubtfulLabel]:
-    densities = glance_densities(held, reader).tolist()
+def _denied(rows: Indices, densities: Doubles, least: float) -> list[DoubtfulLabel]:
     return [
         DoubtfulLabel(row, density, None)
-        for row, density in zip(rows.tolist(), densities, strict=True)
-        if density >= LIKELY
+        for row, density in zip(rows.tolist(), densities.tolist(), strict=True)
+        if density >= least
     ]
 
 

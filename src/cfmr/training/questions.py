@@ -1,15 +1,15 @@
 """Which question to ask next: the one whose answer leaves least in doubt (Method, CFMR-Dense, The most useful click).
 
-What a model can learn from labels is taken for linear in what a sentence says and which video it is said of, with
-phi = (x, sqrt(OF_A_VIDEO) e_v), x the mean of the sentence's word vectors less that of all and e_v one for the video.
-Such a model's variance after N labels needs their sentences and videos only, no answer and no fit:
+What a model can learn from labels is taken for linear in what a sentence says, partly the same in all videos and partly
+of one video alone. With x the mean of a sentence's word vectors less that of all, two questions have in common
 
-    k(i, j) = phi_i (1 + Phi^T Phi / NOISE)^-1 phi_j
+    k(i, j) = x_i x_j (SHARED + (1 - SHARED) [of the same video])
 
-and a further label on j lowers the variance of i by k(i, j)^2 / (k(j, j) + NOISE). The next question is the one that
+before any label. What labels leave of it follows from their sentences and videos, without their answers and without a
+fit; an answer to j then lowers the variance of i by k(i, j)^2 / (k(j, j) + NOISE). The next question is the one that
 lowers it most, summed over all that might be asked, times the chance that the answer is yes; then the next after that
 (transductive experimental design, Yu, Bi and Tresp 2006). So a sentence that is unlike all labelled ones, and like many
-that are looked for, comes first, and a video that has no label before one that has some.
+that are looked for, comes first, and sooner in a video that shows nothing like it yet.
 
 Shapes: C candidates, N labels, w numbers of a word vector.
 """
@@ -23,14 +23,22 @@ Doubles = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 NOISE = 1.0  # variance of a label, beside that of a sentence of mean length
-OF_A_VIDEO = 1.0  # variance of what is of one video only
+ALIKE = 0.1  # what any two sentences have in common: where there is one alone, something is learned of it, too
+SHARED = 0.5  # of what labels of a sentence say: as much is true of all videos; the rest is of one alone
 
 
 def sentence_vectors(means: NDArray[np.floating]) -> Doubles:
-    """Means of word vectors (n, w) less their mean, of mean squared length 1."""
+    """Means of word vectors (n, w) less their mean, of mean squared length 1, and behind them what all sentences have
+    in common: (n, w + 1)."""
     centred = np.asarray(means, np.float64) - np.mean(means, axis=0, dtype=np.float64)
     scale = np.sqrt((centred**2).sum(axis=1).mean()) if len(centred) else 0.0
-    return np.asarray(centred / max(float(scale), 1e-9))
+    return np.column_stack([centred / max(float(scale), 1e-9), np.full(len(centred), ALIKE)])
+
+
+def in_common(sentences: Doubles, videos: Indices, others: Doubles, other_videos: Indices) -> Doubles:
+    """Covariance of what questions (C, w) and others (N, w) would tell, before any label: (C, N)."""
+    same = videos[:, None] == other_videos
+    return np.asarray((sentences @ others.T) * np.where(same, 1.0, SHARED))
 
 
 def remaining_variance(
@@ -38,19 +46,15 @@ def remaining_variance(
 ) -> Doubles:
     """Covariance (C, C) of what candidates would tell, once the labels are known.
 
-    What is of the sentence and what is of the video are looked at one by one: a label counts fully for both.
-
     Args:
         candidates: sentences (C, w) as `sentence_vectors` has them, together with those of the labels.
         videos: (C,) numbers of their videos.
         labelled, labelled_videos: the same of labels, (N, w) and (N,).
     """
-    width = candidates.shape[1]
-    precision = np.eye(width) + labelled.T @ labelled / noise
-    of_sentence = candidates @ np.linalg.solve(precision, candidates.T)
-    count = np.bincount(labelled_videos, minlength=int(videos.max(initial=0)) + 1)[videos]
-    left = OF_A_VIDEO / (1 + OF_A_VIDEO * count / noise)
-    return np.asarray(of_sentence + np.where(videos[:, None] == videos, left, 0.0))
+    before = in_common(candidates, videos, candidates, videos)
+    told = in_common(candidates, videos, labelled, labelled_videos)
+    known = in_common(labelled, labelled_videos, labelled, labelled_videos) + noise * np.eye(len(labelled))
+    return np.asarray(before - told @ np.linalg.solve(known, told.T))
 
 
 def choose_questions(covariance: Doubles, chances: Doubles, count: int, noise: float = NOISE) -> list[int]:

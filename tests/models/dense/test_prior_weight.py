@@ -17,8 +17,8 @@ WORDS, DIM, CLIPS = 12, 24, 20
 LOOKS = np.linalg.qr(np.random.default_rng(0).standard_normal((DIM, WORDS)))[0].T.astype(np.float32)
 
 
-def made_up(path: Path, videos: int) -> DenseFit:
-    """Videos in which two things can be seen for a while each, and a click on each."""
+def made_up(path: Path, videos: int, denied: int = 0) -> DenseFit:
+    """Videos in which two things can be seen for a while each, and a click on each; or, in the last ones, a no."""
     rng = np.random.default_rng(1)
     rows = []
     with FeatureWriter(path, {"extractor": "made-up", "version": 1}) as writer:
@@ -29,8 +29,13 @@ def made_up(path: Path, videos: int) -> DenseFit:
                 rows.append(Annotation(f"v{number}", 20.0, f"w{word}", start + 2.5, None))
             writer.add(f"v{number}", clips.astype(np.float32), duration=20.0)
     vectors = np.random.default_rng(2).standard_normal((WORDS + 1, 50)).astype(np.float32)
+    shown = len(rows) - 2 * denied
     rows_of = ClipSet(
-        rows, FeatureStore(path), Vocabulary([f"w{word}" for word in range(WORDS)], vectors), max_num_words=5
+        rows[:shown],
+        FeatureStore(path),
+        Vocabulary([f"w{word}" for word in range(WORDS)], vectors),
+        max_num_words=5,
+        negatives=rows[shown:],
     )
     return DenseFit(rows_of, 0, first_reader(rows_of.glances, rows_of.seconds[rows_of.videos]))
 
@@ -78,3 +83,9 @@ def test_curves_are_believed_for_what_was_known_before_the_clicks() -> None:
     assert 2 < believed(few, 6.0).curve_weight < 3
     assert believed(few, 1.0).curve_weight < believed(few, 2.0).curve_weight
     assert believed(many, 6.0) == many
+
+
+def test_videos_of_which_there_are_only_negative_labels_are_not_held_out(tmp_path: Path) -> None:
+    fit = made_up(tmp_path / "f.hdf5", 30, denied=26)
+    assert fit.rows.num_shown == 4 < len(fit.rows.names)
+    assert choose_weight(fit, prior(LOOKS)) > 0

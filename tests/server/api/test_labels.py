@@ -201,7 +201,7 @@ def test_a_renamed_video_is_found_by_its_content(client: TestClient) -> None:
     add(client)
     table = client.get("/api/labels/export", params={"format": "csv"}).text
     row = table.splitlines()[1]
-    assert re.search(r",\d+-[0-9a-f]{16}-[0-9a-f]{16}$", row)
+    assert re.search(r",\d+-[0-9a-f]{16}-[0-9a-f]{16},$", row)
     other = row.replace("kitchen", "elsewhere").replace("a red square moves", "something new")
     back = imported(client, f"{table.splitlines()[0]}\n{other}\n")
     assert back["added"] == 1

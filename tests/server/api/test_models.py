@@ -320,3 +320,40 @@ def test_comparing_counts_what_cannot_be_searched_as_missed() -> None:
     assert answer["before"] is None
     assert (answer["after"]["of"], answer["after"]["first"], answer["after"]["length"]) == (2, 1, 2.0)
     assert compare(None, WordRetriever(), []) == {}
+
+
+def test_negative_labels_are_trained_on_but_those_of_held_out_sentences(client: TestClient, site: AppState) -> None:
+    said, held = label(client, 5)
+    for sentence in (said[0], held[0]):
+        no = {"video": "kitchen", "glance": 1.0, "sentence": sentence, "absent": True}
+        assert client.post("/api/labels", json=no).status_code == 201
+    job = learn(client, serve="never", with_original=False)
+    assert job["state"] == "done", job
+    assert client.get("/api/models").json()[0]["labels"] == 5
+    files = {name: json.loads((site.models.folder / "0001" / f"{name}.json").read_text()) for name in ("train", "all")}
+    denied = {name: [row[3] for row in rows if row[2] == []] for name, rows in files.items()}
+    assert denied == {"train": [said[0]], "all": [held[0], said[0]]}
+
+
+def checked(client: TestClient) -> dict[str, Any]:
+    answer = client.post("/api/labels/check")
+    assert answer.status_code == 202, answer.text
+    job = ended(client, answer.json()["id"])
+    assert job["state"] == "done", job
+    return job
+
+
+def test_a_check_lists_the_labels_that_it_doubts_and_what_more_are_worth(client: TestClient) -> None:
+    label(client, 2)
+    made = [
+        client.post("/api/labels", json={"video": "street", "glance": 2.0, "sentence": said, "absent": absent}).json()
+        for said, absent in (("a wrong one", False), ("a wrong no", True), ("a no", True))
+    ]
+    assert checked(client)["message"] == "2 labels to look at again"
+    found = client.get("/api/labels/check").json()
+    assert {one["label"]["id"]: one["second"] for one in found["doubtful"]} == {made[0]["id"]: 1.5, made[1]["id"]: None}
+    assert found["worth"]["points"] == [[5, 1, 7], [10, 2, 7]]  # two rows are of the first model's training
+    client.delete(f"/api/labels/{made[0]['id']}", params={"revision": 1})
+    client.delete(f"/api/labels/{made[1]['id']}", params={"revision": 1})
+    assert checked(client)["message"] == "No label looks wrong"
+    assert client.get("/api/labels/check").json()["doubtful"] == []

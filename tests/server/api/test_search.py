@@ -361,3 +361,36 @@ def test_a_label_of_what_is_not_wanted_is_no_answer(client: TestClient) -> None:
     client.post("/api/labels", json={"video": "street", "glance": 1.0, "sentence": "a square stops"})
     answer = client.get("/api/search", params={"q": "a square stops", "unlike": "street@0-3"}).json()
     assert not any(m["label"] for m in answer["moments"])
+
+
+def test_an_answer_is_kept_until_something_of_it_changes(settings: Settings) -> None:
+    class Counting(WordRetriever):
+        searched = 0
+
+        def search(self, *asked: Any, **how: Any) -> SearchResult:
+            self.searched += 1
+            return super().search(*asked, **how)
+
+    retriever = Counting()
+    with opened(settings, retriever) as (state, client):
+        ask = {"q": "a blue square moves", "top": 2}
+        first = client.get("/api/search", params=ask).json()
+        again = client.get("/api/search", params=ask).json()
+        assert retriever.searched == 1
+        assert (again["moments"], again["more"]) == (first["moments"], first["more"])
+        assert again["search_ms"] == 0.0
+        client.get("/api/search", params=ask | {"top": 1})
+        assert retriever.searched == 2
+        add_label(client, "a blue square moves", video="kitchen")
+        labelled = client.get("/api/search", params=ask).json()
+        assert labelled["moments"][0]["label"]["sentence"] == "a blue square moves"
+        before = retriever.searched
+        (settings.videos / "street.mp4").unlink()
+        state.library.refresh()
+        gone = client.get("/api/search", params=ask).json()
+        assert retriever.searched > before
+        assert {one["video"]: one["watchable"] for one in gone["moments"]}["street"] is False
+        before = retriever.searched
+        state.models.reload()
+        client.get("/api/search", params=ask)
+        assert retriever.searched > before

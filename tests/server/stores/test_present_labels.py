@@ -1,3 +1,4 @@
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -50,3 +51,25 @@ def test_labels_are_found_by_what_they_say_also_those_that_came_later() -> None:
     assert [one.id for one, _ in before.said_alike("the dog is running")] == ["a"]
     after = before.with_more([label("c", 3), replace(label("a", 4), revision=2, deleted=True)])
     assert [one.id for one, _ in after.said_alike("the dog is running")] == ["c"]
+
+
+def test_changed_step_by_step_they_are_as_if_read_at_once() -> None:
+    rng = random.Random(0)
+    states: dict[str, Label] = {}
+    present = PresentLabels.of([])
+    for step in range(60):
+        changed = []
+        for _ in range(rng.choice([1, 3, 200])):
+            name = f"l{rng.randrange(300)}"
+            before = states.get(name)
+            new = label(name, rng.randrange(1000), rng.choice(["a dog runs", "a cat sits"]), f"v{rng.randrange(9)}")
+            revision = 1 if before is None else before.revision + 1
+            states[name] = replace(new, revision=revision, deleted=rng.random() < 0.3, held_out=step % 2 == 0)
+            changed.append(states[name])
+        present = present.with_more(changed)
+        present.said_alike("a dog")
+        whole = PresentLabels.of(states.values())
+        assert ids(present) == ids(whole)
+        assert present.by_video == whole.by_video
+        assert (present.counts, present.held_out, present.states) == (whole.counts, whole.held_out, whole.states)
+        assert present.said_alike("a dog runs") == whole.said_alike("a dog runs")

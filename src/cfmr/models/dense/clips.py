@@ -28,7 +28,7 @@ class ClipSet:
         negatives: rows of what does not happen at their glances; those without a known word say nothing.
 
     Attributes:
-        names: the videos.
+        names: the videos; those of which only negative rows are come last.
         videos: (N,) which of them each row is of.
         seconds: (V,) lengths of the videos.
         glances: (N,) as fractions of the video.
@@ -64,6 +64,11 @@ class ClipSet:
         self.negative_videos, self.negative_glances, self.negative_word_ids = read(negatives)
         self.vectors, self.has_words = vocabulary.vectors, bool(vocabulary.words)
         self._features = features
+
+    @property
+    def num_shown(self) -> int:
+        """How many of the videos, the first ones, have rows that are not negative."""
+        return int(self.videos.max(initial=-1)) + 1
 
     def __len__(self) -> int:
         return len(self.word_ids)

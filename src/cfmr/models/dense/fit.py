@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from cfmr.models.dense.clips import ClipSet
-from cfmr.models.dense.model import NUM_WAVES, SHARPNESS, Dense, Projections, Whitening, shares_of, unit, waves
+from cfmr.models.dense.model import NUM_WAVES, SHARPNESS, Dense, Projections, Whitening, unit, waves
 from cfmr.models.dense.objective import Batch, loss_and_gradient
 from cfmr.models.dense.regression import regress
 from cfmr.models.dense.word_prior import WordPrior
@@ -24,7 +24,7 @@ from cfmr.moments.span_reader import SpanReader, running_mean
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
-LeftOut = tuple[Projections, Projections | None, Indices]  # a fit, the regression beside it, and rows that both lack
+LeftOut = tuple[Projections, Projections, Indices]  # a fit, the regression beside it, and rows that both lack
 
 NUM_COMPONENTS = 128  # of the features; 64 and 256 give no more
 SIZE = 128  # numbers of a vector of one fit
@@ -40,7 +40,6 @@ MIN_BELL = 0.7  # clips
 SAMPLED_CLIPS = 20_000  # whose principal components are taken
 MIN_VARIANCE = 1e-6  # of a component, relative to the first: below, nothing varies
 OVERSAMPLED, SUBSPACE_ROUNDS = 32, 4  # of the subspace in which the components are found
-REGRESSED = 60  # rows from which a regression stands beside the fits; with fewer, priors decide
 CARRY_ON = 0.4  # share of epochs and rate of a fit that starts from an earlier one
 
 
@@ -119,6 +118,7 @@ class DenseFit:
         self.word_scale = np.float32(1 / max(float(np.sqrt(squares.mean())), 1e-6))
         self._waves = {count: waves(count) for count in {len(clips) for clips in self.components}}
         self.left_out = list[LeftOut]()  # fits to some of the videos, and the rows of the others
+        self.regression_share = 0.0  # of a score; see `shares.py`
         self.use_reader(reader)
 
     def use_reader(self, reader: SpanReader) -> None:
@@ -248,10 +248,8 @@ class DenseFit:
         left_out = np.delete(self.rows.videos, rows)
         return len(self.rows) + np.flatnonzero(~np.isin(self.rows.negative_videos, left_out))
 
-    def regression(self, rows: Indices) -> Projections | None:
+    def regression(self, rows: Indices) -> Projections:
         """The map in closed form that stands beside fits to these rows."""
-        if len(rows) < REGRESSED:
-            return None
         shown = np.stack([self._targets[row] @ self.inputs[self.rows.videos[row]] for row in rows])
         return regress(self.words[rows] * self.word_scale, shown, len(self.known), SIZE)
 
@@ -267,12 +265,8 @@ class DenseFit:
         """The videos of rows, and their glances as fractions of these."""
         return self._videos[rows], self._glances[rows]
 
-    def curves(self, maps: Projections, rows: Indices, regression: Projections | None = None) -> list[NDArray[Any]]:
-        """Relevance curves (n,) of rows in their own videos, of a fit and what may stand beside it."""
-        if regression is not None:
-            both = zip(self.curves(maps, rows), self.curves(regression, rows), strict=True)
-            own, beside = shares_of(1, regressed=True)
-            return [own * curve + beside * other for curve, other in both]
+    def curves(self, maps: Projections, rows: Indices) -> list[NDArray[Any]]:
+        """Relevance curves (n,) of rows in their own videos, by a fit or a regression."""
         shown: dict[int, Floats] = {}
         found = []
         sentences = unit(self.sentences(maps, rows))
@@ -284,6 +278,13 @@ class DenseFit:
                 shown[video] = running_mean(maps.clips(inputs), window)
             found.append(np.float32(SHARPNESS) * (shown[video] @ sentence))
         return found
+
+    def scores(self, maps: Projections, regression: Projections, rows: Indices) -> list[NDArray[Any]]:
+        """Relevance curves (n,) of rows in their own videos, by a fit and the regression beside it."""
+        if not (share := self.regression_share):
+            return self.curves(maps, rows)
+        both = zip(self.curves(maps, rows), self.curves(regression, rows), strict=True)
+        return [(1 - share) * curve + share * beside for curve, beside in both]
 
     def exported(self, maps: Projections) -> Projections:
         """A fit as a model keeps it: for word vectors as they are and ids of the vocabulary."""
@@ -297,13 +298,11 @@ class DenseFit:
 
     def model(self, fits: list[Projections], max_num_frames: int, prior: WordPrior | None = None) -> Dense:
         """The model of these fits, which are `exported`, and of what was known before."""
-        regression = self._regression
-        if regression is not None:
-            regression = self.exported(regression)
-        return Dense(self.whitening, fits, self.reader, max_num_frames, prior, regression)
+        regression = self.exported(self._regression) if self.regression_share else None
+        return Dense(self.whitening, fits, self.reader, max_num_frames, prior, regression, self.regression_share)
 
     @property
-    def _regression(self) -> Projections | None:
+    def _regression(self) -> Projections:
         """Of all rows."""
         if self._regressed is None:
             self._regressed = self.regression(np.arange(len(self.rows)))

@@ -23,7 +23,9 @@ from cfmr.moments.span_reader import SpanReader, running_mean
 
 SHARPNESS = 10.0  # of the softmax in training: a score is so many times the cosine
 NUM_WAVES = 8  # cosines of the place in the video, the first constant
-REGRESSION_SHARE = 0.5  # of a score, where a regression stands beside the fits; they share the rest
+
+SHARE = "regression_share"  # in a checkpoint
+HALF = "regressed"  # in its place in models of before: 1 where a regression has half of a score
 
 Ids = NDArray[np.integer[Any]]
 
@@ -89,7 +91,8 @@ class Dense(PlainRows):
 
     Args:
         fits: side by side in every vector: what they have in common is less noisy than one alone.
-        regression: in closed form, behind them; None where glances are few.
+        regression: in closed form, behind them, if it has a share.
+        regression_share: of a score; the fits share the rest.
         reader: how moments are read off the curve; also says over how many clips features are averaged.
         max_num_frames: clips of a video, or of a window of a long one, above which they are pooled.
         prior: what is known of words before any click, if anything is.
@@ -103,15 +106,17 @@ class Dense(PlainRows):
         max_num_frames: int,
         prior: WordPrior | None = None,
         regression: Projections | None = None,
+        regression_share: float = 0.0,
     ) -> None:
         self.whitening, self.descended, self.readout = whitening, list(fits), reader
         self.fits = [*self.descended, *([] if regression is None else [regression])]
+        self.regression_share = regression_share
         self.max_num_frames, self.prior = max_num_frames, prior
 
     @property
     def shares(self) -> list[float]:
         """Shares of a score (M,) that fits and regression have."""
-        return shares_of(len(self.descended), regressed=len(self.fits) > len(self.descended))
+        return shares_of(len(self.descended), self.regression_share)
 
     @property
     def learned_size(self) -> int:
@@ -175,8 +180,8 @@ class Dense(PlainRows):
         """By name, for a checkpoint."""
         stacked = {name: np.stack([getattr(fit, name) for fit in self.fits]) for name in Projections.__annotations__}
         prior = {} if self.prior is None else self.prior.parameters()
-        regressed = np.array([len(self.fits) - len(self.descended)], np.float32)
-        return {"mean": self.whitening.mean, "axes": self.whitening.axes, "regressed": regressed, **stacked, **prior}
+        share = np.array([self.regression_share], np.float32)
+        return {"mean": self.whitening.mean, "axes": self.whitening.axes, SHARE: share, **stacked, **prior}
 
     @classmethod
     def restore(cls, checkpoint: Checkpoint) -> "Dense":
@@ -197,8 +202,7 @@ class Dense(PlainRows):
             "word": (fits, sizes.word_dim, size),
             "own": (fits, len(checkpoint.vocabulary) + 1, size),
         }
-        if "regressed" in found:  # models of before have no regression
-            expected["regressed"] = (1,)
+        expected |= {name: (1,) for name in (SHARE, HALF) if name in found}  # models of before have one or none
         if any(name in found for name in PRIOR_NAMES):  # then words may be known that training has not seen
             expected |= _prior_shapes(found, sizes.frame_dim, len(checkpoint.vocabulary))
             seen = found["own"].shape[1] if found.get("own", np.zeros(0)).ndim == 3 else 0
@@ -210,19 +214,20 @@ class Dense(PlainRows):
         ]
         reader = SpanReader.from_json(checkpoint.state.get("reader"), "state.json: key 'reader'")
         whitening, prior = Whitening(found["mean"], found["axes"]), WordPrior.restore(found)
-        regression = projections.pop() if regressed(found) else None
-        return cls(whitening, projections, reader, sizes.max_num_frames, prior, regression)
+        share = regression_share(found)
+        regression = projections.pop() if share else None
+        return cls(whitening, projections, reader, sizes.max_num_frames, prior, regression, share)
 
 
-def shares_of(fits: int, *, regressed: bool) -> list[float]:
-    """Shares of a score that fits have, and behind them a regression, if there is one."""
-    beside = REGRESSION_SHARE if regressed else 0.0
-    return [(1 - beside) / fits] * fits + ([beside] if regressed else [])
+def shares_of(fits: int, regression_share: float) -> list[float]:
+    """Shares of a score that fits have, and behind them a regression, if it has one."""
+    return [(1 - regression_share) / fits] * fits + [regression_share] * (regression_share > 0)
 
 
-def regressed(found: Tensors) -> bool:
-    """Whether the last of a checkpoint's projections are a regression."""
-    return bool(np.any(found.get("regressed", 0.0))) and len(found["clip"]) > 1
+def regression_share(found: Tensors) -> float:
+    """The share of the last of a checkpoint's projections, if they are a regression; else 0."""
+    share = found[SHARE] if SHARE in found else 0.5 * np.asarray(found.get(HALF, np.zeros(1)))
+    return min(max(float(share[0]), 0.0), 1.0) if len(found["clip"]) > 1 else 0.0
 
 
 def _prior_shapes(found: Tensors, frame_dim: int, words: int) -> dict[str, tuple[int, ...]]:

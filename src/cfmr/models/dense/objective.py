@@ -2,7 +2,7 @@
 
 For a sentence and the clips of a batch of videos, with s the scores:
 
-    - sum_t w_t log softmax_t(s over the clips of its video)             which clip of the video
+    - WITHIN sum_t w_t log softmax_t(s over the clips of its video)      which clip of the video
     - ACROSS sum_t w_t log softmax_t(s over the clips of all videos)     which clip of the batch
     - NAMING log softmax(w s over the sentences of the batch)            which sentence is meant at the glance
 
@@ -29,7 +29,8 @@ from cfmr.models.dense.model import SHARPNESS, Projections
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
-ACROSS = 2.0  # weight of the loss over the clips of all videos, beside that within the video
+WITHIN = 1.0  # weight of the loss within the video
+ACROSS = 2.0  # weight of the loss over the clips of all videos
 NAMING = 0.5  # weight of the loss over sentences
 NEGATIVE = 1.0  # weight of a negative label, beside one of what happens
 MOST_DENIED = 0.9  # of the mass: beyond, the loss grows in a straight line, or one label would outweigh the rest
@@ -109,8 +110,8 @@ def _of_positives(
     own = video_of_sentence[:, None] == video_of_clip
     within, log_within = _softmax(np.where(own, scores, -np.inf))
     across, log_across = _softmax(scores)
-    loss = -(target * np.where(own, log_within, 0)).sum() - ACROSS * (target * log_across).sum()
-    slope = within - target + ACROSS * (across - target)
+    loss = -WITHIN * (target * np.where(own, log_within, 0)).sum() - ACROSS * (target * log_across).sum()
+    slope = WITHIN * (within - target) + ACROSS * (across - target)
     # which sentence is meant: score of each sentence at each one's glance
     named = target @ scores.T
     alike = video_of_sentence[:, None] == video_of_sentence

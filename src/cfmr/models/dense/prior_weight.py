@@ -1,31 +1,27 @@
 """How much the prior counts beside what is learned, by glances that were held out (Method, CFMR-Dense, What is known).
 
-Fits leave out a third of the videos each, the same by which the reader was chosen. With s the learned curves of the
-sentences left out and r those of the prior, a (s + w r) is believed as much as the glances are likely under its
-softmax, over the clips of their own video and over those of all videos left out; a, how far curves of so few glances
-are to be believed at all, is free. The weight is the mean of w by that likelihood and by what is believed beforehand,
-so that few glances leave it near USUAL and many can bring it down to 0.
+With s the learned curves of sentences that fits have left out, the same fits by which the reader was chosen, and r
+those of the prior, the weight is the mean of w by the likelihood of their glances under a (s + w r) (`shares.py`) and
+by what is believed beforehand, so that few glances leave it near USUAL and many can bring it down to 0.
 
-Shapes: R sentences, C clips of all videos left out, A values of a, G weights.
+Shapes: R sentences, G weights.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cfmr.models.dense.fit import DenseFit, LeftOut
-from cfmr.models.dense.model import SHARPNESS, Projections, shares_of, unit
+from cfmr.models.dense.fit import DenseFit
+from cfmr.models.dense.shares import learned_curves, leave_out, mixture_likelihood, over_videos
 from cfmr.models.dense.word_prior import WordPrior
-from cfmr.moments.span_reader import SpanReader, running_mean
+from cfmr.moments.span_reader import SpanReader
 
 Doubles = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 WEIGHTS = np.array([0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0])
-BELIEFS = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0])  # values of a
 USUAL, DOUBT = 6.0, 1.0  # believed beforehand: the logarithm of w is normal around that of USUAL
 NOTHING = 0.1  # likelihood beforehand that the prior is worth nothing, relative to that of USUAL
 NUM_FOLDS = 3
@@ -40,34 +36,30 @@ def choose_weight(
     fit: DenseFit, prior: WordPrior, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> float:
     """The weight of a prior beside fits to these rows; USUAL where there are too few videos to hold some out."""
-    videos = len(fit.rows.names)
+    videos = fit.rows.num_shown
     if videos < NUM_FOLDS:
         return USUAL
     draw = np.random.default_rng([fit.seed, 6])
-    left_out = fit.left_out or _left_out(fit, draw.permutation(videos) % NUM_FOLDS, progress)
+    fold = draw.permutation(videos) % NUM_FOLDS
+    left_out = fit.left_out or leave_out(fit, fold[fit.rows.videos], FIRST_FIT, progress)
     known = [prior.clips(clips) for clips in fit.rows.clips()]
-    likelihood = np.zeros((len(BELIEFS), len(WEIGHTS)))
+    mixtures = np.stack([np.ones_like(WEIGHTS), WEIGHTS])
+    total = []
     for maps, regression, rows in left_out:
         looked_at = draw.permutation(rows)[: MAX_ROWS // NUM_FOLDS]
-        likelihood += _likelihood(fit, prior, known, _shares(maps, regression), looked_at)
-    return _discounted(_mean_weight(likelihood.max(axis=0)))
+        share = fit.regression_share
+        learned = (1 - share) * learned_curves(fit, maps, looked_at)
+        if share:
+            learned += share * learned_curves(fit, regression, looked_at)
+        looked = over_videos(fit, looked_at, known.__getitem__, _meant(fit, prior, looked_at))
+        total.append(mixture_likelihood(fit, looked_at, learned, looked, mixtures))
+    return _discounted(_mean_weight(np.sum(total, axis=0).max(axis=0)))
 
 
-def _shares(maps: Projections, regression: Projections | None) -> list[tuple[float, Projections]]:
-    """What is learned, with the shares of a score that each part has."""
-    parts = [maps] if regression is None else [maps, regression]
-    return list(zip(shares_of(1, regressed=regression is not None), parts, strict=True))
-
-
-def _left_out(fit: DenseFit, fold: Indices, progress: Callable[[int, int], None]) -> list[LeftOut]:
-    """Fits without the videos of each fold, and the rows of those."""
-    parts = [np.flatnonzero(fold[fit.rows.videos] == number) for number in range(NUM_FOLDS)]
-    everything = np.arange(len(fit.rows))
-    found: list[LeftOut] = []
-    for number, rows in enumerate(parts):
-        seen = np.setdiff1d(everything, rows)
-        found.append((fit.run(seen, FIRST_FIT + number, progress=progress)[0], fit.regression(seen), rows))
-    return found
+def _meant(fit: DenseFit, prior: WordPrior, rows: Indices) -> NDArray[np.float32]:
+    """What is known of sentences before, (p, R)."""
+    summed = np.stack([prior.looks[fit.rows.word_ids[row]].sum(axis=0) for row in rows])
+    return np.asarray((summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1.0)).T, np.float32)
 
 
 def believed(reader: SpanReader, weight: float) -> SpanReader:
@@ -91,61 +83,3 @@ def _mean_weight(likelihood: Doubles) -> float:
     share /= share.sum()
     some = share[1:].sum()
     return round(float(some * np.exp(share[1:] @ logs / max(some, 1e-12))), 4)
-
-
-def _likelihood(
-    fit: DenseFit,
-    prior: WordPrior,
-    known: list[NDArray[np.float32]],
-    learned: list[tuple[float, Projections]],
-    rows: Indices,
-) -> Doubles:
-    """Log-likelihood (A, G) of the glances of rows.
-
-    Args:
-        known: the prior's vectors of each video's clips.
-        learned: from other rows, each with its share of a score.
-    """
-    curves, looked, video_of_clip = _curves(fit, prior, known, learned, rows)
-    found = np.zeros((len(BELIEFS), len(WEIGHTS)))
-    for row, line, look in zip(rows, curves, looked, strict=True):
-        own = video_of_clip == fit.rows.videos[row]
-        mixed = line[:, None] + look[:, None] * WEIGHTS
-        target = fit.target(int(row))
-        for i, belief in enumerate(BELIEFS):
-            scores = belief * mixed
-            inside = scores[own]
-            found[i] += target @ (2 * inside) - _log_sum(inside) - _log_sum(scores)
-    return found
-
-
-def _log_sum(scores: Doubles) -> Doubles:
-    """Logarithm of the sum of exponentials over the first axis."""
-    most = scores.max(axis=0)
-    return np.asarray(most + np.log(np.exp(scores - most).sum(axis=0)))
-
-
-def _curves(
-    fit: DenseFit,
-    prior: WordPrior,
-    known: list[NDArray[np.float32]],
-    maps: list[tuple[float, Projections]],
-    rows: Indices,
-) -> tuple[Doubles, Doubles, Indices]:
-    """Learned and prior curves (R, C) of rows over the videos of all of them, and each clip's video (C,)."""
-    asked = [(share, part, unit(fit.sentences(part, rows)).T) for share, part in maps]
-    summed = np.stack([prior.looks[fit.rows.word_ids[row]].sum(axis=0) for row in rows])
-    meant = (summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1.0)).T
-    learned, looked, numbers = list[NDArray[Any]](), list[NDArray[Any]](), list[int]()
-    for video in np.unique(fit.rows.videos[rows]).tolist():
-        window = fit.reader.window_in(len(known[video]), float(fit.rows.seconds[video]))
-        inputs = fit.inputs[video]
-        curves = [share * (running_mean(part.clips(inputs), window) @ said) for share, part, said in asked]
-        learned.append(np.sum(curves, axis=0))
-        looked.append(running_mean(known[video], window) @ meant)
-        numbers += [video] * len(known[video])
-    return _sharp(learned), _sharp(looked), np.array(numbers, np.intp)
-
-
-def _sharp(cosines: list[NDArray[Any]]) -> Doubles:
-    return np.asarray(SHARPNESS * np.concatenate(cosines).T, np.float64)

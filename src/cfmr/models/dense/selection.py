@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfmr.models.dense.fit import DenseFit
+from cfmr.models.dense.shares import choose_share, leave_out
 from cfmr.moments.span_reader import NUM_KNOTS, SpanReader, candidate_spans, posterior
 
 Doubles = NDArray[np.float64]
@@ -103,18 +104,15 @@ def first_reader(glances: Doubles, seconds: Doubles) -> SpanReader:
 def held_out(fit: DenseFit, progress: Callable[[int, int], None]) -> HeldOut:
     """Curves of rows by a fit that did not see their videos; folds are drawn by video."""
     rows, draw = fit.rows, np.random.default_rng([fit.seed, 4])
-    if len(rows.names) >= NUM_FOLDS:
-        fold = (draw.permutation(len(rows.names)) % NUM_FOLDS)[rows.videos]
+    if rows.num_shown >= NUM_FOLDS:
+        fold = (draw.permutation(rows.num_shown) % NUM_FOLDS)[rows.videos]
     else:
         fold = draw.permutation(len(rows)) % NUM_FOLDS
+    fit.left_out = leave_out(fit, fold, FIRST_FIT, progress)  # the prior's weight is chosen with the same fits
+    fit.regression_share = choose_share(fit)
     curves: list[NDArray[Any]] = [np.zeros(1)] * len(rows)
-    fit.left_out = []  # what else is chosen by glances held out is chosen with the same fits
-    for number in range(NUM_FOLDS):
-        seen, unseen = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        maps, _ = fit.run(seen if len(seen) else unseen, FIRST_FIT + number, progress=progress)
-        regression = fit.regression(seen)
-        fit.left_out.append((maps, regression, unseen))
-        for row, curve in zip(unseen, fit.curves(maps, unseen, regression), strict=True):
+    for maps, regression, unseen in fit.left_out:
+        for row, curve in zip(unseen, fit.scores(maps, regression, unseen), strict=True):
             curves[row] = curve
     read = np.sort(draw.permutation(len(rows))[:MAX_READ])
     return HeldOut([curves[row] for row in read], rows.seconds[rows.videos[read]], rows.glances[read])
@@ -224,5 +222,6 @@ def choose_reader(
     return {
         "chosen_by": f"likelihood of {len(rows)} held-out glances, {NUM_FOLDS} folds by video",
         "log_likelihood": round(likelihood, 4),
+        "regression_share": fit.regression_share,
         "given": settings,
     }

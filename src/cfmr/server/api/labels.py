@@ -10,7 +10,6 @@ from pydantic import AfterValidator, BaseModel, Field
 from cfmr.data.annotations import Annotation
 from cfmr.data.vocabulary import tokenize
 from cfmr.errors import InputError
-from cfmr.handover.labels.read import read_labels
 from cfmr.handover.labels.rows import Given
 from cfmr.handover.labels.write import LABEL_FORMATS, LABELS_BY_NAME, write_labels
 from cfmr.handover.timecode import parse_fps
@@ -18,6 +17,7 @@ from cfmr.server.api.handover import files_described, files_response
 from cfmr.server.context import AppState, State
 from cfmr.server.label_videos import LabelVideos
 from cfmr.server.problems import Problem
+from cfmr.server.stores.label_import import Import
 from cfmr.server.stores.labels import LONGEST_AUTHOR, LONGEST_SENTENCE, Label
 
 ANONYMOUS = "someone"
@@ -233,10 +233,10 @@ def _take_in(
     except ValueError as error:
         raise Problem(422, f"fps: {error}") from None
     given = Given(LabelVideos(state), name, video, rate)
-    annotations, refused = read_labels(content, given, _check_row)
-    added, already = state.labels.take_in(annotations, _printable_author(author))
-    reasons = [RefusedRow(row=one.row, reason=one.reason) for one in refused[:LISTED_ROWS]]
-    return ImportAnswer(added=added, already=already, refused=len(refused), reasons=reasons)
+    wanted = Import(content, given, _printable_author(author), check_row)
+    found = state.imports.run(state.labels, wanted, state.names())
+    reasons = [RefusedRow(row=one.row, reason=one.reason) for one in found.refused[:LISTED_ROWS]]
+    return ImportAnswer(added=found.added, already=found.already, refused=len(found.refused), reasons=reasons)
 
 
 def _printable_author(author: str) -> str:
@@ -251,7 +251,7 @@ def _check_time(annotation: Annotation) -> None:
         raise Problem(422, f"{annotation.glance:g} s is after the end of the video, which is {annotation.duration:g} s")
 
 
-def _check_row(annotation: Annotation) -> None:
+def check_row(annotation: Annotation) -> None:
     """Raises ValueError saying what is wrong with an imported label."""
     _said(_printable(annotation.sentence))
     if len(annotation.sentence) > LONGEST_SENTENCE:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
 
 from cfmr.errors import InputError
+from cfmr.index.location import is_address
 from cfmr.search.composed import MAX_EXAMPLES, ComposedQuery, parse_stretch, split_minus
 from cfmr.search.own_labels import OwnLabel
 from cfmr.search.retriever import MAX_TOP, Moment, SearchResult, is_of_label, labelled_moments
@@ -158,7 +159,7 @@ def status(state: State) -> StatusAnswer:
     )
 
 
-@router.get("/search")
+@router.get("/search", response_model=SearchAnswer)
 async def search(
     query: Composed,
     state: State,
@@ -167,13 +168,14 @@ async def search(
     video: Annotated[list[str] | None, Query(max_length=MOST_CHOSEN, description="search only in these")] = None,
     contains: Annotated[str, Query(max_length=500, description="only in videos whose name has this in it")] = "",
     min_score: Annotated[float | None, Query(allow_inf_nan=False, description="leave out what is below")] = None,
-) -> SearchAnswer:
+) -> Response:
     """The moments that a sentence describes.
 
     Also those that are like some moment, and unlike another.
     """
-    how = functools.partial(_search, state, query, slice(offset, offset + top), video, contains, min_score)
-    return await anyio.to_thread.run_sync(how, limiter=state.searching)
+    how = functools.partial(_answered, state, query, (offset, offset + top), video, contains, min_score)
+    answer = await anyio.to_thread.run_sync(how, limiter=state.searching)
+    return Response(answer.model_dump_json(), media_type="application/json")  # it was made here: no check is needed
 
 
 @router.get("/curve")
@@ -187,7 +189,7 @@ def curve(
     said = [
         GlanceAnswer(id=label.id, sentence=label.annotation.sentence, glance=glance, author=label.author)
         for label in state.labels.all(video, limit=500)
-        if (glance := label.annotation.glance) is not None
+        if not label.annotation.absent and (glance := label.annotation.glance) is not None
     ]
     return CurveAnswer(
         video=video,
@@ -222,16 +224,30 @@ def _selection(state: AppState, video: list[str] | None, contains: str) -> list[
     return found if not video else sorted({*found} & {*video})
 
 
-def _search(
+def _answered(
     state: AppState,
     query: ComposedQuery,
-    page: slice,
+    page: tuple[int, int],
     video: list[str] | None,
     contains: str,
     min_score: float | None,
 ) -> SearchAnswer:
+    """The answer of a moment ago, if nothing has changed since; else a new one."""
     began = time.perf_counter()
     chosen = _selection(state, video, contains)
+    asked = query, page, None if chosen is None else tuple(chosen), min_score
+    made_of = state.models.videos, state.labels.present(), state.library.facts()
+    known = not is_address(state.models.current.index)  # of an index elsewhere only a search tells that it changed
+    answer: SearchAnswer | None = state.answered.get(asked, made_of) if known else None
+    if answer is None:
+        answer = _search(state, query, slice(*page), chosen, min_score)
+        state.answered.keep(asked, made_of, answer.model_copy(update={"encode_ms": 0.0, "search_ms": 0.0}))
+    return answer.model_copy(update={"total_ms": round((time.perf_counter() - began) * 1e3, 3)})
+
+
+def _search(
+    state: AppState, query: ComposedQuery, page: slice, chosen: list[str] | None, min_score: float | None
+) -> SearchAnswer:
     top = min(page.stop + 1, MAX_TOP)  # one more says whether there is a next page
     own = _labelled_moments(state, query, chosen, top) if query.sentence else []
     try:
@@ -243,10 +259,12 @@ def _search(
         result = SearchResult(query.sentence, (), (), None, None, 0.0, 0.0)
     others = (moment for moment in result if not any(is_of_label(moment, one) for one in own))
     listed = [*own, *others]
+    shown = listed[page]
+    watchable = state.watchable_of(moment.video for moment in shown)
     return SearchAnswer(
         sentence=result.sentence,
         without=list(query.without),
-        moments=[_found(moment, state) for moment in listed[page]],
+        moments=[_found(moment, moment.video in watchable) for moment in shown],
         more=len(listed) > page.stop,
         unknown=[UnknownWordAnswer(word=word.word, used=word.used) for word in result.unknown],
         convincing=result.has_match,
@@ -254,7 +272,7 @@ def _search(
         videos=len(state.models.videos) if chosen is None else len(set(chosen)),
         encode_ms=round(result.encode_seconds * 1e3, 3),
         search_ms=round(result.search_seconds * 1e3, 3),
-        total_ms=round((time.perf_counter() - began) * 1e3, 3),
+        total_ms=0.0,
     )
 
 
@@ -277,13 +295,13 @@ def _labelled_moments(state: AppState, query: ComposedQuery, videos: Sequence[st
     return labelled_moments(query, alike, allowed, top, state.models.retriever.search)
 
 
-def _found(moment: Moment, state: AppState) -> FoundMoment:
+def _found(moment: Moment, watchable: bool) -> FoundMoment:
     return FoundMoment(
         video=moment.video,
         start=round(moment.start, 3),
         end=round(moment.end, 3),
         score=round(moment.score, 5),
         duration=moment.duration,
-        watchable=state.watchable(moment.video),
+        watchable=watchable,
         label=None if moment.label is None else OwnLabelAnswer.model_validate(moment.label, from_attributes=True),
     )

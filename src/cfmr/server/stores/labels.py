@@ -54,7 +54,9 @@ from sqlalchemy.exc import (
 from cfmr.data.annotations import Annotation
 from cfmr.data.vocabulary import find_words
 from cfmr.errors import InputError
+from cfmr.files.memory import collector_paused
 from cfmr.server.problems import Problem
+from cfmr.server.stores.database_changes import Changes
 from cfmr.server.stores.present_labels import Label, PresentLabels
 from cfmr.server.stores.same_labels import LabelledMoments
 
@@ -63,7 +65,11 @@ __all__ = ["Label", "LabelStore", "negatives_of", "normalized_sentence", "split_
 HELD_OUT = 5  # one label in so many is never trained on, the third to begin with
 LONGEST_SENTENCE, LONGEST_AUTHOR = 500, 80
 OVERLAP = timedelta(minutes=2)  # by which clocks of several servers may differ
-PIECE = 2000  # labels of an import that are written in one transaction
+PIECE = 500  # labels of an import that are written in one transaction
+PAUSE = (
+    0.03  # seconds between two of them: SQLite asks for its lock every 25 ms at most in the first eighth of a second
+)
+READ_AT_ONCE = 1000
 _WRITES = "cfmr_writes"
 _WORD = re.compile(r"\w+")
 
@@ -113,9 +119,11 @@ class LabelStore:
 
     def __init__(self, url: str | URL) -> None:
         self._present: PresentLabels | None = None
+        self._version: int | None = None  # of the database when `_present` was read
         self._remembering = threading.Lock()
         try:
             self._engine = _engine(url)
+            self._changes = Changes(self._engine.url)
             self._writing = self._engine.execution_options(**{_WRITES: True})
             try:
                 _metadata.create_all(self._writing)
@@ -152,21 +160,28 @@ class LabelStore:
 
     def close(self) -> None:
         """Give connections back."""
+        self._changes.close()
         self._engine.dispose()
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def present(self) -> PresentLabels:
         """All present labels, kept in memory; what anyone has written since is read."""
-        with self._engine.connect() as connection:
-            states = connection.scalar(select(func.count()).select_from(_states)) or 0
-        known = self._present  # states are only ever added, so their number says whether any was
-        if known is not None and known.states == states:
+        version = self._changes.version()
+        known = self._present
+        if known is not None and version is not None and version == self._version:
             return known
+        states = self._states()  # they are only ever added, so their number says whether any was
         with self._remembering:
-            if self._present is None or self._present.states != states:
+            if self._present is None or self._present.states < states:
                 self._present = self._remembered(self._present, states)
+            if self._present.states == states:
+                self._version = version
             return self._present
+
+    def _states(self) -> int:
+        with self._engine.connect() as connection:
+            return connection.scalar(select(func.count()).select_from(_states)) or 0
 
     def _remembered(self, before: PresentLabels | None, states: int) -> PresentLabels:
         """With what was written since, if its time says which that is; else everything is read."""
@@ -175,11 +190,11 @@ class LabelStore:
                 fresh = _states.c.at >= before.labels[0].at - OVERLAP
                 if self._engine.dialect.name == "sqlite":  # it numbers rows as they come, and none is ever deleted
                     fresh = literal_column("rowid") > before.states
-                rows = connection.execute(select(_states).where(fresh).order_by(_states.c.revision))
-                found = before.with_more(_label(row) for row in rows)
+                found = before.with_more(_read(connection, select(_states).where(fresh)))
                 if found.states >= states:
                     return found
-            return PresentLabels.of(_label(row) for row in connection.execute(select(_states).where(_newest)))
+            with collector_paused():
+                return PresentLabels.of(_read(connection, select(_states)))
 
     def all(self, video: str | None = None, limit: int | None = None, offset: int = 0) -> list[Label]:
         """Present labels, the newest first."""
@@ -187,7 +202,7 @@ class LabelStore:
         labels = present.labels if video is None else present.by_video.get(video, [])
         return list(labels[offset : None if limit is None else offset + limit])
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> Mapping[str, int]:
         """How many labels each video has."""
         return self.present().counts
 
@@ -289,8 +304,11 @@ class LabelStore:
         A thousand rows hold the database's lock only as long as a few do: they come in pieces, between which others
         write. If one fails, those before it stay, and taking in the same again adds the rest.
         """
-        pieces = [annotations[first : first + PIECE] for first in range(0, len(annotations), PIECE)]
-        added = sum(self._take_in_piece(piece, author) for piece in pieces)
+        added = 0
+        for first in range(0, len(annotations), PIECE):
+            if first:
+                time.sleep(PAUSE)
+            added += self._take_in_piece(annotations[first : first + PIECE], author)
         return added, len(annotations) - added
 
     def _take_in_piece(self, annotations: Sequence[Annotation], author: str) -> int:
@@ -393,10 +411,32 @@ def _find(connection: Connection, label: str) -> Label:
     return _label(row)
 
 
+def _read(connection: Connection, query: Select[Any]) -> list[Label]:
+    """The newest of the states that a query finds, of each label one."""
+    newest: dict[str, Any] = {}
+    for rows in connection.execute(query).partitions(READ_AT_ONCE):  # between pieces other threads have their turn
+        for row in rows:
+            known = newest.get(row[0])
+            if known is None or known[1] < row[1]:
+                newest[row[0]] = row
+    found = []
+    for label, revision, video, duration, sentence, glance, start, end, author, at, *flags in newest.values():
+        deleted, held_out, _, absent = flags
+        span = None if start is None else (start, end)
+        annotation = Annotation(video, duration, sentence, glance, span, absent=absent)
+        found.append(Label(label, revision, annotation, author, at if at.tzinfo else _of_utc(at), deleted, held_out))
+    return found
+
+
+def _of_utc(at: datetime) -> datetime:
+    """SQLite forgets the zone, which is always UTC."""
+    return at.replace(tzinfo=UTC)
+
+
 def _label(row: Row[Any]) -> Label:
     span = None if row.span_start is None else (row.span_start, row.span_end)
     annotation = Annotation(row.video, row.duration, row.sentence, row.glance, span, absent=bool(row.absent))
-    at = row.at if row.at.tzinfo else row.at.replace(tzinfo=UTC)  # SQLite forgets the zone, which is always UTC
+    at = row.at if row.at.tzinfo else _of_utc(row.at)
     return Label(row.label, row.revision, annotation, row.author, at, row.deleted, row.held_out)
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 import unicodedata
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,7 +140,12 @@ class Library:
 
     def has(self, name: str, indexed: str | None = None) -> bool:
         """Whether `find` found a file when the folder was read last; costs nothing."""
-        return name in self.files() or (indexed is not None and restored_path(indexed) in self._names)
+        return self.lookup()(name, indexed)
+
+    def lookup(self) -> Callable[[str, str | None], bool]:
+        """`has` of many names at one time."""
+        files, paths = self.files(), self._names
+        return lambda name, indexed: name in files or (indexed is not None and restored_path(indexed) in paths)
 
     def find(self, name: str, indexed: str | None = None) -> Path | None:
         """The file of a video; `indexed` is where the index saw it last. None if there is none in the folder.

@@ -1,10 +1,13 @@
 """Which questions to put to a person next: sentences that are looked for, each at a second where it may happen."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cfmr.data.vocabulary import tokenize
 from cfmr.data.word_vectors import load_word_vectors
@@ -18,6 +21,8 @@ from cfmr.training.questions import chances_of, choose_questions, remaining_vari
 MOST_SENTENCES = 200  # that are looked for; each takes a search
 PLACES = 8  # of a sentence that may be asked about: its best moments
 MOST_LABELS = 20_000  # that are looked at, the newest
+WEIGHED = 1500  # of them whose sentences count, the newest: a thousand more would take seconds
+PATIENCE = 2.0  # seconds after which no further sentence is searched for: of ten thousand videos a few will do
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,11 @@ def propose(
     labels = list(state.labels.present().labels[:MOST_LABELS])
     answered = _Answered(labels, skipped)
     asked = list(islice(_distinct([*sentences, *(one.annotation.sentence for one in labels)]), MOST_SENTENCES))
-    candidates = [one for sentence in asked for one in _candidates(state, sentence, answered)]
+    candidates, began = list[Question](), time.monotonic()
+    for sentence in asked:
+        candidates += _candidates(state, sentence, answered)
+        if candidates and time.monotonic() - began > PATIENCE:
+            break
     if not candidates:
         return []
     chosen = _most_useful(candidates, [label for label in labels if not label.annotation.absent], count)
@@ -96,15 +105,16 @@ def _candidates(state: AppState, sentence: str, answered: _Answered) -> list[Que
         return []
     found = [one for one in found if one.label is None]  # what labels found is answered
     chances = chances_of([one.score for one in found]).tolist()
+    watchable = state.watchable_of(one.video for one in found)
     return [
         Question(one.video, (one.start + one.end) / 2, sentence, one.start, one.end, chance)
         for one, chance in zip(found, chances, strict=True)
-        if not answered.has(one, sentence) and state.watchable(one.video)
+        if not answered.has(one, sentence) and one.video in watchable
     ]
 
 
 def _most_useful(candidates: Sequence[Question], labels: Sequence[Label], count: int) -> list[Question]:
-    known = [label.annotation for label in labels]
+    known = [label.annotation for label in labels[:WEIGHED]]
     vectors = sentence_vectors(_means([*(one.sentence for one in candidates), *(a.sentence for a in known)]))
     names = [*(one.video for one in candidates), *(a.video for a in known)]
     numbers = np.unique(names, return_inverse=True)[1]
@@ -114,15 +124,16 @@ def _most_useful(candidates: Sequence[Question], labels: Sequence[Label], count:
     return [candidates[i] for i in choose_questions(left, chances, count)]
 
 
-def _means(sentences: Sequence[str]) -> np.ndarray:
-    """Mean word vector of each sentence; zeros of one without a known word."""
+def _means(sentences: Sequence[str]) -> NDArray[np.float32]:
+    return np.stack([_mean(sentence) for sentence in sentences])
+
+
+@lru_cache(maxsize=2 * MOST_LABELS)
+def _mean(sentence: str) -> NDArray[np.float32]:
+    """Mean word vector of a sentence; zeros of one without a known word."""
     vectors = load_word_vectors()
-    made: dict[str, np.ndarray] = {}
-    for sentence in sentences:
-        if sentence not in made:
-            words = [word for word in tokenize(sentence) if word in vectors]
-            made[sentence] = vectors.of(words).mean(axis=0) if words else np.zeros(vectors.dim, np.float32)
-    return np.stack([made[sentence] for sentence in sentences])
+    words = [word for word in tokenize(sentence) if word in vectors]
+    return vectors.of(words).mean(axis=0) if words else np.zeros(vectors.dim, np.float32)
 
 
 def _at_the_peak(state: AppState, one: Question) -> Question:

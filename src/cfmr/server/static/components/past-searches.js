@@ -21,6 +21,16 @@ function read() {
   }
 }
 
+/** Sentences that were searched for, saved ones first, without those that name examples or what is not meant. */
+export function soughtSentences() {
+  const { saved, recent } = read();
+  const sentences = [...saved, ...recent].map(({ url }) => {
+    const query = new URL(url, location.origin).searchParams;
+    return query.has("like") || query.has("unlike") ? "" : (query.get("q") ?? "");
+  });
+  return [...new Set(sentences)].filter((said) => said && !/(^|\s)-/.test(said));
+}
+
 export class PastSearches {
   /**
    * @param {HTMLDetailsElement} root

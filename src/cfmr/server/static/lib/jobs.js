@@ -37,7 +37,7 @@ export async function lookAtJobs() {
       working.hidden = !running.length;
       const now = running.find((job) => job.state === "running") ?? running[0];
       if (now) {
-        working.href = ["learn", "switch"].includes(now.kind) ? "/learn" : "/library";
+        working.href = ["learn", "switch", "check"].includes(now.kind) ? "/learn" : "/library";
         working.textContent = now.progress === null ? now.title : `${now.title}, ${Math.round(now.progress * 100)} %`;
       }
     }

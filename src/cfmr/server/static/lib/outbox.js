@@ -7,7 +7,8 @@ const KEY = "cfmr-unsent";
 const PAUSE = 2000; // milliseconds between two attempts
 
 /**
- * @typedef {{ id: string, video: string, glance: number, sentence: string, author: string, refused?: string }} Waiting
+ * @typedef {{ id: string, video: string, glance: number, sentence: string, author: string, absent?: boolean,
+ *   refused?: string }} Waiting
  * a label with the id that it will have; `refused`: why the server does not take it
  */
 

@@ -14,8 +14,11 @@
  */
 /**
  * @typedef {{ id: string, revision: number, video: string, glance: number, sentence: string, author: string, at: string,
- *   deleted: boolean, held_out: boolean }} Label
+ *   deleted: boolean, held_out: boolean, absent: boolean }} Label
  */
+/** @typedef {{ video: string, second: number, sentence: string, start: number, end: number, chance: number }} Question */
+/** @typedef {{ labels: number, found: number, gain: number, more: number, points: [number, number, number][] }} Worth */
+/** @typedef {{ label: Label, second: number | null }} Doubtful */
 /** @typedef {{ video: string, duration: number | null, indexed: boolean, watchable: boolean, labels: number }} Video */
 /**
  * @typedef {Video & { folder: string, state: string, reason: string, date: string | null, size: number }} LibraryVideo

@@ -3,6 +3,7 @@
 import { $, complain, el, replace } from "../lib/dom.js";
 import "../lib/jobs.js";
 import "../lib/keys.js";
+import { text } from "../lib/texts.js";
 
 let description;
 
@@ -11,9 +12,9 @@ const resolve = (schema) =>
 
 function kind(schema) {
   if (schema?.$ref) return schema.$ref.split("/").at(-1);
-  if (schema?.anyOf) return schema.anyOf.map(kind).join(" or ");
-  if (schema?.type === "array") return `list of ${kind(schema.items ?? schema.prefixItems?.[0])}`;
-  return schema?.format ?? schema?.type ?? "anything";
+  if (schema?.anyOf) return schema.anyOf.map(kind).join(text.docs.or);
+  if (schema?.type === "array") return text.docs.listOf(kind(schema.items ?? schema.prefixItems?.[0]));
+  return schema?.format ?? schema?.type ?? text.docs.anything;
 }
 
 function fields(schema) {
@@ -22,7 +23,12 @@ function fields(schema) {
     "dl",
     { class: "api-fields" },
     Object.entries(properties).map(([name, one]) => [
-      el("dt", {}, el("code", {}, name), el("small", {}, `${kind(one)}${required.includes(name) ? "" : ", optional"}`)),
+      el(
+        "dt",
+        {},
+        el("code", {}, name),
+        el("small", {}, `${kind(one)}${required.includes(name) ? "" : text.docs.optional}`),
+      ),
       el("dd", {}, one.description ?? ""),
     ]),
   );
@@ -47,7 +53,7 @@ function operation(path, method, one) {
       spellcheck: false,
     }),
   }));
-  const output = el("pre", { tabIndex: 0, hidden: true, "aria-label": "Answer" });
+  const output = el("pre", { tabIndex: 0, hidden: true, "aria-label": text.docs.answer });
   const address = () => {
     let filled = path;
     const query = new URLSearchParams();
@@ -62,10 +68,10 @@ function operation(path, method, one) {
     output.hidden = false;
     try {
       const response = await fetch(address());
-      const text = response.headers.get("content-type")?.includes("json")
+      const answer = response.headers.get("content-type")?.includes("json")
         ? JSON.stringify(await response.json(), null, 1)
-        : `${(await response.blob()).size} bytes`;
-      output.textContent = `GET ${address()}\n${response.status} ${response.headers.get("content-type") ?? ""}\n\n${text.slice(0, 20000)}`;
+        : text.docs.bytes((await response.blob()).size);
+      output.textContent = `GET ${address()}\n${response.status} ${response.headers.get("content-type") ?? ""}\n\n${answer.slice(0, 20000)}`;
     } catch (error) {
       output.textContent = error.message;
     }
@@ -94,18 +100,18 @@ function operation(path, method, one) {
               "dt",
               {},
               el("code", {}, parameter.name),
-              el("small", {}, `${kind(parameter.schema)}${parameter.required ? "" : ", optional"}`),
+              el("small", {}, `${kind(parameter.schema)}${parameter.required ? "" : text.docs.optional}`),
             ),
             el("dd", {}, method === "get" && input, parameter.description ?? ""),
           ]),
         ),
-      method === "get" && el("p", {}, el("button", {}, "Send")),
+      method === "get" && el("p", {}, el("button", {}, text.docs.send)),
     ),
     output,
-    one.requestBody && [el("h3", {}, "Body"), body(one.requestBody.content)],
+    one.requestBody && [el("h3", {}, text.docs.body), body(one.requestBody.content)],
     Object.entries(one.responses)
       .filter(([code]) => code < "3")
-      .map(([code, response]) => [el("h3", {}, `Answer ${code}`), body(response.content)]),
+      .map(([code, response]) => [el("h3", {}, text.docs.answerOf(code)), body(response.content)]),
   );
 }
 
@@ -114,7 +120,7 @@ async function begin() {
   replace(
     $("#lead"),
     description.info.description,
-    " The description for machines: ",
+    text.docs.forMachines,
     el("a", { href: "/openapi.json" }, "openapi.json"),
     ".",
   );

@@ -1,6 +1,7 @@
 // The label page: watch, press a key, say what happens, press Enter. Nothing asks for start and end.
 
 import { Player, playerKeys } from "../components/player.js";
+import { QuestionPanel } from "../components/question-panel.js";
 import { Timeline } from "../components/timeline.js";
 import { address, call, get, Problem } from "../lib/api.js";
 import { changed, onChange } from "../lib/changes.js";
@@ -61,6 +62,11 @@ keysGoTo(stage);
 // --- which video -------------------------------------------------------------------------------------------------------
 
 async function open(video, time = 0) {
+  if (await reveal(video, time)) await list();
+}
+
+/** Show a video, whose labels are still to be listed. Says whether it is there. */
+async function reveal(video, time) {
   try {
     const { videos } = await get("/api/videos", { video });
     const [found] = videos;
@@ -77,9 +83,10 @@ async function open(video, time = 0) {
     lastSaved = null;
     labels = [];
     restoreDraft();
-    await list();
+    return true;
   } catch (error) {
     complain(error);
+    return false;
   }
 }
 
@@ -139,7 +146,7 @@ function show(video) {
 function drawTimeline() {
   if (!current?.duration) return;
   const { video, duration } = current;
-  const own = [...labels, ...outbox.waiting()].filter((label) => label.video === video);
+  const own = [...labels, ...outbox.waiting()].filter((label) => label.video === video && !label.absent);
   timeline.show({ video, duration, labels: own });
   timeline.setTime(player.time || 0);
 }
@@ -217,7 +224,10 @@ function twin(said, glance) {
   const same = normalized(said);
   return labels.find(
     (label) =>
-      label.video === current?.video && normalized(label.sentence) === same && Math.abs(label.glance - glance) < SAME,
+      !label.absent &&
+      label.video === current?.video &&
+      normalized(label.sentence) === same &&
+      Math.abs(label.glance - glance) < SAME,
   );
 }
 
@@ -260,6 +270,46 @@ async function save() {
   player.start();
   if (!arrived.length) await list();
 }
+
+// --- the most useful click ---------------------------------------------------------------------------------------------
+
+const questions = new QuestionPanel($("#question"), {
+  show: async ({ video, second }) => {
+    if (await reveal(video, second)) list(); // one may answer before it is there
+    focusHome();
+  },
+  label: answer,
+  ended: () => {
+    $("#suggest").hidden = false;
+    focusHome();
+  },
+});
+
+/** Yes is a label at the second that is shown, no a negative one where it was asked. */
+async function answer({ video, second, sentence: said }, yes) {
+  if (yes && (!current || current.video !== video)) {
+    await open(video, second); // someone looked at another video meanwhile
+    return false;
+  }
+  const glance = yes ? Math.round(player.time * 100) / 100 : second;
+  const label = { id: newId(), video, glance, sentence: said, author: author(), absent: !yes };
+  const arrived = await outbox.send(label);
+  const refused = outbox.waiting().find(({ id }) => id === label.id)?.refused;
+  if (refused) {
+    outbox.drop(label.id);
+    complain(new Problem(422, refused));
+    return false;
+  }
+  did({ ...label, revision: 1 });
+  if (arrived.length) changed("labels");
+  else notify(text.labels.unsaved, null, true);
+  return true;
+}
+
+$("#suggest").addEventListener("click", () => {
+  $("#suggest").hidden = true;
+  questions.begin();
+});
 
 // crypto.randomUUID is only there on https and this machine
 function newId() {
@@ -358,6 +408,7 @@ function row(label) {
   const other = label.video !== current?.video;
   const when = clock(label.glance, true);
   const item = el("li", { "data-glance": label.glance, "data-label": label.id });
+  const not = label.absent && el("b", { class: "text-soft" }, words.not, " ");
   const facts = [other && label.video, label.author, ago(new Date(label.at)), label.held_out && words.heldOut];
   replace(
     item,
@@ -371,7 +422,7 @@ function row(label) {
       },
       when,
     ),
-    el("span", { class: "label-sentence" }, label.sentence, el("small", {}, facts.filter(Boolean).join(" · "))),
+    el("span", { class: "label-sentence" }, not, label.sentence, el("small", {}, facts.filter(Boolean).join(" · "))),
     el(
       "button",
       {
@@ -573,7 +624,9 @@ $("#format").addEventListener("change", () => {
 
 shortcut(["Enter", "m"], words.keys.mark, () => mark());
 shortcut(["u", "Control+z"], words.keys.undo, undo);
-shortcut("n", words.keys.next, handOut);
+shortcut("n", words.keys.next, () => (questions.asking ? questions.answer("no") : handOut()));
+shortcut("y", words.keys.yes, () => questions.asking && questions.answer("yes"));
+shortcut("s", words.keys.skip, () => questions.asking && questions.answer("skip"));
 shortcut("Escape", words.keys.discard, () => {
   if (marked === null) return false;
   discard();
@@ -585,7 +638,10 @@ async function begin() {
   const video = query.get("video");
   if (video) await open(video, Number.parseFloat(query.get("t") ?? "") || 0);
   else await handOut();
-  if (marked === null) focusHome(); // someone quick may be typing already
+  const label = labels.find(({ id }) => id === query.get("label"));
+  const item = label && $("#labels").querySelector(`li[data-label="${label.id}"]`);
+  if (item) edit(item, label);
+  else if (marked === null) focusHome(); // someone quick may be typing already
   if (outbox.waiting().length) await outbox.flush();
 }
 

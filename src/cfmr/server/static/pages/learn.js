@@ -2,6 +2,7 @@
 
 import { CheckpointList } from "../components/checkpoints.js";
 import { JobView } from "../components/job.js";
+import { LabelCheck } from "../components/label-check.js";
 import { address, call, get, post } from "../lib/api.js";
 import { changed, onChange } from "../lib/changes.js";
 import { $, ago, clock, complain, el, notify, replace } from "../lib/dom.js";
@@ -12,7 +13,8 @@ import { text } from "../lib/texts.js";
 const FEW = 10; // labels: a model of fewer finds little beyond them
 const words = text.learn;
 const view = new JobView($("#job"));
-let labels = { total: 0, learn: 0, held_out: 0 };
+const check = new LabelCheck($("#check"));
+let labels = { total: 0, learn: 0, held_out: 0, negative: 0 };
 let busy = false;
 
 async function count() {
@@ -23,6 +25,7 @@ async function count() {
     el("b", {}, text.labels.count(labels.total)),
     labels.total ? ": " : ". ",
     labels.total > 0 && words.count(labels.learn, labels.held_out),
+    labels.negative > 0 && words.negative(labels.negative),
     el("a", { href: "/label" }, labels.total ? words.more : words.first),
     ".",
   );
@@ -56,8 +59,9 @@ $("#begin").addEventListener("submit", async (event) => {
 });
 
 onJobs((jobs, ended) => {
-  const ours = jobs.filter((one) => ["learn", "switch", "use"].includes(one.kind));
+  const ours = jobs.filter((one) => ["learn", "switch", "use", "check"].includes(one.kind));
   busy = jobs.some((one) => one.kind === "learn" && ["queued", "running"].includes(one.state));
+  check.running(jobs.some((one) => one.kind === "check" && ["queued", "running"].includes(one.state)));
   const running = ours.find((one) => one.state === "running");
   view.show(running ?? ours[0], ours.filter((one) => one.state === "queued" && one !== (running ?? ours[0])).length);
   ready();
@@ -239,6 +243,7 @@ async function refresh() {
   checkpoints.refresh();
   try {
     await count();
+    await check.refresh(labels.learn + labels.held_out);
     const models = await get("/api/models");
     const newest = models.find(isLearned);
     $("#outcome").hidden = !newest;
