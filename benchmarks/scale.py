@@ -33,6 +33,7 @@ import av
 import numpy as np
 
 from cfmr.cluster.pool import Row, map_tasks
+from cfmr.errors import InputError
 from cfmr.index.base import Video, VideoRows
 from cfmr.index.codec import Codec
 from cfmr.index.milvus.address import MilvusAddress
@@ -162,49 +163,59 @@ def resident(process: int) -> tuple[int, int]:
     return own, mapped
 
 
-def settled(process: int, seconds: float = 10.0) -> tuple[int, int]:
+def settled(process: int, seconds: int = 5) -> tuple[int, int]:
     """The same, when a server that has just answered has given back what it needed for that."""
     found = []
-    for _ in range(int(seconds)):
+    for _ in range(seconds):
         found.append(resident(process))
         time.sleep(1)
     return min(found)
 
 
-def measure_memory(folder: Path, rows: int) -> None:
-    """What servers hold for a moment, above what they hold for 2,400, when they have been started again and asked."""
+def measure_memory(folder: Path, rows: int, only: str | None) -> None:
+    """What servers hold when they are filled, started again and asked, and of it for each moment."""
     from cfmr.index.milvus.address import parse_address
     from tests.scale.milvus_server import Server
 
-    print("| | moments | own memory, MB | mapped, MB | own, B a moment more | p50, ms | recall@10 |")
-    print("|---|--:|--:|--:|--:|--:|--:|")
+    codec, items, queries = made_up(rows)
+    truth, moments = exact_scores(codec, items, queries), len(items) * ROWS
+    print(f"{moments:,} moments\n")
+    print("| | empty, MB | own memory, MB | pages of files, MB | own, B a moment | p50, ms | recall@10 |")
+    print("|---|--:|--:|--:|--:|--:|--:|", flush=True)
     for name, mapped in (("in memory", False), ("mapped", True)):
-        before: tuple[int, int] | None = None
-        for count in (2_400, rows):
-            codec, items, queries = made_up(count)
-            place = folder / f"{name.replace(' ', '-')}-{count}"
-            place.mkdir(parents=True)
-            server = Server(place, mapped)
-            server.start()
+        if only not in (None, name):
+            continue
+        place = folder / name.replace(" ", "-")
+        place.mkdir(parents=True)
+        server = Server(place, mapped)
+        server.start()
+        try:
+            assert server.process is not None
+            empty, _ = settled(server.process.pid)
             address = parse_address(f"{server.address}/memory")
-            try:
-                write(address, codec, items, queries)
-                server.kill()
-                server.start()
-                assert server.process is not None
-                index: Any = open_index(address)
-                truth = exact_scores(codec, items, queries)
-                p50, recall = timed_top(index, queries, truth)
-                own, pages = settled(server.process.pid)
-            finally:
-                server.kill()
-            moments = len(items) * ROWS
-            each = f"{(own - before[1]) / (moments - before[0]):,.0f}" if before else "-"
-            before = before or (moments, own)
-            print(
-                f"| {name} | {moments:,} | {own / 1e6:,.0f} | {pages / 1e6:,.0f} | {each} | {p50:.1f} | {recall:.3f} |",
-                flush=True,
-            )
+            write(address, codec, items, queries)
+            server.kill()
+            server.start()
+            index: Any = open_index(address)
+            wait_until_loaded(index, queries[0])
+            p50, recall = timed_top(index, queries, truth)
+            own, pages = settled(server.process.pid)
+        finally:
+            server.kill()
+        each = (own - empty) / moments
+        sizes = f"{empty / 1e6:,.0f} | {own / 1e6:,.0f} | {pages / 1e6:,.0f} | {each:,.0f}"
+        print(f"| {name} | {sizes} | {p50:.1f} | {recall:.3f} |", flush=True)
+
+
+def wait_until_loaded(index: Any, query: np.ndarray) -> None:
+    """A server that has just been started answers when it has loaded what it had before."""
+    for attempt in range(12):
+        try:
+            index.top(query, 10)
+            return
+        except InputError:  # after the ten seconds that every call is tried for
+            if attempt == 11:
+                raise
 
 
 def timed_top(index: Any, queries: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
@@ -385,6 +396,7 @@ def main() -> None:
     memory = commands.add_parser("memory")
     memory.add_argument("--folder", type=Path, required=True)
     memory.add_argument("--rows", type=int, default=100_000)
+    memory.add_argument("--only", choices=["in memory", "mapped"])
     cost = commands.add_parser("cost")
     cost.add_argument("--minutes", type=float, default=2.0)
     cost.add_argument("--rows", type=int, default=200_000)
@@ -397,7 +409,7 @@ def main() -> None:
     if given.command == "ray":
         measure_ray(given.videos, given.seconds)
     elif given.command == "memory":
-        measure_memory(given.folder, given.rows)
+        measure_memory(given.folder, given.rows, given.only)
     elif given.command == "cost":
         measure_cost(given.minutes, given.rows, place, given.server, given.data)
     elif place is not None:

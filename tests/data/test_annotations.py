@@ -61,7 +61,6 @@ def test_a_training_row_needs_no_span_and_a_test_row_no_glance(tmp_path: Path) -
         ([*GOOD, "q1", 1], "is not [video, duration"),
         ([*GOOD, ["q1"]], "for its sentence's name"),
         ([*GOOD, True], "for its sentence's name"),
-        (row(span=[]), "has a glance and [] for [start, end]"),
         ({"video": "x"}, "is not [video, duration"),
         ("AO8RW", "is not [video, duration"),
     ],

@@ -1,4 +1,6 @@
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +137,12 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(InputError, match=r"labels.sqlite: labels cannot be read"):
         read_own_labels(tmp_path / FILE)
+
+
+def test_negative_labels_are_not_read_and_a_file_of_before_them_is(store: LabelStore, tmp_path: Path) -> None:
+    store.add(Annotation("v", 9.0, "a dog runs", 2.0, None), "Ada")
+    store.add(Annotation("v", 9.0, "a dog sits", 2.0, None, absent=True), "Ada")
+    assert [label.sentence for label in read_own_labels(tmp_path / FILE)] == ["a dog runs"]
+    with closing(sqlite3.connect(tmp_path / FILE)) as database:
+        database.execute("ALTER TABLE label_states DROP COLUMN absent")
+    assert len(read_own_labels(tmp_path / FILE)) == 2

@@ -109,15 +109,24 @@ class VideoTable(Sequence[Video]):
         return video
 
     def __iter__(self) -> Iterator[Video]:
+        if None in self._made:
+            with part_file(self._path):
+                # all lines as one list: no string of JSON has a line break in it
+                content = b"[" + self._lines[: len(self._lines) - 1].replace(b"\n", b",") + b"]"
+                for number, described in enumerate(_as_many(parse_json(content, self._path), len(self))):
+                    self._made[number] = self._made[number] or self._checked(described, number)
         return (self[number] for number in range(len(self)))
 
     def _read(self, number: int) -> Video:
         low, high = self._places[number : number + 2].tolist()
-        first, end = self.firsts[number : number + 2].tolist()
         with part_file(self._path):
-            video = _video(parse_json(self._lines[low:high], self._path), first, end - first)
-            if name_hash(video.id) != self.hashes[number]:
-                raise ValueError(f"{video.id!r} is not the video that belongs here")
+            return self._checked(parse_json(self._lines[low:high], self._path), number)
+
+    def _checked(self, described: Any, number: int) -> Video:
+        first, end = self.firsts[number : number + 2].tolist()
+        video = _video(described, first, end - first)
+        if name_hash(video.id) != self.hashes[number]:
+            raise ValueError(f"{video.id!r} is not the video that belongs here")
         return video
 
     def number_of(self, row: int) -> int:
@@ -127,6 +136,12 @@ class VideoTable(Sequence[Video]):
     def rows_of(self, numbers: Collection[int]) -> int:
         """Rows of some of its videos."""
         return sum(int(self.firsts[i + 1] - self.firsts[i]) for i in numbers)
+
+
+def _as_many(items: list[Any], count: int) -> list[Any]:
+    if len(items) != count:
+        raise ValueError(f"{len(items)} videos instead of {count}")
+    return items
 
 
 def _video(described: Any, first: int, rows: int) -> Video:
