@@ -78,9 +78,11 @@ class Run(training.CFMRTrainer):
 
     def loaded(self, epoch: int, grid: Grid | None = None) -> CFMR:
         """The model after an epoch, with its own or another grid."""
-        models.load_parameters(self.model, load_file(self.weights(epoch)))
-        self.cfmr.sizes = self.config.model.config.model_copy(update={} if grid is None else vars(grid))
-        return self.cfmr.eval()
+        sizes = self.config.model.config.model_copy(update={} if grid is None else vars(grid))
+        shape = self.config.model.model_copy(update={"config": sizes})
+        model = CFMR.from_config(self.config.model_copy(update={"model": shape}), len(self.data.vocabulary))
+        models.load_parameters(model, load_file(self.weights(epoch)))
+        return model.eval()
 
     def encoded(self, rows: Sequence[Annotation], epoch: int, grid: Grid | None = None) -> Encoded:
         words = self.config.dataset.max_num_words
