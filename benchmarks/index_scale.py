@@ -175,8 +175,9 @@ def build_cfmr(data: Collection, path: Path, engine: str) -> None:
         if not writer.card:
             writer.set_model({"readout": "anchors", "max_words": 20}, data.codec, lambda _: [])
         writer.set_queries(lambda: np.load(data.work / "tuning.npy"))
-        there, number = writer.rows, 0
-        for block in data.rows():
+        there = writer.rows
+        number = there // BLOCK * BLOCK // anchors
+        for block in data.rows(there // BLOCK):
             for low in range(0, len(block), anchors):
                 if anchors * number >= there:
                     rows = np.asarray(block[low : low + anchors])

@@ -264,6 +264,9 @@ def extracted(minutes: float) -> np.ndarray:
 
     extractor = EfficientNetLite0(threads=1)
     with tempfile.TemporaryDirectory() as folder:
+        first = Path(folder) / "first.mp4"
+        write_footage(first, *SIZES[0], 2.0)
+        extractor.extract(first)  # the first time, it chooses its precision and loads the network
         for size, rate in SIZES:
             name, path = f"{size[0]} x {size[1]}, {rate} frames a second", Path(folder) / f"{size[0]}.mp4"
             write_footage(path, size, rate, 60 * minutes)
