@@ -38,12 +38,13 @@ from cfmr.models.encode import Encoded, encode
 from cfmr.moments import span_reader
 from cfmr.moments.span_reader import SpanReader
 from cfmr.training import dense
+from cfmr.training.dense import DenseTrainer
 from cfmr.training.evaluation import constant_answer, evaluate
 
 SHOWN = ("R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7", "R@1,mIoU", "R@5,IoU=0.5", "R@5,IoU=0.7")
 Switch = tuple[Any, str, Any]  # where a part is switched off, and by what value
 
-batch_of, begun = DenseFit.batch, DenseFit.initial
+batch_of, begun, adopted = DenseFit.batch, DenseFit.initial, DenseTrainer._earlier_model
 
 
 def without_inputs(*names: str) -> Switch:
@@ -62,8 +63,25 @@ def without_video(self: DenseFit, number: int) -> Projections:
     return replace(made, video=np.zeros_like(made.video))
 
 
+def adopting(**changes: Callable[[DenseTrainer], Any]) -> Switch:
+    """Runs that take from the whole model all that it has chosen but this."""
+
+    def adopt(self: DenseTrainer, *args: Any) -> Dense:
+        model = adopted(self, *args)
+        for name, value in changes.items():
+            setattr(self, name, value(self))
+        return model
+
+    return DenseTrainer, "_earlier_model", adopt
+
+
+def unchosen(trainer: DenseTrainer) -> SpanReader:
+    """How curves are read before any is looked at."""
+    return selection.first_reader(trainer.rows.glances, trainer.rows.seconds[trainer.rows.videos])
+
+
 PARTS: dict[str, list[Switch]] = {
-    "regression": [(shares, "SHARES", np.zeros(1))],
+    "regression": [(shares, "SHARES", np.zeros(1)), adopting(_regression_share=lambda _: 0.0)],
     "within": [(objective, "WITHIN", 0.0)],
     "across": [(objective, "ACROSS", 0.0)],
     "naming": [(objective, "NAMING", 0.0)],
@@ -73,11 +91,10 @@ PARTS: dict[str, list[Switch]] = {
     "video": [without_inputs("videos"), (DenseFit, "initial", without_video)],  # the clip beside its video's mean
     "smoothing": [(SpanReader, "window_in", lambda *_: 1)],
     "bell": [(fit, "BELL_SHARE", 0.0)],
-    "choosing": [(selection, "CANDIDATES", ()), (selection, "WIDTHS", (0.25,)), (selection, "SAYS_MUCH", np.inf)],
+    "choosing": [adopting(_reader=unchosen)],  # of how curves are read
     "ends": [(span_reader, "_place_shares", lambda starts, *_: np.full(len(starts), 1 / len(starts)))],
     "near": [(span_reader, "NEAR_SHARE", 0.0)],
 }
-CHOSEN_ANEW = ("without regression", "without choosing", "alone regression")  # else as the whole model chose
 WHOLE = "whole"
 ALONE: dict[str, list[str]] = {  # what is left out with it
     "fits": ["regression"],
@@ -85,7 +102,7 @@ ALONE: dict[str, list[str]] = {  # what is left out with it
     "across": ["within", "naming", "regression"],
     "naming": ["within", "across", "regression"],
 }
-ALONE_SWITCHES: dict[str, list[Switch]] = {"regression": [(shares, "SHARES", np.ones(1))]}
+ALONE_SWITCHES: dict[str, list[Switch]] = {"regression": [adopting(_regression_share=lambda _: 1.0)]}
 VIDEOS = ("video R@1", "video R@5", "video R@10", "video R@100")
 
 
@@ -248,10 +265,10 @@ class Split:
         self.test.write_text(options.hold_out.read_text() if options.hold_out else json.dumps(unseen))
 
     def figures(self, kept: Kept, name: str | None) -> dict[str, float]:
-        """Of the model, or of the model without parts; there the whole model is trained first where it is needed."""
+        """Of the model, or of the model without parts, which takes from the whole one how curves are read."""
         fits = self.options.fits
         whole = None
-        if name is not None and name not in CHOSEN_ANEW:
+        if name is not None:
             self._measured(kept, None, 3)
             whole = self._run(None, 3)
         return self._measured(kept, name, fits, whole)
