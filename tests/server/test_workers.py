@@ -27,7 +27,7 @@ from tests.server import sites
 from tests.server.sites import WordRetriever, make_settings, render
 
 WORKERS = 2
-until = partial(sites.until, seconds=60)
+until = partial(sites.until, seconds=240)
 
 
 class Page:
