@@ -17,7 +17,7 @@ from tests.server.sites import WordRetriever
 @contextmanager
 def running(settings: Settings, retriever: Any = None) -> Iterator[int]:
     """The port of the server."""
-    listening = _listen("127.0.0.1", 0)
+    (listening,) = _listen("127.0.0.1", 0)
     app = create_app(open_state(settings, lambda path: retriever or WordRetriever()))
     server = uvicorn.Server(uvicorn.Config(app, http=TimeoutProtocol, ws="none", log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -27,9 +27,9 @@ def test_ctrl_c_is_how_a_server_is_ended(tmp_path: Path, workers: str) -> None:
     assert process.stdout is not None
     line = process.stdout.readline()
     assert "Ctrl+C ends it" in line
-    with urllib.request.urlopen(line.split()[1], timeout=60) as answer:  # all is up
+    with urllib.request.urlopen(line.split()[1], timeout=240) as answer:  # all is up
         assert answer.status == 200
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     assert errors == "cfmr: stopped\n"

@@ -4,17 +4,22 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
 
+from cfmr.errors import InputError
+from cfmr.server.app import _listen
 from cfmr.server.settings import Settings
 from cfmr.server.stores.models import ModelRegistry
 from cfmr.server.stores.videos import Library
@@ -22,7 +27,7 @@ from tests.server import sites
 from tests.server.sites import WordRetriever, make_settings, render
 
 WORKERS = 2
-until = partial(sites.until, seconds=60)
+until = partial(sites.until, seconds=240)
 
 
 class Page:
@@ -86,6 +91,30 @@ def test_whichever_worker_answers_has_every_label_and_every_job(page: Page) -> N
     until(lambda: page.ask(f"/api/jobs/{job}")["state"] not in ("queued", "running"))
     for _ in range(20):
         assert page.ask(f"/api/jobs/{job}")["state"] == "done", page.ask(f"/api/jobs/{job}/log")["text"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="connections are shared out by Linux only")
+def test_connections_that_come_in_one_burst_are_shared_out(page: Page) -> None:
+    address = urlsplit(page.url)
+
+    def sockets() -> dict[int, int]:
+        return {
+            worker: sum(os.readlink(file).startswith("socket:") for file in Path(f"/proc/{worker}/fd").iterdir())
+            for worker in page.workers()
+        }
+
+    before = sockets()
+    with ExitStack() as opened:
+        for _ in range(40):
+            opened.enter_context(socket.create_connection((address.hostname, address.port)))
+        until(lambda: sum(sockets().values()) >= sum(before.values()) + 40)
+        gained = [count - before[worker] for worker, count in sockets().items()]
+    assert min(gained) >= 5, "of forty by chance fewer than once in a million"
+
+
+def test_the_port_of_another_server_is_not_shared(page: Page) -> None:
+    with pytest.raises(InputError, match="cannot listen there"):
+        _listen("127.0.0.1", urlsplit(page.url).port or 0, WORKERS)
 
 
 def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(page: Page) -> None:

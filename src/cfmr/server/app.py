@@ -18,7 +18,7 @@ from fastapi import APIRouter, Body, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from cfmr.errors import InputError
 from cfmr.files.atomic import sweep
@@ -38,6 +38,8 @@ from cfmr.server.stores.models import Load, ModelRegistry, load_retriever
 from cfmr.server.stores.videos import ARRIVING, Library, sweep_uploads
 from cfmr.server.work import HANDLERS
 from cfmr.server.work.watch import FolderWatch
+
+HEALTHY = 60  # seconds after which a worker that does not answer is replaced; on a busy machine starting takes some
 
 
 def open_state(settings: Settings, load: Load = load_retriever) -> AppState:
@@ -154,19 +156,19 @@ def serve(settings: Settings, *, browser: bool = False) -> None:
     Raises:
         InputError: something cannot be opened, or the port is taken.
     """
-    listening = _listen(settings.host, settings.port)
+    listening = _listen(settings.host, settings.port, settings.workers)
     state = open_state(settings)  # also where workers open their own: what is wrong is said once, and here
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{host}:{listening.getsockname()[1]}"
+    url = f"http://{host}:{listening[0].getsockname()[1]}"
     print(f"cfmr: {url}  (Ctrl+C ends it)", flush=True)  # noqa: T201
     if browser:
         open_browser(url)
     if settings.workers == 1:
-        uvicorn.Server(_config(create_app(state))).run(sockets=[listening])
+        uvicorn.Server(_config(create_app(state))).run(sockets=listening)
     else:
         state.labels.close()
         del state
-        _Supervisor(_config(_Application(settings), settings.workers), [listening]).run()
+        _Supervisor(_config(_Application(settings), settings.workers), listening).run()
 
 
 def open_browser(url: str) -> None:
@@ -188,8 +190,15 @@ class _Supervisor(Multiprocess):
     """
 
     def init_processes(self) -> None:
+        """Each worker has a socket of its own; one that takes the place of another listens at all of them."""
         with interrupt_blocked():
-            super().init_processes()
+            if len(self.sockets) < self.processes_num:
+                super().init_processes()
+                return
+            for own in self.sockets:
+                process = Process(self.config, [own])
+                process.start()
+                self.processes.append(process)
 
     def keep_subprocess_alive(self) -> None:
         with interrupt_blocked():
@@ -217,20 +226,38 @@ def _config(app: FastAPI | _Application, workers: int = 1) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
+        timeout_worker_healthcheck=HEALTHY,
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, workers: int = 1) -> list[socket.socket]:
+    """Sockets that listen: one, or where the system shares connections out among several, one for each worker.
+
+    From a common one whoever is awake first takes all that come in one burst.
+    """
+    shared = workers > 1 and sys.platform == "linux"
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(1024)
-        listening.set_inheritable(False)
-        return listening
+        found = [_bound(host, port)]
+        if shared:  # and nobody else has the port, which could be shared with another server, too
+            with found.pop() as alone:
+                port = alone.getsockname()[1]
+            found = [_bound(host, port, shared=True) for _ in range(workers)]
+        for listening in found:
+            listening.listen(1024)
+        return found
     except OSError as error:
         taken = "; choose another --port, or 0 for a free one" if error.errno == errno.EADDRINUSE else ""
         raise InputError(
             f"--host {host} --port {port}: cannot listen there ({error.strerror or error}){taken}"
         ) from error
+
+
+def _bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound.bind(address)
+    bound.set_inheritable(False)
+    return bound
