@@ -12,6 +12,11 @@ from cfmr.console.interrupt import saying_what_is_kept
 from tests.support.footage import write_video
 
 
+def heeding_interrupts() -> None:
+    """In a process begun from one that a shell has put into the background, interrupts are ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_block_says_what_is_kept_and_exits_with_130(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended, saying_what_is_kept("all is kept"):
         raise KeyboardInterrupt
@@ -34,7 +39,9 @@ def test_ctrl_c_on_a_command_ends_in_one_line_and_keeps_what_is_finished(tmp_pat
         write_video(tmp_path / f"videos/{number}.mp4", [second / 2 for second in range(120)], size=(32, 32))
     command = [sys.executable, "-m", "cfmr.cli", "extract", str(tmp_path / "videos")]
     command += ["--out", str(tmp_path / "f.hdf5"), "--workers", workers, "--progress", "json"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heeding_interrupts
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if re.match(r"extracting: [1-9]\d* of 80 videos", json.loads(line)["label"]):
