@@ -11,7 +11,7 @@ from pathlib import Path
 
 import opentimelineio as otio
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cfmr.errors import InputError
@@ -216,6 +216,7 @@ def test_webvtt_brings_any_text_back(rows: list[tuple[float, float, str]]) -> No
 @given(
     st.lists(st.tuples(times, st.floats(0.001, 90), lines.filter(bool)), min_size=1, max_size=5),
 )
+@example([(0.0, 8.681386659857768, "0")])
 def test_subrip_brings_back_what_it_can_hold(rows: list[tuple[float, float, str]]) -> None:
     cues = [Cue(s, round(s + n, 3), t) for s, n, t in rows if t.isprintable() and not re.search(r"[<>{}]", t)]
     assert [cue for _, cue in read_cues(write_srt(cues))] == cues

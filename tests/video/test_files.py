@@ -3,7 +3,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -65,6 +65,7 @@ def test_what_is_still_the_same_gets_a_number(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("xy"), st.from_regex(r"\A[ab.]{1,4}[mp4v.]{0,3}\.(mp4|mkv)\Z")), unique=True))
+@example([("x", "..mp4"), ("x", "...mkv"), ("x", "a..mp4")])
 def test_no_two_files_have_one_name(files: list[tuple[str, str]]) -> None:
     found = {Path("/v") / folder / name: Path("/v") / folder for folder, name in files}
     assert list(names_of(found).values()) == list(found)

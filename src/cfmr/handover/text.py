@@ -38,4 +38,4 @@ def parse_time(text: str) -> float:
     hours, minutes, seconds, fraction = found.groups()
     if int(seconds) > 59 or (hours is not None and int(minutes) > 59):
         raise ValueError(f"{text[:40]!r} is no time; minutes and seconds end at 59")
-    return 3600.0 * int(hours or 0) + 60 * int(minutes) + int(seconds) + float(f"0.{fraction or 0}")
+    return float(f"{3600 * int(hours or 0) + 60 * int(minutes) + int(seconds)}.{fraction or 0}")

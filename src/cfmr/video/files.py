@@ -95,7 +95,9 @@ def names_of(found: Mapping[Place, Place]) -> dict[str, Place]:
         name -> file, in the order of `found`.
     """
     whole = {file: shown(file.relative_to(folder).as_posix()) for file, folder in found.items()}
-    names = {file: shown(file.relative_to(folder).with_suffix("").as_posix()) for file, folder in found.items()}
+    names = {
+        file: shown(file.relative_to(folder).as_posix().removesuffix(file.suffix)) for file, folder in found.items()
+    }
     for same in _same(names):
         if len({found[file] for file in same}) > 1:
             for file in same:

@@ -155,7 +155,7 @@ def _tails(reference: str) -> Iterator[str]:
             yield tail
             bare = PurePosixPath(tail)
             while bare.suffix and (bare.suffix.lower() in SUFFIXES or first + 1 == len(parts)):
-                bare = bare.with_suffix("")  # kitchen.mp4, and kitchen.en.srt
+                bare = PurePosixPath(str(bare).removesuffix(bare.suffix))  # kitchen.mp4, and kitchen.en.srt
                 yield str(bare)
 
 
