@@ -9,7 +9,6 @@ from cfmr.models.dense.selection import (
     glance_densities,
     glance_density,
     log_likelihood,
-    wide_enough,
 )
 from cfmr.moments.span_reader import NUM_KNOTS, SpanReader, read_moments
 
@@ -64,21 +63,6 @@ def iou_of(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Of spans (..., 2)."""
     common = np.minimum(some[..., 1], others[..., 1]) - np.maximum(some[..., 0], others[..., 0])
     return common / (np.maximum(some[..., 1], others[..., 1]) - np.minimum(some[..., 0], others[..., 0]))
-
-
-def test_answers_that_miss_most_glances_are_made_wider() -> None:
-    """The likelihood of a glance is as great under narrow spans side by side as under the wide one that they fill."""
-    held = made_up(0.4)
-    narrow = SpanReader(width=0.04, width_spread=0.25)
-    assert wide_enough(held, narrow, frozenset()).width >= 0.25
-    assert wide_enough(held, narrow, frozenset({"width_spread"})).width_spread == 0.25
-    assert wide_enough(held, narrow, frozenset({"width"})) == narrow
-
-
-@pytest.mark.parametrize("width", [0.05, 0.1, 0.25])
-def test_answers_as_wide_as_moments_are_left_as_they_are(width: float) -> None:
-    reader = SpanReader(width=width, width_spread=0.25)
-    assert wide_enough(made_up(width), reader, frozenset()) == reader
 
 
 def test_a_width_that_is_given_is_not_chosen() -> None:

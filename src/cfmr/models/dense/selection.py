@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cfmr.models.dense.fit import DenseFit
 from cfmr.models.dense.shares import choose_share, leave_out
-from cfmr.moments.span_reader import NUM_KNOTS, SpanReader, candidate_spans, posterior, read_moments
+from cfmr.moments.span_reader import NUM_KNOTS, SpanReader, candidate_spans, posterior
 
 Doubles = NDArray[np.float64]
 
@@ -54,13 +54,6 @@ FULL_WEIGHT, MIN_WEIGHT, FEW_ROWS, HALF_WEIGHT_ROWS = 5.0, 0.1, 10, 150
 # near the best one are about as likely, and the one that overlaps most of them is too wide to have an IoU of 0.5
 SAYS_MUCH, DOUBTED_ROWS = 1 / 3, 100
 OVERLAP_SPREADS = (0.25, 0.35, 0.5, 0.7, 1.0)  # the likeliest is taken there: a greater IoU needs the width itself
-
-# The likelihood of a glance does not tell one wide moment from many narrow ones side by side. Where it has preferred
-# narrow ones, answers are too short: they are compared with those of other readers by how well they hold the glances.
-ANSWER_WIDTHS, ANSWER_SPREADS = (0.1, 0.15, 0.25, 0.4), (0.25, 0.7)
-ANSWERS_READ = 300  # held-out curves, of which the answers are read
-ANSWER_GAIN = 0.07  # mean log-likelihood of a glance under answers that others have to gain
-HITS = np.linspace(0.02, 0.98, 49)  # shares of glances that answers hold
 
 KERNEL = 0.08  # standard deviation, in videos, of the kernel of the density of glances
 UNIFORM_ROWS = 10.0  # glances' worth of "anywhere" in it
@@ -197,44 +190,7 @@ def best_reader(held: HeldOut, start: SpanReader, fixed: frozenset[str]) -> tupl
         shares = np.exp(worths - worths.max())
         mean = float(np.exp(shares @ np.log(near) / shares.sum()))
         best = replace(best, width=round(mean, 4))
-    best = wide_enough(held, best, fixed)
     return best, log_likelihood(glance_densities(held, best))
-
-
-def answers_likelihood(held: HeldOut, reader: SpanReader) -> float:
-    """Mean logarithm of the density of glances, a share of which is anywhere in their first answers, the others
-    anywhere else in their videos; of the likeliest share."""
-    answers = [
-        read_moments(curve, seconds, reader, 1)[0][0]
-        for curve, seconds in zip(held.curves, held.seconds.tolist(), strict=True)
-    ]
-    start, end = np.array(answers).T
-    hit, width = (start <= held.glances) & (held.glances <= end), (end - start).clip(1e-3, 1 - 1e-3)
-    shares = HITS[:, None]
-    return float(np.log(np.where(hit, shares / width, (1 - shares) / (1 - width))).mean(axis=1).max())
-
-
-def wide_enough(held: HeldOut, reader: SpanReader, fixed: frozenset[str]) -> SpanReader:
-    """The reader, or another of usual widths if the glances are much likelier under its answers."""
-    if "width" in fixed:
-        return reader
-    step = -(-len(held.curves) // ANSWERS_READ)
-    held = HeldOut(held.curves[::step], held.seconds[::step], held.glances[::step])
-    spreads = (reader.width_spread,) if "width_spread" in fixed else ANSWER_SPREADS
-    exponents = {reader.width_exponent} if "width_exponent" in fixed else {0.0, reader.width_exponent}
-    others = [
-        replace(reader, width=width, width_spread=spread, width_exponent=exponent)
-        for width in ANSWER_WIDTHS
-        if width > reader.width
-        for spread in spreads
-        for exponent in sorted(exponents)
-    ]
-    if not others:
-        return reader
-    worths = [answers_likelihood(held, other) for other in others]
-    gain = max(worths) - answers_likelihood(held, reader)
-    enough = gain >= ANSWER_GAIN and gain * len(held.curves) >= LEAST_GAIN
-    return others[int(np.argmax(worths))] if enough else reader
 
 
 def choose_reader(
