@@ -34,6 +34,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from real import Kept
 
 from cfmr.config import DenseConfig, parse_config, preset
 from cfmr.data.annotations import Annotation, load_annotations, save_annotations
@@ -397,7 +398,7 @@ def questions(
     return [found[i] for i in choose_questions(left, np.array(chances), ROUND)]
 
 
-def print_answers(world: World, demo: Path, kept: "Kept", how: str, seeds: int, counts: Sequence[int]) -> None:
+def print_answers(world: World, demo: Path, kept: Kept, how: str, seeds: int, counts: Sequence[int]) -> None:
     person = Person(demo, world.pool)
     print("| questions | answers | yes, % | " + " | ".join(MEASURES) + " |\n|" + "---|" * (3 + len(MEASURES)))
     for count in counts:
@@ -405,7 +406,7 @@ def print_answers(world: World, demo: Path, kept: "Kept", how: str, seeds: int, 
             runs = []
             for seed in range(seeds):
                 measure = functools.partial(answered, world, person, way, count, seed)
-                runs.append(kept.get(f"{world.name} {how} answers {way} {count} {seed}", measure))
+                runs.append(kept(f"{world.name} {how} answers {way} {count} {seed}", measure))
             values = {name: [run[name] for run in runs] for name in ("yes", *MEASURES)}
             spread = {name: np.std(some, ddof=1) if seeds > 1 else 0.0 for name, some in values.items()}
             cells = [f"{np.mean(values[name]):.2f} ± {spread[name]:.2f}" for name in MEASURES]
@@ -445,31 +446,15 @@ def _made_wrong(world: World, row: Annotation, other_sentence: bool, draw: np.ra
     return replace(row, glance=((row.glance or 0.0) + away) % row.duration)
 
 
-def print_doubted(world: World, kept: "Kept", seeds: int, counts: Sequence[int]) -> None:
+def print_doubted(world: World, kept: Kept, seeds: int, counts: Sequence[int]) -> None:
     for number, count in enumerate(counts):
         runs = [
-            kept.get(f"{world.name} wrong {count} {seed}", functools.partial(doubted, world, count, seed))
+            kept(f"{world.name} wrong {count} {seed}", functools.partial(doubted, world, count, seed))
             for seed in range(seeds)
         ]
         if not number:
             print("| labels | " + " | ".join(runs[0]) + " |\n|" + "---|" * (1 + len(runs[0])))
         print(f"| {count} | " + " | ".join(f"{np.mean([run[name] for run in runs]):.1f}" for name in runs[0]) + " |")
-
-
-class Kept:
-    """Results in a file, a line each, so that what is measured once is not measured again."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.found: dict[str, dict[str, float]] = {one["key"]: one["figures"] for one in map(json.loads, lines)}
-
-    def get(self, key: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-        if key not in self.found:
-            self.found[key] = measure()
-            with self.path.open("a") as file:
-                file.write(json.dumps({"key": key, "figures": self.found[key]}) + "\n")
-        return self.found[key]
 
 
 def measured(world: World, rule: str, clicks: int, seed: int, work: Path, quick: bool) -> dict[str, float]:
@@ -549,7 +534,7 @@ def main() -> None:
             for seed in range(options.seeds):
                 key = f"{world.name} {how} {rule} {number} {seed}"
                 run = functools.partial(measured, world, rule, number, seed, options.work, options.quick)
-                found.setdefault((rule, number), []).append(kept.get(key, run))
+                found.setdefault((rule, number), []).append(kept(key, run))
     print(f"{world.name}: {len(world.pool)} sentences may be clicked; measured on {len(world.test)} of "
           f"{len(world.seconds)} videos; seeds: {options.seeds}, {how}\n")  # fmt: skip
     print("\n".join(table(found, options.rules, options.clicks)))

@@ -54,12 +54,14 @@ class ServedModel:
         id: "original", the number of one that was learned, or the name of a CLIP-like checkpoint.
         checkpoint: None where there is none: of a model that was not trained, or of an index that was named alone.
         features: the feature file that its index is made of.
+        basis: the CLIP-like checkpoint whose features it was learned from; None for the first features.
     """
 
     id: str
     index: Path
     checkpoint: Path | None
     features: Path
+    basis: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +103,14 @@ class Workspace:
     def learned(self, name: str) -> ServedModel:
         """A model that was learned on the page, of the features that it was learned from."""
         folder = self.root / LEARNED / name
-        basis = self.basis_of(name)
+        basis = self._basis_of(folder)
         features = self.features if basis is None else self.of_checkpoint(basis).features
-        return ServedModel(name, folder / "index", folder / "run" / "checkpoint", features)
+        return ServedModel(name, folder / "index", folder / "run" / "checkpoint", features, basis)
 
-    def basis_of(self, name: str) -> str | None:
-        """The CLIP-like checkpoint whose features a learned model was learned from; None for the first features."""
+    def _basis_of(self, folder: Path) -> str | None:
         said: Any = None
         with contextlib.suppress(InputError):
-            said = read_json(self.root / LEARNED / name / MODEL)
+            said = read_json(folder / MODEL)
         basis = said.get("basis") if isinstance(said, dict) else None
         known = isinstance(basis, str) and Path(basis).name == basis and self.of_checkpoint(basis).features.exists()
         return basis if known else None

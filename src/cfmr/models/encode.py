@@ -1,7 +1,6 @@
 """Videos and sentences to vectors, and scores to ranked moments, for every model."""
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from cfmr.data.annotations import Annotation
 from cfmr.data.features import FeatureStore
 from cfmr.data.vocabulary import Vocabulary
 from cfmr.models.base import Model
-from cfmr.moments.span_reader import MAX_MOMENTS, Readout, iterate_moments, moment_scores, read_moments
+from cfmr.moments.span_reader import MAX_MOMENTS, Readout, moment_scores, read_moments, scored_moments
 
 Array = NDArray[np.float32]
 
@@ -89,7 +88,6 @@ def iterate_answers(
         for i in np.argsort(-scores, kind="stable"):
             yield float(scores[i]), (float(spans[i, 0]), float(spans[i, 1]))
         return
-    peak, likeliest, clips = float(scores.max()), 0.0, len(scores)
-    for read in itertools.islice(iterate_moments(scores, duration, readout), MAX_MOMENTS):
-        likeliest = likeliest or read.chance
-        yield peak + math.log(read.chance / likeliest), (read.first / clips, read.end / clips)
+    clips = len(scores)
+    for read, score, _ in itertools.islice(scored_moments(scores, duration, readout), MAX_MOMENTS):
+        yield score, (read.first / clips, read.end / clips)

@@ -10,6 +10,7 @@ Shapes: n clips of a video, R curves of videos of one length, W widths, S spans 
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
@@ -390,6 +391,14 @@ def read_moments(
     """
     found = np.array(list(itertools.islice(iterate_moments(curve, duration, reader), count)))
     return found[:, :2] / len(curve), found[:, 2]
+
+
+def scored_moments(curve: Floats, duration: float, reader: SpanReader) -> Iterator[tuple[ReadMoment, float, float]]:
+    """Moments of `iterate_moments`, the score of each as `moment_scores` has it, and what the next scores at most."""
+    peak, likeliest = float(curve.max()), 0.0
+    for read in iterate_moments(curve, duration, reader):
+        likeliest = likeliest or read.chance
+        yield read, peak + math.log(read.chance / likeliest), peak + math.log(read.rest / likeliest)
 
 
 def moment_scores(peak: float, chances: Doubles) -> Doubles:

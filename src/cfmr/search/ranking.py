@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cfmr.index.base import Hit, Index, Selection, Video
 from cfmr.index.codec import Floats
 from cfmr.moments.nms import iterate_nms, nms
-from cfmr.moments.span_reader import MAX_MOMENTS, Readout, SpanReader, iterate_moments
+from cfmr.moments.span_reader import MAX_MOMENTS, Readout, SpanReader, scored_moments
 
 NMS_IOU = 0.5  # anchors of one video that overlap so much are one moment
 CURVE_NMS_IOU = 0.6  # the same of moments that are read off a curve
@@ -136,12 +136,9 @@ class _CurveReader:
         """Moments of a video, duplicates too, each read when it is asked for."""
         spans, scores = self.index.curve(self.vector, video.id)
         starts, ends = spans[:, 0], spans[:, 1]  # moments start and end where clips do
-        peak, likeliest = float(scores.max()), 0.0
-        for first, end, chance, rest in iterate_moments(scores, video.duration, self.reader):
-            likeliest = likeliest or chance
-            until = float(starts[end]) if end < len(starts) else float(ends[-1])
-            hit = Hit(video, float(starts[first]), until, peak + math.log(chance / likeliest))
-            yield _Read(hit, peak + math.log(rest / likeliest))
+        for read, score, most in scored_moments(scores, video.duration, self.reader):
+            until = float(starts[read.end]) if read.end < len(starts) else float(ends[-1])
+            yield _Read(Hit(video, float(starts[read.first]), until, score), most)
 
 
 def _span_read(read: _Read) -> tuple[str, float, float]:

@@ -3,9 +3,11 @@
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,12 +91,19 @@ def test_of_a_video_it_is_asked_once(store: LabelStore, imports: LabelImports) -
     assert videos.questions == NAMES
 
 
-def test_labels_are_read_and_written_while_an_import_is_under_way(store: LabelStore, imports: LabelImports) -> None:
+@contextmanager
+def held_up(store: LabelStore, imports: LabelImports) -> Iterator[tuple[Videos, "Future[Any]"]]:
+    """An import that waits for what it has asked about videos."""
     videos = Videos()
     videos.may_answer.clear()
     with ThreadPoolExecutor(1) as pool:
         importing = pool.submit(imports.run, store, wanted(videos), NAMES)
         assert videos.asked.wait(60)
+        yield videos, importing
+
+
+def test_labels_are_read_and_written_while_an_import_is_under_way(store: LabelStore, imports: LabelImports) -> None:
+    with held_up(store, imports) as (videos, importing):
         store.add(Annotation("street", 30.0, "a cat sits", 4.0, None), "Bob")
         assert [label.author for label in store.all()] == ["Bob"]
         assert not importing.done()
@@ -109,11 +118,7 @@ def test_a_file_of_no_known_format_is_said_to_be_one(store: LabelStore, imports:
 
 
 def test_whoever_waits_for_an_import_that_is_ended_is_told(store: LabelStore, imports: LabelImports) -> None:
-    videos = Videos()
-    videos.may_answer.clear()
-    with ThreadPoolExecutor(1) as pool:
-        importing = pool.submit(imports.run, store, wanted(videos), NAMES)
-        assert videos.asked.wait(60)
+    with held_up(store, imports) as (videos, importing):
         imports.close()
         videos.may_answer.set()
         with pytest.raises(Problem, match="the import broke off"):

@@ -204,6 +204,7 @@ class ModelRegistry:
         try:
             value = read_json(path)
             folder, trained = path.parent, path.parent.parent == self.folder
+            made_with = self._place.learned(folder.name) if trained else self._place.of_checkpoint(folder.name)
             return Model(
                 folder.name,
                 folder / "index",
@@ -211,15 +212,11 @@ class ModelRegistry:
                 float(value["created"]),
                 int(value["labels"]),
                 dict(value["comparison"]),
-                self._own_features(folder.name, trained),
-                self._place.basis_of(folder.name) if trained else None,
+                None if made_with.features == self._place.features else made_with.features,
+                made_with.basis,
             )
         except (InputError, KeyError, TypeError, ValueError):
             return None
-
-    def _own_features(self, name: str, trained: bool) -> Path | None:
-        model = self._place.learned(name) if trained else self._place.of_checkpoint(name)
-        return None if model.features == self._place.features else model.features
 
     def new_folder(self) -> Path:
         """The folder of a model to be. It counts only once `keep` was called."""

@@ -181,10 +181,10 @@ def base_config(state: AppState, basis: Basis) -> tuple[dict[str, Any], dict[str
     own: Any = {} if checkpoint is None else read_json(checkpoint / "config.json")
     if checkpoint is not None and not _is_configuration(own):
         raise InputError(f"{checkpoint / 'config.json'}: not the configuration of a model")
-    fits = basis.name is None and own.get("model", {}).get("name") == "CFMR-Dense"
-    value = own if fits else _first_config(state, basis)
+    if basis.name is not None:  # what the first model was trained on has no such features
+        own = {}
+    value = own if own.get("model", {}).get("name") == "CFMR-Dense" else _first_config(state, basis)
     found: dict[str, Path] = {}
-    own = {} if basis.name else own  # its videos have no such features
     for key in ("train_data", "val_data", "test_data"):
         named = own.get("dataset", {}).get(key)
         if isinstance(named, str) and named:
