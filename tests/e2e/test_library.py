@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from .site import Server, render, until
 from .test_looks import RULES
@@ -170,6 +170,29 @@ def test_a_renamed_video_is_found_by_its_new_name_with_its_labels(library: Page,
     library.keyboard.press("Enter")
     expect(library.get_by_role("alert")).to_have_text("red: there is a file of this name already; choose another")
     library.keyboard.press("Escape")
+
+
+def test_a_menu_stays_open_while_the_list_changes(library: Page, folder: tuple[Server, Path]) -> None:
+    server, _ = folder
+    asked = re.compile("/api/videos[?]")
+    for before, after in (("blue", "azure"), ("azure", "blue")):
+        act(library, before, "Rename")
+        library.get_by_label("New name of the video and its file").fill(after)
+        held: list[Route] = []
+        library.route(asked, lambda route: held.append(route))
+        with library.expect_request(asked):  # the page heard that the video was renamed
+            library.keyboard.press("Enter")
+        library.get_by_label("Actions for red", exact=True).click()
+        with library.expect_response(asked):
+            for request in held:
+                request.continue_()
+        library.unroute(asked)
+        expect(row(library, "red").get_by_role("button", name="Rename")).to_be_visible()
+        expect(row(library, before)).to_be_visible()
+        library.keyboard.press("Escape")
+        expect(row(library, after)).to_be_visible()
+        expect(row(library, before)).to_have_count(0)
+    server.wait_until(lambda: server.ask("/api/status")["indexed"] == 3)
 
 
 def test_a_video_is_read_again(library: Page, folder: tuple[Server, Path]) -> None:

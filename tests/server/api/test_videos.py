@@ -259,6 +259,7 @@ def test_videos_are_listed_filtered_sorted_and_counted(client: TestClient) -> No
     everything = client.get("/api/videos").json()
     assert (everything["total"], everything["seconds"]) == (3, 18.0)
     assert everything["states"] == {"searchable": 3}
+    assert everything["present"]
     first = everything["videos"][0]
     assert (first["video"], first["folder"], first["state"]) == ("garden/dog <b>", "garden", "searchable")
     assert first["size"] > 0

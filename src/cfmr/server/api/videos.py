@@ -123,6 +123,7 @@ class VideosAnswer(BaseModel):
     total: int = Field(description="videos that were asked for")
     seconds: float = Field(description="of all of them together, as far as they are read")
     states: dict[VideoState, int] = Field(description="how many there would be in each state")
+    present: bool = Field(description="false while a newer list is being made: ask again in a moment")
     videos: list[VideoAnswer]
 
 
@@ -153,7 +154,8 @@ def videos(
     offset: Annotated[int, Query(ge=0, le=1_000_000_000)] = 0,
 ) -> VideosAnswer:
     """The videos that are indexed or in the folder."""
-    found = state.listing().find(contains, folder, _midnight(since), _midnight(until, 1))
+    listing = state.listing()
+    found = listing.find(contains, folder, _midnight(since), _midnight(until, 1))
     if video is not None:
         found = [entry for entry in found if entry.video == video]
     wanted = set(in_state or STATES) - (set() if in_state else {"removed"})
@@ -164,6 +166,7 @@ def videos(
         total=len(chosen),
         seconds=round(sum(entry.duration or 0.0 for entry in chosen), 3),
         states=Counter(entry.state for entry in found),
+        present=state.catalog.is_present(listing),
         videos=[_video(entry, counts.get(entry.video, 0)) for entry in ordered[offset : offset + limit]],
     )
 

@@ -121,6 +121,10 @@ class Catalog:
         self._listing: Listing | None = None
         self._seen: object = None
 
+    def is_present(self, listing: Listing) -> bool:
+        """Whether nothing has changed since the listing was made."""
+        return listing is self._listing and self._marks() == self._seen
+
     def listing(self) -> Listing:
         """The present one. If another thread takes longer than `PATIENCE` to make it, the one before."""
         marks = self._marks()

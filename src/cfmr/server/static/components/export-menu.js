@@ -4,6 +4,7 @@ import { download } from "../lib/api.js";
 import { complain, el, notify, replace } from "../lib/dom.js";
 import { settings } from "../lib/settings.js";
 import { text } from "../lib/texts.js";
+import { closing, shut } from "./menu.js";
 
 const words = text.exporting;
 const RATES = ["23.976", "24", "25", "29.97", "30", "48", "50", "59.94", "60"];
@@ -63,26 +64,4 @@ function timecodeOptions() {
       ...(!drop.disabled && drop.value && { drop: drop.value === "1" }),
     }),
   };
-}
-
-/** @param {HTMLDetailsElement} menu */
-export function shut(menu) {
-  menu.open = false;
-  menu.querySelector("summary")?.focus();
-}
-
-/**
- * A menu closes with Escape, and with a click elsewhere.
- * @param {HTMLDetailsElement} menu
- */
-export function closing(menu) {
-  menu.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !menu.open) return;
-    event.stopPropagation();
-    shut(menu);
-  });
-  document.addEventListener("click", (event) => {
-    // the path, since what was clicked may be gone by now
-    if (!event.composedPath().includes(menu)) menu.open = false;
-  });
 }

@@ -3,7 +3,7 @@
 import { el, notify, replace } from "../lib/dom.js";
 import { settings } from "../lib/settings.js";
 import { text } from "../lib/texts.js";
-import { closing, shut } from "./export-menu.js";
+import { closing, shut } from "./menu.js";
 
 const KEY = "cfmr-searches";
 const MOST = 30;

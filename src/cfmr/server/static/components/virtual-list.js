@@ -1,6 +1,6 @@
 // A list of any length of which only the rows on the screen are there; they are fetched in pages.
 
-import { el } from "../lib/dom.js";
+import { complain, el } from "../lib/dom.js";
 
 const PAGE = 100;
 const AROUND = 8; // rows above and below the screen
@@ -29,20 +29,29 @@ export class VirtualList {
     /** @type {Set<number>} */
     this.asked = new Set();
     this.version = 0;
+    this.due = false; // there is something new to fetch, once no menu is open
     const later = () => requestAnimationFrame(() => this.draw());
     addEventListener("scroll", later, { passive: true });
     addEventListener("resize", () => {
       this.height = 0;
       later();
     });
+    root.addEventListener("toggle", () => this.due && this.reload().catch(complain), { capture: true });
     root.addEventListener("focusin", ({ target }) => {
       const row = /** @type {HTMLElement} */ (target).closest("[data-index]");
       if (row instanceof HTMLElement) this.active = Number(row.dataset.index);
     });
   }
 
-  /** Fetch anew what is on the screen; the rows stay until the new ones are there. */
+  /** Whether somebody is using a menu of a row, which would go with the row. */
+  held() {
+    return this.root.querySelector("details[open]") !== null;
+  }
+
+  /** Fetch anew what is on the screen. Rows stay until the new ones are there, and those that say the same for good. */
   async reload() {
+    this.due = this.held();
+    if (this.due) return;
     this.version += 1;
     this.asked.clear();
     const version = this.version;
@@ -50,15 +59,30 @@ export class VirtualList {
     this.asked.add(first);
     const { total, items } = await this.fetch(first, PAGE);
     if (version !== this.version) return;
+    this.due = this.held();
+    if (this.due) return;
     const inside = this.root.contains(document.activeElement);
     this.total = total;
-    this.items.clear();
-    for (const row of this.rows.values()) row.remove();
-    this.rows.clear();
-    this.keep(first, items);
+    this.replace(first, items);
     this.active = Math.min(this.active, Math.max(total - 1, 0));
     this.draw();
-    if (inside) this.focus(this.active);
+    if (inside && !this.root.contains(document.activeElement)) this.focus(this.active);
+  }
+
+  /** @param {number} first @param {Item[]} items */
+  replace(first, items) {
+    const before = new Map(this.items);
+    this.items.clear();
+    this.keep(first, items);
+    for (const [index, row] of this.rows) {
+      const item = this.items.get(index);
+      if (item && JSON.stringify(item) === JSON.stringify(before.get(index))) {
+        row.setAttribute("aria-setsize", String(this.total));
+        continue;
+      }
+      row.remove();
+      this.rows.delete(index);
+    }
   }
 
   /** @param {number} first @param {Item[]} items */

@@ -1,6 +1,6 @@
 // The library: every video with its state, and what can be done with it.
 
-import { closing, shut } from "../components/export-menu.js";
+import { closing, shut } from "../components/menu.js";
 import { showReading } from "../components/reading.js";
 import { laterPicture, VirtualList } from "../components/virtual-list.js";
 import { address, get, post } from "../lib/api.js";
@@ -38,10 +38,16 @@ function wanted() {
   };
 }
 
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let outdated;
 const list = new VirtualList($("#videos"), fetchVideos, row);
 
 async function fetchVideos(offset, limit) {
   const answer = await get("/api/videos", { ...wanted(), offset, limit });
+  if (!answer.present) {
+    clearTimeout(outdated);
+    outdated = setTimeout(reload, AGAIN);
+  }
   if (offset === 0 || !list.total) tally(answer);
   return { total: answer.total, items: answer.videos };
 }
@@ -215,6 +221,7 @@ function choose(video, is) {
 }
 
 function showChosen() {
+  for (const [index, one] of list.rows) mark(one, index);
   const count = chosen.size;
   $("#chosen").textContent = count ? words.chosen(count) : words.chooseAll;
   $("#every").checked = count > 0;
@@ -246,7 +253,6 @@ $("#every").addEventListener("change", async () => {
     }
   } else chosen.clear();
   showChosen();
-  for (const [index, one] of list.rows) mark(one, index);
 });
 
 function mark(one, index) {
@@ -359,7 +365,7 @@ $("#look").addEventListener("click", async () => {
 // --- what changes by itself --------------------------------------------------------------------------------------------
 
 let looked = 0;
-const quiet = () => !chosen.size && !$("dialog[open]") && !$(".library-row .menu[open]");
+const quiet = () => !chosen.size && !$("dialog[open]");
 
 showReading($("#reading"), () => {
   if (Date.now() - looked < AGAIN || !quiet()) return;
@@ -405,8 +411,6 @@ shortcut("x", keys.choose, () => {
   const video = current();
   if (!video) return false;
   choose(video, !chosen.has(video.video));
-  const there = list.rows.get(list.active);
-  if (there) mark(there, list.active);
 });
 shortcut("r", keys.rename, () => {
   const video = current();
