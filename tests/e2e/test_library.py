@@ -172,14 +172,19 @@ def test_a_renamed_video_is_found_by_its_new_name_with_its_labels(library: Page,
     library.keyboard.press("Escape")
 
 
+def held_back(page: Page, requests: re.Pattern[str]) -> list[Route]:
+    held: list[Route] = []
+    page.route(requests, lambda route: held.append(route))
+    return held
+
+
 def test_a_menu_stays_open_while_the_list_changes(library: Page, folder: tuple[Server, Path]) -> None:
     server, _ = folder
     asked = re.compile("/api/videos[?]")
     for before, after in (("blue", "azure"), ("azure", "blue")):
         act(library, before, "Rename")
         library.get_by_label("New name of the video and its file").fill(after)
-        held: list[Route] = []
-        library.route(asked, lambda route: held.append(route))
+        held = held_back(library, asked)
         with library.expect_request(asked):  # the page heard that the video was renamed
             library.keyboard.press("Enter")
         library.get_by_label("Actions for red", exact=True).click()
