@@ -75,7 +75,7 @@ def page(folder: Path) -> tuple[str, dict[str, bytes]]:
     topics: dict[str, list[tuple[Section, list[Line]]]] = {}
     for section, group in sorted(_sections(lines), key=lambda pair: _place(pair[0])):
         topics.setdefault(section.topic, []).append((section, group))
-    drawings = {}
+    drawings: dict[str, bytes] = {}
     for topic, sections in topics.items():
         parts.append(f"## {topic}")
         for section, group in sections:
