@@ -50,6 +50,6 @@ def test_ctrl_c_on_a_command_ends_in_one_line_and_keeps_what_is_finished(tmp_pat
     rest = [line for line in process.stderr if not line.startswith("{")]
     assert process.wait() == 130
     assert rest == [
-        "cfmr: interrupted; the features of finished videos are kept; the same command goes on from there\n"
+        "cfmr: interrupted; the features of finished videos are kept; run the same command to resume\n"
     ]
     assert 0 < len(list((tmp_path / "f.hdf5.parts").glob("*.npz"))) < 80
