@@ -34,6 +34,21 @@ def test_the_usual_width_is_found_from_glances_alone(width: float) -> None:
     assert width / 1.6 < reader.width < width * 1.6
 
 
+def test_smooth_curves_that_say_little_are_not_read_as_narrow_moments() -> None:
+    """Narrow spans follow every bump of such a curve, and side by side hold the glance as well as the wide moment."""
+    rng = np.random.default_rng(0)
+    kernel, middles = np.exp(-0.5 * (np.arange(-10, 11) / 3) ** 2), (np.arange(60) + 0.5) / 60
+    curves, glances = [], []
+    for _ in range(1000):
+        wide = min(0.25 * np.exp(0.8 * rng.standard_normal()), 0.95)
+        start = rng.uniform(-wide / 2, 1 - wide / 2)
+        bumps = np.convolve(rng.standard_normal(80), kernel, "valid")
+        curves.append(0.3 * ((middles >= start) & (middles <= start + wide)) + 0.5 * bumps / bumps.std())
+        glances.append(rng.uniform(max(start, 0), min(start + wide, 1)))
+    held = HeldOut(curves, np.full(1000, 60.0), np.array(glances))
+    assert 0.12 < best_reader(held, first_reader(held.glances, held.seconds), frozenset())[0].width < 0.5
+
+
 def test_answers_aim_at_the_greatest_iou_where_curves_say_much_only() -> None:
     for height, aim in ((2.0, 1.0), (0.2, 0.0)):
         held = made_up(0.25, height=height)

@@ -46,6 +46,9 @@ LEAST_GAIN = 3.0  # of all glances together: of few, a smaller one is chance
 
 # what is believed before any glance is looked at: it decides where glances are few
 USUAL_WIDTH, WIDTH_DOUBT = 0.25, 0.3
+# it counts as much as so many glances, however many there are: a glance is as likely under narrow spans side by side as
+# under the wide one that they fill, so that likelihood alone says little against widths that are too small
+PRIOR_ROWS = 300.0
 USUAL_SPREAD = 0.25
 # how much a curve deserves that was fitted to so many glances; fitted to few, it says less than where glances lie
 FULL_WEIGHT, MIN_WEIGHT, FEW_ROWS, HALF_WEIGHT_ROWS = 5.0, 0.1, 10, 150
@@ -171,7 +174,8 @@ def best_reader(held: HeldOut, start: SpanReader, fixed: frozenset[str]) -> tupl
 
     def worth(reader: SpanReader) -> float:
         if reader not in known:
-            known[reader] = count * log_likelihood(glance_densities(held, reader)) + log_prior(reader)
+            weight = max(1.0, count / PRIOR_ROWS)
+            known[reader] = count * log_likelihood(glance_densities(held, reader)) + weight * log_prior(reader)
         return known[reader]
 
     for name, values in CANDIDATES:
