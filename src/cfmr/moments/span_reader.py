@@ -11,6 +11,7 @@ Shapes: n clips of a video, R curves of videos of one length, W widths, S spans 
 
 import itertools
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
@@ -37,8 +38,8 @@ NUM_KNOTS = 32  # at which the density of glances over the video is kept
 MAX_MOMENTS = 10
 MIN_CHANCE = 1e-9  # an answer less likely than that is none
 ROUNDING = 1e-12  # of probabilities that are added up
-MAX_DENSITIES = 4  # of glances, of one table of spans
-_NONE = np.zeros((SHORTLIST, SHORTLIST), np.int16)
+MAX_WEIGHINGS = 4  # of one table of spans: as many readers and lengths of long videos
+SURE = 1e-5  # by so much an expected IoU in 32 bits leads that is the greatest in 64
 CACHED_CLIPS = 2048  # of longer videos only the last tables are kept: that of ten hours takes 200 MB
 
 
@@ -114,6 +115,22 @@ def readout_from_json(value: Any, source: str) -> Readout:
     return "anchors" if value == "anchors" else SpanReader.from_json(value, source)
 
 
+class Weighing(NamedTuple):
+    """How the posterior of spans follows from the sums of a curve: all of it that is the same for every curve.
+
+    Attributes:
+        base: (S,) what is believed of each before any curve.
+        inside: (S,) weight of the sum over its clips.
+        around: (S,) weight of the sum over its clips and those next to them.
+        total: (S,) weight of the sum over all clips.
+    """
+
+    base: Doubles
+    inside: Doubles
+    around: Doubles
+    total: Doubles
+
+
 @dataclass(frozen=True, eq=False)
 class Spans:
     """All spans that are considered in a video, by width and then by start.
@@ -136,22 +153,12 @@ class Spans:
     log_prior: Doubles
     low: Indices
     high: Indices
-    _places: dict[tuple[float, ...], Doubles] = field(default_factory=dict, repr=False)
+    _weighings: dict[tuple[float, SpanReader, bool], Weighing] = field(default_factory=dict, repr=False)
 
     @cached_property
     def end(self) -> Indices:
         """(S,) the clip behind each."""
         return self.first + self.width
-
-    @cached_property
-    def clips_in(self) -> Doubles:
-        """(S,) clips in each."""
-        return self.width.astype(np.float64)
-
-    @cached_property
-    def clips_outside(self) -> Doubles:
-        """(S,) clips outside of each, at least 1."""
-        return np.maximum(self.clips - self.width, 1).astype(np.float64)
 
     @cached_property
     def around(self) -> tuple[Indices, Indices, Doubles]:
@@ -161,33 +168,38 @@ class Spans:
         return low, high, np.maximum(high - low - self.width, 1).astype(np.float64)
 
     @cached_property
-    def whole(self) -> Indices:
-        """Which are the whole video, with nothing next to them."""
-        return np.flatnonzero(self.width == self.clips)
-
-    @cached_property
     def narrow(self) -> tuple[NDArray[np.int16], ...] | None:
         """Starts, ends and widths in 16 bits, in which most videos fit; None if this one does not."""
         if self.clips > np.iinfo(np.int16).max // 2:
             return None
         return tuple(values.astype(np.int16) for values in (self.first, self.end, self.width))
 
-    @cached_property
-    def _weights_of_all(self) -> Doubles:
-        return _share_weights(self.width, self.clips)
+    def weighing(self, reader: SpanReader, duration: float) -> Weighing:
+        """How these spans are weighed in a video of so many seconds."""
+        # in a video longer than any trained on, a span is weighed as if cut out of one of that length
+        context = max(self.clips * min(1.0, reader.longest / max(duration, 1e-3)), 1.0)
+        placed = bool(reader.place_weight) and duration <= reader.longest
+        known = self._weighings.get(key := (context, reader, placed))
+        if known is None:
+            if len(self._weighings) >= MAX_WEIGHINGS:
+                self._weighings.clear()
+            known = self._weighings[key] = self._weighed(reader, context, placed)
+        return known
 
-    def weights(self, context: float) -> Doubles:
-        """(S,) how much a contrast of each counts among so many clips."""
-        return self._weights_of_all if context == self.clips else _share_weights(self.width, context)
-
-    def places(self, density: tuple[float, ...]) -> Doubles:
-        """(S,) logarithm of the mean density of glances in each; see `SpanReader.place_density`."""
-        if density not in self._places:
-            if len(self._places) >= MAX_DENSITIES:
-                self._places.clear()
-            glances = _glances_before(self.clips, density)
-            self._places[density] = np.log((glances[self.end] - glances[self.first]) / self.width)
-        return self._places[density]
+    def _weighed(self, reader: SpanReader, context: float, placed: bool) -> Weighing:
+        """The contrast of a span is how far the mean inside lies above that of all the rest, and near is how far it
+        lies above that of as many clips next to it. Both are written out by the sums that they are made of."""
+        inside, outside = self.width.astype(np.float64), np.maximum(self.clips - self.width, 1).astype(np.float64)
+        beside = self.around[2]
+        contrast = reader.curve_weight * _share_weights(self.width, context)
+        near = np.where(self.width == self.clips, 0.0, reader.curve_weight * NEAR_SHARE)  # next to all is nothing
+        base = self.log_prior
+        if placed:
+            glances = _glances_before(self.clips, reader.place_density)
+            base = base + reader.place_weight * np.log((glances[self.end] - glances[self.first]) / self.width)
+        return Weighing(
+            base, contrast * (1 / inside + 1 / outside) + near * (1 / inside + 1 / beside), near / beside, contrast / outside
+        )
 
 
 def _share_weights(width: Indices, context: float) -> Doubles:
@@ -261,24 +273,23 @@ def _glances_before(clips: int, density: tuple[float, ...]) -> Doubles:
 
 def posterior(curves: Floats, spans: Spans, reader: SpanReader, duration: float) -> Doubles:
     """Probability that each span is the moment: curves (R, n) -> (R, S); rows sum to 1."""
-    count = spans.clips
-    summed = np.zeros((len(curves), count + 1))
+    weights = spans.weighing(reader, duration)
+    summed = np.zeros((len(curves), spans.clips + 1))
     np.cumsum(curves, axis=1, out=summed[:, 1:])
-    # how far the mean inside lies above the mean outside, and above that of as many clips next to the span
-    inside = summed[:, spans.end] - summed[:, spans.first]
-    mean = inside / spans.clips_in
-    contrast = mean - (summed[:, -1:] - inside) / spans.clips_outside
-    low, high, beside = spans.around
-    near = mean - (summed[:, high] - summed[:, low] - inside) / beside
-    near[:, spans.whole] = 0.0
-    # in a video longer than any trained on, a span is weighed as if cut out of one of that length
-    context = max(count * min(1.0, reader.longest / max(duration, 1e-3)), 1.0)
-    belief = spans.log_prior + reader.curve_weight * (spans.weights(context) * contrast + NEAR_SHARE * near)
-    if reader.place_weight and duration <= reader.longest:
-        belief += reader.place_weight * spans.places(reader.place_density)
+    belief = summed.take(spans.end, axis=1)
+    belief -= summed.take(spans.first, axis=1)
+    belief *= weights.inside
+    low, high, _ = spans.around
+    around = summed.take(high, axis=1)
+    around -= summed.take(low, axis=1)
+    around *= weights.around
+    belief -= around
+    belief -= summed[:, -1:] * weights.total
+    belief += weights.base
     belief -= belief.max(axis=1, keepdims=True)
     np.exp(belief, out=belief)
-    return np.asarray(belief / belief.sum(axis=1, keepdims=True))
+    belief /= belief.sum(axis=1, keepdims=True)
+    return belief
 
 
 class ReadMoment(NamedTuple):
@@ -315,10 +326,11 @@ def iterate_moments(curve: Floats, duration: float, reader: SpanReader) -> Itera
             return
         least = min(least, max(chance, MIN_CHANCE))  # what comes later never scores more
         first, end = int(spans.first[best]), int(spans.end[best])
+        rest = float(summed[-1]) - chance + ROUNDING
+        yield ReadMoment(first, end, least, min(least, max(rest, MIN_CHANCE)))
         for low, high in zip(spans.low[:, best].tolist(), spans.high[:, best].tolist(), strict=True):
             left[low:high] = 0.0
         np.cumsum(left, out=summed[1:])
-        yield ReadMoment(first, end, least, min(least, max(float(summed[-1]) + ROUNDING, MIN_CHANCE)))
         chances.without(first, end)
 
 
@@ -367,15 +379,40 @@ def _most_overlap(left: Doubles, chance: Doubles | None, spans: Spans, share: fl
     """Which span has the greatest expected IoU, among the likeliest; `share` as `SpanReader.overlap`."""
     likely = np.argpartition(left, -SHORTLIST)[-SHORTLIST:] if len(left) > SHORTLIST else np.arange(len(left))
     first, end, width = (values[likely] for values in spans.narrow or (spans.first, spans.end, spans.width))
-    common = np.minimum(end[:, None], end)
-    common -= np.maximum(first[:, None], first)
-    np.maximum(common, _NONE[: len(common), : len(common)], out=common)  # faster than beside a single zero
-    both = width[:, None] + width
+    common, other, none = _room.cut(len(likely), first.dtype)
+    np.minimum(end[:, None], end, out=common)
+    common -= np.maximum(first[:, None], first, out=other)
+    np.maximum(common, none, out=common)
+    both = np.add(width[:, None], width, out=other)
     both -= common
-    expected = np.divide(common, both, dtype=np.float64) @ left[likely]
-    if chance is not None:
-        expected = (1 - share) * chance[likely] + share * expected
-    return int(likely[expected.argmax()])
+
+    def worth(some: Indices | slice, kind: type[np.floating[Any]]) -> Floats:
+        expected = np.divide(common[some], both[some], dtype=kind) @ left[likely].astype(kind)
+        return expected if chance is None else (1 - share) * chance[likely[some]] + share * expected
+
+    about = worth(slice(None), np.float32)  # half the work, and only among neighbours in doubt
+    leading = np.flatnonzero(about >= about.max() - SURE)
+    best = leading[0] if len(leading) == 1 else leading[worth(leading, np.float64).argmax()]
+    return int(likely[best])
+
+
+class _Room(threading.local):
+    """Tables that each thread writes into again and again: fresh memory is in no cache, which costs as much as the sums.
+
+    Attributes:
+        tables: two to write into, and one of zeros: a maximum is found faster beside it than beside a single zero.
+    """
+
+    def __init__(self) -> None:
+        self.tables = np.zeros((3, SHORTLIST, SHORTLIST), np.int16)
+
+    def cut(self, count: int, kind: np.dtype[Any]) -> NDArray[Any]:
+        """The tables for so many numbers, (3, count, count)."""
+        fits = kind == self.tables.dtype
+        return self.tables[:, :count, :count] if fits else np.zeros((3, count, count), kind)
+
+
+_room = _Room()
 
 
 def read_moments(

@@ -133,6 +133,11 @@ class VideoTable(Sequence[Video]):
         """The position of the video that a row belongs to."""
         return bisect_right(self._firsts, row) - 1
 
+    def numbers_of(self, rows: NDArray[np.intp]) -> list[int]:
+        """The positions of the videos that rows belong to."""
+        numbers: list[int] = (np.searchsorted(self.firsts, rows, side="right") - 1).tolist()
+        return numbers
+
     def rows_of(self, numbers: Collection[int]) -> int:
         """Rows of some of its videos."""
         return sum(int(self.firsts[i + 1] - self.firsts[i]) for i in numbers)
