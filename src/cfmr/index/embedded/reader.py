@@ -258,11 +258,11 @@ class EmbeddedIndex:
     def _hits(self, segments: NDArray[np.intp], rows: NDArray[np.intp], scores: Floats) -> list[Hit]:
         if len(self.segments) == 1:  # as most indexes have
             only = self.segments[0]
-            return list(map(Hit, only.videos_of(rows), *only.spans[rows].T.tolist(), scores.tolist()))
+            return list(map(Hit, only.videos.of_rows(rows), *only.spans[rows].T.tolist(), scores.tolist()))
         videos, spans = np.empty(len(rows), object), np.empty((len(rows), 2))
         for at in np.unique(segments).tolist():
             of_segment = segments == at
-            videos[of_segment] = self.segments[at].videos_of(rows[of_segment])
+            videos[of_segment] = self.segments[at].videos.of_rows(rows[of_segment])
             spans[of_segment] = self.segments[at].spans[rows[of_segment]]
         return list(map(Hit, videos.tolist(), *spans.T.tolist(), scores.tolist()))
 

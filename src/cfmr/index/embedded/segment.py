@@ -69,10 +69,6 @@ class Segment:
         """The position, in `videos`, of the video that a row of this segment belongs to."""
         return self.videos.number_of(row)
 
-    def videos_of(self, rows: NDArray[np.intp]) -> list[Video]:
-        """The videos that rows of this segment belong to."""
-        return [self.videos[number] for number in self.videos.numbers_of(rows)]
-
     def dead_rows(self) -> int:
         """Rows of removed videos."""
         return self.videos.rows_of(self.dead)

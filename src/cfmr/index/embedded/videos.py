@@ -133,10 +133,10 @@ class VideoTable(Sequence[Video]):
         """The position of the video that a row belongs to."""
         return bisect_right(self._firsts, row) - 1
 
-    def numbers_of(self, rows: NDArray[np.intp]) -> list[int]:
-        """The positions of the videos that rows belong to."""
-        numbers: list[int] = (np.searchsorted(self.firsts, rows, side="right") - 1).tolist()
-        return numbers
+    def of_rows(self, rows: NDArray[np.intp]) -> list[Video]:
+        """The video that each of some rows belongs to."""
+        made, numbers = self._made, (np.searchsorted(self.firsts, rows, side="right") - 1).tolist()
+        return [made[number] or self[number] for number in numbers]
 
     def rows_of(self, numbers: Collection[int]) -> int:
         """Rows of some of its videos."""
