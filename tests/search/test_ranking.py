@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfmr.index.base import Hit, Selection, Video
-from cfmr.moments import span_reader
+from cfmr.moments import together
 from cfmr.moments.nms import iou
 from cfmr.moments.span_reader import ReadMoment, SpanReader, iterate_moments
 from cfmr.search.ranking import CURVE_NMS_IOU, rank
@@ -86,7 +86,7 @@ def test_no_more_moments_are_read_than_may_be_among_the_best(monkeypatch: pytest
             read.append(moment.first)
             yield moment
 
-    monkeypatch.setattr(span_reader, "iterate_moments", noted)
+    monkeypatch.setattr(together, "iterate_moments", noted)
     index = Curves([[0.0] * at + [height] * 4 + [0.0] * (CLIPS - 4 - at) for at, height in ((2, 9.0), (8, 8.9))])
     assert [hit.video.id for hit in ranked(index, 1)] == ["v0"]
     assert len(read) == 1

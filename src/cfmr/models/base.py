@@ -32,8 +32,8 @@ class RowModel(Protocol):
         """The way to moments: each row is a moment, or moments are read off the curve of all rows."""
 
     def encode_rows(self, features: Features, duration: float) -> tuple[Floats, Floats]:
-        """Features (n, frame_dim) of a video or a window, and its duration in seconds -> rows (m, width), and spans (m, 2)
-        as fractions of it."""
+        """Features (n, frame_dim) of a video or a window, and its duration in seconds -> rows (m, width), and spans
+        (m, 2) as fractions of it."""
 
     def finish_rows(self, rows: Floats, features: Features) -> Floats:
         """Rows (m, width) of all windows and features (n, frame_dim) of the whole video -> rows as indexed (m, w)."""
@@ -47,7 +47,7 @@ class Model(RowModel, Protocol):
     """A trained model of any framework, as index, evaluation, report and export use it."""
 
     def video_vectors(self, features: Features, duration: float) -> tuple[Floats, Floats]:
-        """Features (n, frame_dim) of a video, and its duration -> vectors (m, D), and spans (m, 2) as fractions of it."""
+        """Features (n, frame_dim) of a video, and its duration -> vectors (m, D), spans (m, 2) as fractions of it."""
 
     def word_inputs(self, vectors: Floats) -> Floats:
         """Vectors (V, word_dim) of a vocabulary, padding first -> the text encoder's input for each word."""

@@ -11,7 +11,7 @@ from cfmr.data.annotations import Annotation
 from cfmr.data.features import FeatureStore
 from cfmr.data.vocabulary import Vocabulary
 from cfmr.models.base import Model
-from cfmr.moments.span_reader import MAX_MOMENTS, Readout, moment_scores, read_moments, scored_moments
+from cfmr.moments.span_reader import MAX_MOMENTS, Readout, iterate_moments, moment_score, moment_scores, read_moments
 
 Array = NDArray[np.float32]
 
@@ -89,5 +89,7 @@ def iterate_answers(
             yield float(scores[i]), (float(spans[i, 0]), float(spans[i, 1]))
         return
     clips = len(scores)
-    for read, score, _ in itertools.islice(scored_moments(scores, duration, readout), MAX_MOMENTS):
-        yield score, (read.first / clips, read.end / clips)
+    peak, likeliest = float(scores.max()), 0.0
+    for read in itertools.islice(iterate_moments(scores, duration, readout), MAX_MOMENTS):
+        likeliest = likeliest or read.chance
+        yield moment_score(peak, read.chance, likeliest), (read.first / clips, read.end / clips)

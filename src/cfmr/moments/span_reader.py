@@ -11,6 +11,7 @@ Shapes: n clips of a video, R curves of videos of one length, W widths, S spans 
 
 import itertools
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
@@ -37,8 +38,8 @@ NUM_KNOTS = 32  # at which the density of glances over the video is kept
 MAX_MOMENTS = 10
 MIN_CHANCE = 1e-9  # an answer less likely than that is none
 ROUNDING = 1e-12  # of probabilities that are added up
-MAX_DENSITIES = 4  # of glances, of one table of spans
-_NONE = np.zeros((SHORTLIST, SHORTLIST), np.int16)
+MAX_WEIGHTS = 4  # of one table of spans: as many readers and lengths of long videos
+SURE = 1e-5  # by so much an expected IoU in 32 bits leads that is the greatest in 64
 CACHED_CLIPS = 2048  # of longer videos only the last tables are kept: that of ten hours takes 200 MB
 
 
@@ -136,7 +137,7 @@ class Spans:
     log_prior: Doubles
     low: Indices
     high: Indices
-    _places: dict[tuple[float, ...], Doubles] = field(default_factory=dict, repr=False)
+    _weights: dict[tuple[float, bool], tuple[SpanReader, Doubles]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def end(self) -> Indices:
@@ -144,50 +145,54 @@ class Spans:
         return self.first + self.width
 
     @cached_property
-    def clips_in(self) -> Doubles:
-        """(S,) clips in each."""
-        return self.width.astype(np.float64)
-
-    @cached_property
-    def clips_outside(self) -> Doubles:
-        """(S,) clips outside of each, at least 1."""
-        return np.maximum(self.clips - self.width, 1).astype(np.float64)
-
-    @cached_property
-    def around(self) -> tuple[Indices, Indices, Doubles]:
-        """Where the clips next to each begin and end, its own between them, and how many they are, at least 1."""
+    def edges(self) -> Indices:
+        """(4, S) ends and starts of each, and of each with as many clips next to it: where a curve's sums are read."""
         half = (self.width + 1) // 2
-        low, high = np.maximum(self.first - half, 0), np.minimum(self.end + half, self.clips)
-        return low, high, np.maximum(high - low - self.width, 1).astype(np.float64)
+        return np.stack(
+            [self.end, self.first, np.minimum(self.end + half, self.clips), np.maximum(self.first - half, 0)]
+        )
 
     @cached_property
-    def whole(self) -> Indices:
-        """Which are the whole video, with nothing next to them."""
-        return np.flatnonzero(self.width == self.clips)
-
-    @cached_property
-    def narrow(self) -> tuple[NDArray[np.int16], ...] | None:
-        """Starts, ends and widths in 16 bits, in which most videos fit; None if this one does not."""
+    def narrow(self) -> NDArray[np.int16] | None:
+        """(3, S) starts, ends and widths in 16 bits, in which most videos fit; None if this one does not."""
         if self.clips > np.iinfo(np.int16).max // 2:
             return None
-        return tuple(values.astype(np.int16) for values in (self.first, self.end, self.width))
+        return np.stack([self.first, self.end, self.width]).astype(np.int16)
 
     @cached_property
-    def _weights_of_all(self) -> Doubles:
-        return _share_weights(self.width, self.clips)
+    def right(self) -> Indices:
+        """(S, 2, W) `low` and `high` of each, side by side for whoever asks for one."""
+        return np.ascontiguousarray(np.stack([self.low, self.high]).transpose(2, 0, 1))
 
-    def weights(self, context: float) -> Doubles:
-        """(S,) how much a contrast of each counts among so many clips."""
-        return self._weights_of_all if context == self.clips else _share_weights(self.width, context)
+    def weights(self, reader: SpanReader, duration: float) -> Doubles:
+        """(4, S) what the posterior of each is made of, in a video of so many seconds, for every curve the same.
 
-    def places(self, density: tuple[float, ...]) -> Doubles:
-        """(S,) logarithm of the mean density of glances in each; see `SpanReader.place_density`."""
-        if density not in self._places:
-            if len(self._places) >= MAX_DENSITIES:
-                self._places.clear()
-            glances = _glances_before(self.clips, density)
-            self._places[density] = np.log((glances[self.end] - glances[self.first]) / self.width)
-        return self._places[density]
+        The weights of the sums over its clips, over them and those next to it, and over all clips; and what is believed
+        of it before any curve.
+        """
+        # in a video longer than any trained on, a span is weighed as if cut out of one of that length
+        context = max(self.clips * min(1.0, reader.longest / max(duration, 1e-3)), 1.0)
+        placed = bool(reader.place_weight) and duration <= reader.longest
+        known = self._weights.get((context, placed))
+        if known is None or (known[0] is not reader and known[0] != reader):
+            if len(self._weights) >= MAX_WEIGHTS:
+                self._weights.clear()
+            known = self._weights[context, placed] = reader, self._weighed(reader, context, placed)
+        return known[1]
+
+    def _weighed(self, reader: SpanReader, context: float, placed: bool) -> Doubles:
+        """A span stands out by its contrast, how far the mean inside lies above that of all the rest, and is near if it
+        lies above that of as many clips next to it. Both are written out by the sums that they are made of."""
+        inside, outside = self.width.astype(np.float64), np.maximum(self.clips - self.width, 1).astype(np.float64)
+        beside = np.maximum(self.edges[2] - self.edges[3] - self.width, 1).astype(np.float64)
+        contrast = reader.curve_weight * _share_weights(self.width, context)
+        near = np.where(self.width == self.clips, 0.0, reader.curve_weight * NEAR_SHARE)  # next to all is nothing
+        base = self.log_prior
+        if placed:
+            glances = _glances_before(self.clips, reader.place_density)
+            base = base + reader.place_weight * np.log((glances[self.end] - glances[self.first]) / self.width)
+        of_inside = contrast * (1 / inside + 1 / outside) + near * (1 / inside + 1 / beside)
+        return np.stack([of_inside, near / beside, contrast / outside, base])
 
 
 def _share_weights(width: Indices, context: float) -> Doubles:
@@ -197,9 +202,9 @@ def _share_weights(width: Indices, context: float) -> Doubles:
 
 def candidate_spans(clips: int, duration: float, reader: SpanReader) -> Spans:
     """The spans considered in a video of so many clips and seconds."""
-    rounded = round(np.log(reader.width_in(duration)) / WIDTH_ROUNDING)
+    rounded = round(math.log(reader.width_in(duration)) / WIDTH_ROUNDING)
     make = _cached_spans if clips <= CACHED_CLIPS else _long_spans
-    return make(clips, int(rounded), reader.width_spread)
+    return make(clips, rounded, reader.width_spread)
 
 
 def _spans_around(clips: int, rounded: int, spread: float) -> Spans:
@@ -261,24 +266,34 @@ def _glances_before(clips: int, density: tuple[float, ...]) -> Doubles:
 
 def posterior(curves: Floats, spans: Spans, reader: SpanReader, duration: float) -> Doubles:
     """Probability that each span is the moment: curves (R, n) -> (R, S); rows sum to 1."""
-    count = spans.clips
-    summed = np.zeros((len(curves), count + 1))
+    summed = np.zeros((len(curves), spans.clips + 1))
     np.cumsum(curves, axis=1, out=summed[:, 1:])
-    # how far the mean inside lies above the mean outside, and above that of as many clips next to the span
-    inside = summed[:, spans.end] - summed[:, spans.first]
-    mean = inside / spans.clips_in
-    contrast = mean - (summed[:, -1:] - inside) / spans.clips_outside
-    low, high, beside = spans.around
-    near = mean - (summed[:, high] - summed[:, low] - inside) / beside
-    near[:, spans.whole] = 0.0
-    # in a video longer than any trained on, a span is weighed as if cut out of one of that length
-    context = max(count * min(1.0, reader.longest / max(duration, 1e-3)), 1.0)
-    belief = spans.log_prior + reader.curve_weight * (spans.weights(context) * contrast + NEAR_SHARE * near)
-    if reader.place_weight and duration <= reader.longest:
-        belief += reader.place_weight * spans.places(reader.place_density)
-    belief -= belief.max(axis=1, keepdims=True)
-    np.exp(belief, out=belief)
-    return np.asarray(belief / belief.sum(axis=1, keepdims=True))
+    inside = summed.take(spans.edges[0], axis=1)
+    inside -= summed.take(spans.edges[1], axis=1)
+    around = summed.take(spans.edges[2], axis=1)
+    around -= summed.take(spans.edges[3], axis=1)
+    believed = belief(inside, around, summed[:, -1:], spans.weights(reader, duration))
+    believed -= believed.max(axis=1, keepdims=True)
+    np.exp(believed, out=believed)
+    believed /= believed.sum(axis=1, keepdims=True)
+    return believed
+
+
+def belief(inside: Doubles, around: Doubles, total: Doubles, weights: Doubles) -> Doubles:
+    """Logarithm of the posterior, up to a constant: `inside` and `around`, of which neither is kept.
+
+    Args:
+        inside: sums of curves over the clips of spans.
+        around: the same with as many clips next to them.
+        total: the same over all clips.
+        weights: `Spans.weights`, in the order of the sums.
+    """
+    inside *= weights[0]
+    around *= weights[1]
+    inside -= around
+    inside -= total * weights[2]
+    inside += weights[3]
+    return inside
 
 
 class ReadMoment(NamedTuple):
@@ -306,20 +321,55 @@ def iterate_moments(curve: Floats, duration: float, reader: SpanReader) -> Itera
     """
     spans = candidate_spans(len(curve), duration, reader)
     left = posterior(np.asarray(curve, np.float64)[None], spans, reader, duration)[0]
-    summed, least = np.zeros(len(left) + 1), 1.0
-    np.cumsum(left, out=summed[1:])
     chances = _Chances(spans)
-    for number in itertools.count():
-        best, chance = chances.best(left, summed, reader.overlap)
-        if number and chance < MIN_CHANCE:
-            return
-        least = min(least, max(chance, MIN_CHANCE))  # what comes later never scores more
-        first, end = int(spans.first[best]), int(spans.end[best])
+    summed = _summed(left)
+    best, chance = chances.best(left, summed, reader.overlap)
+    first = read_moment(spans, best, chance, float(summed[-1]), 1.0)
+    yield first
+    yield from later_moments(spans, left, reader, best, first, chances)
+
+
+def read_moment(spans: Spans, best: int, chance: float, mass: float, least: float) -> ReadMoment:
+    """A span as an answer.
+
+    Args:
+        chance: that it is right.
+        mass: the probability of all spans that are left.
+        least: the chance of the answer before, above which no later one is said to be.
+    """
+    least = min(least, max(chance, MIN_CHANCE))
+    rest = min(least, max(mass - chance + ROUNDING, MIN_CHANCE))
+    return ReadMoment(int(spans.first[best]), int(spans.end[best]), least, rest)
+
+
+def later_moments(
+    spans: Spans, left: Doubles, reader: SpanReader, best: int, before: ReadMoment, chances: "_Chances | None" = None
+) -> Iterator[ReadMoment]:
+    """The moments of a video after its first, each worked out when it is asked for.
+
+    Args:
+        left: (S,) the posterior, which is written into.
+        best: which span the first moment is.
+        before: the first moment.
+        chances: what it was chosen by, if that is kept.
+    """
+    chances = chances or _Chances(spans)
+    while True:
         for low, high in zip(spans.low[:, best].tolist(), spans.high[:, best].tolist(), strict=True):
             left[low:high] = 0.0
-        np.cumsum(left, out=summed[1:])
-        yield ReadMoment(first, end, least, min(least, max(float(summed[-1]) + ROUNDING, MIN_CHANCE)))
-        chances.without(first, end)
+        summed = _summed(left)
+        chances.without(before.first, before.end)
+        best, chance = chances.best(left, summed, reader.overlap)
+        if chance < MIN_CHANCE:
+            return
+        before = read_moment(spans, best, chance, float(summed[-1]), before.chance)
+        yield before
+
+
+def _summed(left: Doubles) -> Doubles:
+    summed = np.zeros(len(left) + 1)
+    np.cumsum(left, out=summed[1:])
+    return summed
 
 
 class _Chances:
@@ -327,7 +377,7 @@ class _Chances:
 
     def __init__(self, spans: Spans) -> None:
         self._spans = spans
-        self._chance = np.zeros(len(spans.first))
+        self._chance: Doubles | None = None  # not known yet
         self._changed: Indices | slice = slice(None)
 
     def best(self, left: Doubles, summed: Doubles, overlap: float) -> tuple[int, float]:
@@ -342,7 +392,7 @@ class _Chances:
             best = _most_overlap(left, None, self._spans, overlap)
             return best, self._one(summed, best)
         low, high = self._spans.low, self._spans.high
-        if isinstance(self._changed, slice):
+        if self._chance is None or isinstance(self._changed, slice):
             self._chance = (summed[high] - summed[low]).sum(axis=0)
         else:
             self._chance[self._changed] = (summed[high[:, self._changed]] - summed[low[:, self._changed]]).sum(axis=0)
@@ -358,6 +408,8 @@ class _Chances:
 
         What was right with it lies within a width of it, and nothing further away counted on that.
         """
+        if self._chance is None:
+            return
         reach = 2 * int(self._spans.width.max())
         changed = np.flatnonzero((self._spans.end > first - reach) & (self._spans.first < end + reach))
         self._changed = slice(None) if len(changed) == len(self._chance) else changed
@@ -366,16 +418,42 @@ class _Chances:
 def _most_overlap(left: Doubles, chance: Doubles | None, spans: Spans, share: float) -> int:
     """Which span has the greatest expected IoU, among the likeliest; `share` as `SpanReader.overlap`."""
     likely = np.argpartition(left, -SHORTLIST)[-SHORTLIST:] if len(left) > SHORTLIST else np.arange(len(left))
-    first, end, width = (values[likely] for values in spans.narrow or (spans.first, spans.end, spans.width))
-    common = np.minimum(end[:, None], end)
-    common -= np.maximum(first[:, None], first)
-    np.maximum(common, _NONE[: len(common), : len(common)], out=common)  # faster than beside a single zero
-    both = width[:, None] + width
+    shape = np.stack([spans.first, spans.end, spans.width]) if spans.narrow is None else spans.narrow
+    first, end, width = shape.take(likely, axis=1)
+    common, other, none = _room.cut(len(likely), first.dtype)
+    np.minimum(end[:, None], end, out=common)
+    common -= np.maximum(first[:, None], first, out=other)
+    np.maximum(common, none, out=common)
+    both = np.add(width[:, None], width, out=other)
     both -= common
-    expected = np.divide(common, both, dtype=np.float64) @ left[likely]
-    if chance is not None:
-        expected = (1 - share) * chance[likely] + share * expected
-    return int(likely[expected.argmax()])
+
+    def worth(some: Indices | slice, kind: type[np.floating[Any]]) -> Floats:
+        expected = np.divide(common[some], both[some], dtype=kind) @ left[likely].astype(kind)
+        return expected if chance is None else (1 - share) * chance[likely[some]] + share * expected
+
+    about = worth(slice(None), np.float32)  # half the work, and only among neighbours in doubt
+    leading = np.flatnonzero(about >= about.max() - SURE)
+    best = leading[0] if len(leading) == 1 else leading[worth(leading, np.float64).argmax()]
+    return int(likely[best])
+
+
+class _Room(threading.local):
+    """Tables that each thread writes into again and again: fresh memory is in no cache, which costs as much as the sums.
+
+    Attributes:
+        tables: two to write into, and one of zeros: a maximum is found faster beside it than beside a single zero.
+    """
+
+    def __init__(self) -> None:
+        self.tables = np.zeros((3, SHORTLIST, SHORTLIST), np.int16)
+
+    def cut(self, count: int, kind: np.dtype[Any]) -> NDArray[Any]:
+        """The tables for so many numbers, (3, count, count)."""
+        fits = kind == self.tables.dtype
+        return self.tables[:, :count, :count] if fits else np.zeros((3, count, count), kind)
+
+
+_room = _Room()
 
 
 def read_moments(
@@ -393,12 +471,9 @@ def read_moments(
     return found[:, :2] / len(curve), found[:, 2]
 
 
-def scored_moments(curve: Floats, duration: float, reader: SpanReader) -> Iterator[tuple[ReadMoment, float, float]]:
-    """Moments of `iterate_moments`, the score of each as `moment_scores` has it, and what the next scores at most."""
-    peak, likeliest = float(curve.max()), 0.0
-    for read in iterate_moments(curve, duration, reader):
-        likeliest = likeliest or read.chance
-        yield read, peak + math.log(read.chance / likeliest), peak + math.log(read.rest / likeliest)
+def moment_score(peak: float, chance: float, likeliest: float) -> float:
+    """`moment_scores` of one moment; `likeliest` is the chance of the first one."""
+    return peak + math.log(chance / likeliest)
 
 
 def moment_scores(peak: float, chances: Doubles) -> Doubles:

@@ -3,14 +3,21 @@
 import heapq
 import itertools
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cfmr.index.base import Hit, Index, Selection, Video
 from cfmr.index.codec import Floats
 from cfmr.moments.nms import iterate_nms, nms
-from cfmr.moments.span_reader import MAX_MOMENTS, Readout, SpanReader, scored_moments
+from cfmr.moments.span_reader import MAX_MOMENTS, Readout, ReadMoment, SpanReader, moment_score
+from cfmr.moments.together import AT_ONCE, first_moments
+
+Times = NDArray[np.float64]
 
 NMS_IOU = 0.5  # anchors of one video that overlap so much are one moment
 CURVE_NMS_IOU = 0.6  # the same of moments that are read off a curve
@@ -65,50 +72,37 @@ def _best_of_curves(reader: "_CurveReader", top: int, selection: Selection) -> l
     """
     index = reader.index
     asked, hits, known = max(FIRST_ROWS, ROWS_PER_MOMENT * top), list[Hit](), set[str]()
-    # a heap: what the next moment scores at most, negated; the order of best rows; whose moment it is
+    unread = deque[Hit]()  # the best row of each video that is not read yet, the best first
+    # a heap: what the next moment scores at most, negated; the order of reading; whose moment it is
     waiting: list[tuple[float, int, _Reading]] = []
+    order = itertools.count()
     while True:
         rows = index.top(reader.vector, asked, selection)
         for row in rows:
             if row.video.id not in known:
-                heapq.heappush(waiting, (-row.score, len(known), _Reading(reader, row.video, min(top, MAX_MOMENTS))))
                 known.add(row.video.id)
+                unread.append(row)
         all_rows = len(rows) < asked or asked >= selection.rows
         least = -math.inf if all_rows else rows[-1].score  # below it, a video that is not known yet may be better
-        while waiting and len(hits) < top and -waiting[0][0] >= least:
-            _, order, reading = waiting[0]
+        while len(hits) < top and (unread or waiting):
+            read = -waiting[0][0] if waiting else -math.inf
+            if max(read, unread[0].score if unread else -math.inf) < least:
+                break
+            if unread and unread[0].score >= read:
+                # each has a moment that scores as much: all that may be shown are read at once
+                more = [unread.popleft().video for _ in range(min(len(unread), top - len(hits), AT_ONCE))]
+                for reading in reader.begin(more, min(top, MAX_MOMENTS)):
+                    heapq.heappush(waiting, (-reading.most, next(order), reading))
+                continue
+            _, place, reading = waiting[0]
             hits += reading.advance()
             if reading.most == -math.inf:
                 heapq.heappop(waiting)
             else:
-                heapq.heapreplace(waiting, (-reading.most, order, reading))
+                heapq.heapreplace(waiting, (-reading.most, place, reading))
         if all_rows or len(hits) >= top:
             return sorted(hits, key=lambda hit: -hit.score)[:top]
         asked *= 4
-
-
-class _Reading:
-    """The moments of a video, of which the next one is known as soon as it may be the best of all.
-
-    Attributes:
-        most: the next one scores no more; minus infinity if there is none.
-    """
-
-    def __init__(self, reader: "_CurveReader", video: Video, count: int) -> None:
-        looked_at = itertools.islice(reader.read(video), 2 * MAX_MOMENTS)
-        self._moments = itertools.islice(iterate_nms(looked_at, _span_read, reader.duplicate), count)
-        self._next: _Read | None = None
-        self.most = math.inf
-
-    def advance(self) -> list[Hit]:
-        """Take the next moment if it is known, else find out what it scores."""
-        if self._next is None:
-            self._next = next(self._moments, None)
-            self.most = -math.inf if self._next is None else self._next.hit.score
-            return []
-        hit, self.most = self._next
-        self._next = None
-        return [hit]
 
 
 class _Read(NamedTuple):
@@ -116,6 +110,62 @@ class _Read(NamedTuple):
 
     hit: Hit
     most: float
+
+
+class _Reading:
+    """The moments of a video, of which the next one is known as soon as it may be the best of all.
+
+    Args:
+        curve: their video and its curve.
+        first: the first of them.
+        later: the others, duplicates too.
+        duplicate: see `rank`.
+        count: at most so many are no duplicates.
+
+    Attributes:
+        most: the next one scores no more; minus infinity if there is none.
+    """
+
+    def __init__(
+        self, curve: "_Curve", first: ReadMoment, later: Iterator[ReadMoment], duplicate: float, count: int
+    ) -> None:
+        self._curve, self._later, self._duplicate, self._count = curve, later, duplicate, count
+        self._first = self._next = curve.scored(first, first.chance)
+        self._likeliest = first.chance
+        self._others: Iterator[_Read] | None = None
+        self.most = self._first.hit.score
+
+    def advance(self) -> list[Hit]:
+        """Take the next moment if it is known, else find out what it scores."""
+        if self._next is None:
+            self._others = self._others or self._kept()  # most videos are not asked for any
+            self._next = next(self._others, None)
+            self.most = -math.inf if self._next is None else self._next.hit.score
+            return []
+        hit, self.most = self._next
+        self._next = None
+        return [hit]
+
+    def _kept(self) -> Iterator[_Read]:
+        """Those after the first that are no duplicates."""
+        later = (self._curve.scored(one, self._likeliest) for one in self._later)
+        looked_at = itertools.islice(itertools.chain([self._first], later), 2 * MAX_MOMENTS)
+        return itertools.islice(iterate_nms(looked_at, _span_read, self._duplicate), 1, self._count)
+
+
+class _Curve:
+    """A video and its curve: the spans of its clips and their scores."""
+
+    def __init__(self, video: Video, spans: Times, scores: Floats) -> None:
+        self.video, self.scores = video, scores
+        self._spans, self._peak = spans, float(scores.max())
+
+    def scored(self, read: ReadMoment, likeliest: float) -> _Read:
+        """A moment with its score; it starts and ends where clips do. `likeliest` is the chance of the first one."""
+        start = float(self._spans[read.first, 0])
+        end = float(self._spans[read.end, 0] if read.end < len(self._spans) else self._spans[-1, 1])
+        score = moment_score(self._peak, read.chance, likeliest)
+        return _Read(Hit(self.video, start, end, score), moment_score(self._peak, read.rest, likeliest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +179,18 @@ class _CurveReader:
 
     def moments(self, video: Video, most: int, usual: int) -> list[Hit]:
         """At most `most`, best first; looks at twice the `usual` number."""
-        read = itertools.islice(self.read(video), 2 * usual)
-        return [one.hit for one in nms(read, _span_read, self.duplicate, most)]
+        curve, first, later = self._read([video])[0]
+        read = (curve.scored(one, first.chance) for one in itertools.chain([first], later))
+        return [one.hit for one in nms(itertools.islice(read, 2 * usual), _span_read, self.duplicate, most)]
 
-    def read(self, video: Video) -> Iterator[_Read]:
-        """Moments of a video, duplicates too, each read when it is asked for."""
-        spans, scores = self.index.curve(self.vector, video.id)
-        starts, ends = spans[:, 0], spans[:, 1]  # moments start and end where clips do
-        for read, score, most in scored_moments(scores, video.duration, self.reader):
-            until = float(starts[read.end]) if read.end < len(starts) else float(ends[-1])
-            yield _Read(Hit(video, float(starts[read.first]), until, score), most)
+    def begin(self, videos: Sequence[Video], count: int) -> list[_Reading]:
+        """Videos with their first moments; of each at most `count` will be asked for."""
+        return [_Reading(*one, self.duplicate, count) for one in self._read(videos)]
+
+    def _read(self, videos: Sequence[Video]) -> list[tuple[_Curve, ReadMoment, Iterator[ReadMoment]]]:
+        curves = [_Curve(video, *self.index.curve(self.vector, video.id)) for video in videos]
+        found = first_moments([one.scores for one in curves], [video.duration for video in videos], self.reader)
+        return [(curve, first, later) for curve, (first, later) in zip(curves, found, strict=True)]
 
 
 def _span_read(read: _Read) -> tuple[str, float, float]:

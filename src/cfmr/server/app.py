@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import functools
+import gc
 import os
 import socket
 import sys
@@ -75,6 +76,7 @@ def create_app(state: AppState) -> FastAPI:
         yield
         if watch is not None:
             watch.close()
+        state.short.shutdown(wait=False, cancel_futures=True)
         state.jobs.close()
         state.media.close()
         state.imports.close()
@@ -164,7 +166,9 @@ def serve(settings: Settings, *, browser: bool = False) -> None:
     if browser:
         open_browser(url)
     if settings.workers == 1:
-        uvicorn.Server(_config(create_app(state))).run(sockets=listening)
+        app = create_app(state)
+        _settle()
+        uvicorn.Server(_config(app)).run(sockets=listening)
     else:
         state.labels.close()
         del state
@@ -212,7 +216,15 @@ class _Application:
     settings: Settings
 
     def __call__(self) -> FastAPI:
-        return create_app(open_state(self.settings))
+        app = create_app(open_state(self.settings))
+        _settle()
+        return app
+
+
+def _settle() -> None:
+    """Let the collector of garbage leave alone what is there now and stays: it would look at all of it in a search."""
+    gc.collect()
+    gc.freeze()
 
 
 def _config(app: FastAPI | _Application, workers: int = 1) -> uvicorn.Config:

@@ -1,10 +1,11 @@
 """What all requests share: the state of the application, and how a route gets it."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 from fastapi import Depends, Query, Request
@@ -24,8 +25,7 @@ from cfmr.server.stores.models import ModelRegistry
 from cfmr.server.stores.recent_answers import RecentAnswers
 from cfmr.server.stores.videos import Library
 
-# a search is about a millisecond of arithmetic: more at once than there are cores only hold each other up
-SEARCHES = 2  # at once
+SEARCHES = 2  # long ones, at once: each may wait for a disk or a network
 CHECKS = 2  # of uploads, at once
 
 VideoName = Annotated[str, Query(min_length=1, max_length=500, description="name of a video")]
@@ -52,7 +52,12 @@ class VideoFacts:
 
 @dataclass(frozen=True)
 class AppState:
-    """One server: its settings, its stores, and the model that answers."""
+    """One server: its settings, its stores, and the model that answers.
+
+    Attributes:
+        short: the one thread of searches that take a few milliseconds, in the order in which they come.
+        searching: how many others there are at once.
+    """
 
     settings: Settings
     library: Library
@@ -62,7 +67,8 @@ class AppState:
     imports: LabelImports
     jobs: Jobs
     ground_truth: GroundTruth
-    answered: RecentAnswers[Any] = field(default_factory=RecentAnswers)
+    answered: RecentAnswers[bytes] = field(default_factory=RecentAnswers)
+    short: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "searches"))
     searching: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(SEARCHES))
     checking: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(CHECKS))
 

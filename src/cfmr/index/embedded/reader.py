@@ -256,12 +256,15 @@ class EmbeddedIndex:
         return segment.spans[rows], self.codec.expand(np.asarray(segment.rows[rows], np.float32), scales)
 
     def _hits(self, segments: NDArray[np.intp], rows: NDArray[np.intp], scores: Floats) -> list[Hit]:
-        spans = np.empty((len(rows), 2))
+        if len(self.segments) == 1:  # as most indexes have
+            only = self.segments[0]
+            return list(map(Hit, only.videos.of_rows(rows), *only.spans[rows].T.tolist(), scores.tolist()))
+        videos, spans = np.empty(len(rows), object), np.empty((len(rows), 2))
         for at in np.unique(segments).tolist():
             of_segment = segments == at
+            videos[of_segment] = self.segments[at].videos.of_rows(rows[of_segment])
             spans[of_segment] = self.segments[at].spans[rows[of_segment]]
-        places = zip(segments.tolist(), rows.tolist(), spans.tolist(), scores.tolist(), strict=True)
-        return [Hit(self.segments[at].video_of(row), start, end, score) for at, row, (start, end), score in places]
+        return list(map(Hit, videos.tolist(), *spans.T.tolist(), scores.tolist()))
 
     def _exact_scores(
         self, query: PreparedQuery, ranges: Sequence[Range], count: int

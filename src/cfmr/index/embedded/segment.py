@@ -69,11 +69,6 @@ class Segment:
         """The position, in `videos`, of the video that a row of this segment belongs to."""
         return self.videos.number_of(row)
 
-    def video_of(self, row: int) -> Video:
-        """The video that a row of this segment belongs to."""
-        video: Video = self.videos[self.videos.number_of(row)]
-        return video
-
     def dead_rows(self) -> int:
         """Rows of removed videos."""
         return self.videos.rows_of(self.dead)

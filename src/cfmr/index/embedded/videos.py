@@ -133,6 +133,11 @@ class VideoTable(Sequence[Video]):
         """The position of the video that a row belongs to."""
         return bisect_right(self._firsts, row) - 1
 
+    def of_rows(self, rows: NDArray[np.intp]) -> list[Video]:
+        """The video that each of some rows belongs to."""
+        made, numbers = self._made, (np.searchsorted(self.firsts, rows, side="right") - 1).tolist()
+        return [made[number] or self[number] for number in numbers]
+
     def rows_of(self, numbers: Collection[int]) -> int:
         """Rows of some of its videos."""
         return sum(int(self.firsts[i + 1] - self.firsts[i]) for i in numbers)

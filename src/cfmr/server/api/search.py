@@ -1,13 +1,15 @@
 """Searching: the moments of a sentence, its curve over a video, and what this server has."""
 
+import asyncio
 import functools
 import time
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
+from pydantic_core import to_json
 
 from cfmr.errors import InputError
 from cfmr.index.location import is_address
@@ -20,6 +22,7 @@ from cfmr.server.problems import Problem
 EXAMPLES = 6
 UNREAD = 20  # files that could not be read, of which the status tells
 MOST_CHOSEN = 500  # videos that a search may be limited to
+SHORT = 100  # moments; a search for more may take long, as one of an index elsewhere may, and is waited for by nobody
 
 router = APIRouter(tags=["search"])
 
@@ -174,8 +177,12 @@ async def search(
     Also those that are like some moment, and unlike another.
     """
     how = functools.partial(_answered, state, query, (offset, offset + top), video, contains, min_score)
-    answer = await anyio.to_thread.run_sync(how, limiter=state.searching)
-    return Response(answer.model_dump_json(), media_type="application/json")  # it was made here: no check is needed
+    if offset + top <= SHORT and not is_address(state.models.current.index):
+        # one after the other: threads that compute at once only take the interpreter's lock from each other
+        body = await asyncio.get_running_loop().run_in_executor(state.short, how)
+    else:
+        body = await anyio.to_thread.run_sync(how, limiter=state.searching)
+    return Response(body, media_type="application/json")  # it was made here: no check is needed
 
 
 @router.get("/curve")
@@ -231,23 +238,27 @@ def _answered(
     video: list[str] | None,
     contains: str,
     min_score: float | None,
-) -> SearchAnswer:
-    """The answer of a moment ago, if nothing has changed since; else a new one."""
+) -> bytes:
+    """The answer of a moment ago, if nothing has changed since; else a new one. As JSON, see `SearchAnswer`."""
     began = time.perf_counter()
     chosen = _selection(state, video, contains)
     asked = query, page, None if chosen is None else tuple(chosen), min_score
     made_of = state.models.videos, state.labels.present(), state.library.facts()
     known = not is_address(state.models.current.index)  # of an index elsewhere only a search tells that it changed
-    answer: SearchAnswer | None = state.answered.get(asked, made_of) if known else None
+    answer: bytes | None = state.answered.get(asked, made_of) if known else None
+    took = {"encode_ms": 0.0, "search_ms": 0.0}
     if answer is None:
-        answer = _search(state, query, slice(*page), chosen, min_score)
-        state.answered.keep(asked, made_of, answer.model_copy(update={"encode_ms": 0.0, "search_ms": 0.0}))
-    return answer.model_copy(update={"total_ms": round((time.perf_counter() - began) * 1e3, 3)})
+        found, took = _search(state, query, slice(*page), chosen, min_score)
+        answer = to_json(found)
+        state.answered.keep(asked, made_of, answer)
+    took["total_ms"] = (time.perf_counter() - began) * 1e3
+    return answer[:-1] + b"," + to_json({name: round(ms, 3) for name, ms in took.items()})[1:]
 
 
 def _search(
     state: AppState, query: ComposedQuery, page: slice, chosen: list[str] | None, min_score: float | None
-) -> SearchAnswer:
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """A `SearchAnswer` without the times it took, and those: pydantic would check what was made here."""
     top = min(page.stop + 1, MAX_TOP)  # one more says whether there is a next page
     own = _labelled_moments(state, query, chosen, top) if query.sentence else []
     try:
@@ -257,23 +268,21 @@ def _search(
             raise
         # the model reads no word of it, but someone said it
         result = SearchResult(query.sentence, (), (), None, None, 0.0, 0.0)
-    others = (moment for moment in result if not any(is_of_label(moment, one) for one in own))
+    others = (moment for moment in result if not any(is_of_label(moment, one) for one in own)) if own else result
     listed = [*own, *others]
     shown = listed[page]
     watchable = state.watchable_of(moment.video for moment in shown)
-    return SearchAnswer(
-        sentence=result.sentence,
-        without=list(query.without),
-        moments=[_found(moment, moment.video in watchable) for moment in shown],
-        more=len(listed) > page.stop,
-        unknown=[UnknownWordAnswer(word=word.word, used=word.used) for word in result.unknown],
-        convincing=result.has_match,
-        threshold=result.threshold,
-        videos=len(state.models.videos) if chosen is None else len(set(chosen)),
-        encode_ms=round(result.encode_seconds * 1e3, 3),
-        search_ms=round(result.search_seconds * 1e3, 3),
-        total_ms=0.0,
-    )
+    found = {
+        "sentence": result.sentence,
+        "without": query.without,
+        "moments": [_found(moment, moment.video in watchable) for moment in shown],
+        "more": len(listed) > page.stop,
+        "unknown": [{"word": word.word, "used": word.used} for word in result.unknown],
+        "convincing": result.has_match,
+        "threshold": result.threshold,
+        "videos": len(state.models.videos) if chosen is None else len(set(chosen)),
+    }
+    return found, {"encode_ms": result.encode_seconds * 1e3, "search_ms": result.search_seconds * 1e3}
 
 
 def _labelled_moments(state: AppState, query: ComposedQuery, videos: Sequence[str] | None, top: int) -> list[Moment]:
@@ -295,13 +304,15 @@ def _labelled_moments(state: AppState, query: ComposedQuery, videos: Sequence[st
     return labelled_moments(query, alike, allowed, top, state.models.retriever.search)
 
 
-def _found(moment: Moment, watchable: bool) -> FoundMoment:
-    return FoundMoment(
-        video=moment.video,
-        start=round(moment.start, 3),
-        end=round(moment.end, 3),
-        score=round(moment.score, 5),
-        duration=moment.duration,
-        watchable=watchable,
-        label=None if moment.label is None else OwnLabelAnswer.model_validate(moment.label, from_attributes=True),
-    )
+def _found(moment: Moment, watchable: bool) -> dict[str, Any]:
+    """A `FoundMoment`."""
+    label = moment.label
+    return {
+        "video": moment.video,
+        "start": round(moment.start, 3),
+        "end": round(moment.end, 3),
+        "score": round(moment.score, 5),
+        "duration": moment.duration,
+        "watchable": watchable,
+        "label": None if label is None else {name: getattr(label, name) for name in OwnLabelAnswer.model_fields},
+    }
