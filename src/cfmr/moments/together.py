@@ -110,9 +110,7 @@ def _most_overlap(left: Doubles, spans: Sequence[Spans], sizes: Sequence[int], b
     return likely[np.arange(len(spans)), chosen]
 
 
-def _greatest(
-    first: NDArray[np.int16], end: NDArray[np.int16], width: NDArray[np.int16], left: Doubles
-) -> Indices:
+def _greatest(first: NDArray[np.int16], end: NDArray[np.int16], width: NDArray[np.int16], left: Doubles) -> Indices:
     """Which of K spans has the greatest expected IoU with the others, for each row of (R, K)."""
     common, other, none, about = _room.cut(len(left))
     np.minimum(end[:, :, None], end[:, None], out=common)
