@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cfmr.index.base import Hit, Index, Selection, Video
 from cfmr.index.codec import Floats
 from cfmr.moments.nms import iterate_nms, nms
-from cfmr.moments.span_reader import MAX_MOMENTS, Readout, ReadMoment, SpanReader, moment_score
+from cfmr.moments.span_reader import MAX_MOMENTS, ReadMoment, Readout, SpanReader, moment_score
 from cfmr.moments.together import AT_ONCE, first_moments
 
 Times = NDArray[np.float64]
