@@ -79,9 +79,7 @@ def main() -> None:
     host = urlsplit(arguments.url).netloc
     sentences = sentences_of(host, arguments.sentences)
     ask(host, sentences, arguments.path, 1.0, 1, 0)  # warm up
-    print(
-        f"{'clients':>8} {'requests/s':>11} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'requests':>9} {'theirs, ms':>11}"
-    )
+    print(f"{'clients':>8} {'requests/s':>11} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'requests':>9} {'own ms':>8}")
     for clients in arguments.clients:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             work = (host, sentences, arguments.path, arguments.seconds, clients, clients)
@@ -92,7 +90,7 @@ def main() -> None:
         used = (processor - before) / len(times) * 1e3
         p50, p95, p99 = np.percentile(times, [50, 95, 99])
         print(
-            f"{clients:>8} {len(times) / spent:>11.0f} {p50:>8.1f} {p95:>8.1f} {p99:>8.1f} {len(times):>9} {used:>11.3f}"
+            f"{clients:>8} {len(times) / spent:>11.0f} {p50:>8.1f} {p95:>8.1f} {p99:>8.1f} {len(times):>9} {used:>8.3f}"
         )
 
 
