@@ -33,11 +33,19 @@ import av
 import numpy as np
 
 from cfmr.cluster.pool import Row, map_tasks
+from cfmr.config import Config, DenseConfig, parse_config
+from cfmr.data.vocabulary import Vocabulary
+from cfmr.data.word_vectors import load_word_vectors
 from cfmr.errors import InputError
 from cfmr.index.base import Video, VideoRows
 from cfmr.index.codec import Codec
+from cfmr.index.encode import RowEncoder, Windowing
 from cfmr.index.milvus.address import MilvusAddress
 from cfmr.index.open import open_index, open_writer, parse_location
+from cfmr.models.base import Model
+from cfmr.models.dense import fit
+from cfmr.models.dense import model as dense
+from cfmr.moments.span_reader import SpanReader
 
 CONCEPTS, SIZE, WIDTH, ROWS = 7, 256, 256, 24
 QUERIES = 200
@@ -298,27 +306,41 @@ def stored(hour: np.ndarray) -> None:
         show("writing features", time.process_time() - began, 1, path.stat().st_size)
 
 
-def encoded(hour: np.ndarray) -> int:
-    """Lines for encoding; moments of CFMR in an hour."""
-    from cfmr.config import parse_config
-    from cfmr.data.vocabulary import Vocabulary
-    from cfmr.data.word_vectors import load_word_vectors
-    from cfmr.index.encode import RowEncoder, Windowing
+def at_random(config: Config, vocabulary: Vocabulary) -> Model:
+    """A model of these sizes that has learned nothing."""
     from cfmr.models.base import load_model
     from cfmr.models.checkpoint import Checkpoint
+
+    if isinstance(config, DenseConfig):
+        draw = np.random.default_rng(0)
+
+        def drawn(*shape: int) -> np.ndarray:
+            return draw.standard_normal(shape).astype(np.float32)
+
+        k, d, sizes = fit.NUM_COMPONENTS, fit.SIZE, config.dataset
+        heights = (k, k, dense.NUM_WAVES, sizes.word_dim, len(vocabulary) + 1)
+        regression, *fits = [
+            dense.Projections(*(drawn(height, d) for height in heights)) for _ in range(config.train.num_fits + 1)
+        ]
+        whitening = dense.Whitening(drawn(sizes.frame_dim), drawn(sizes.frame_dim, k))
+        return dense.Dense(whitening, fits, SpanReader(), sizes.max_num_frames, None, regression, 0.3)
     from cfmr.models.pytorch import build_model
 
+    parameters = {name: value.numpy() for name, value in build_model(config, len(vocabulary)).state_dict().items()}
+    return load_model(Checkpoint(config, vocabulary, parameters, {}))
+
+
+def encoded(hour: np.ndarray) -> int:
+    """Lines for encoding; moments of CFMR in an hour."""
     counts = {}
     for name, path in MODELS.items():
         value = json.loads(path.read_text())
         value["dataset"]["frame_dim"] = hour.shape[1]
-        if "config" in value["model"]:
-            value["model"]["config"]["frames_input_size"] = hour.shape[1]
-        value["dataset"]["word_dim"] = value["model"]["config"]["words_input_size"] = 50  # of the packaged vectors
+        value["dataset"]["word_dim"] = 50  # of the packaged vectors
+        if sizes := value["model"].get("config"):
+            sizes["frames_input_size"], sizes["words_input_size"] = hour.shape[1], 50
         config = parse_config(value, str(path))
-        vocabulary = Vocabulary.build(["somebody opens the door"], load_word_vectors(), 10)
-        parameters = {k: v.numpy() for k, v in build_model(config, len(vocabulary)).state_dict().items()}
-        model = load_model(Checkpoint(config, vocabulary, parameters, {}))
+        model = at_random(config, Vocabulary.build(["somebody opens the door"], load_word_vectors(), 10))
         encoder = RowEncoder(model, Windowing(30.0, 37.5))
         encoder.rows(hour[:60], 30.0)
         began = time.process_time()

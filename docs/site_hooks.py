@@ -66,11 +66,15 @@ def site_links(markdown: str, source: str) -> str:
 
 
 def _pictures(markdown: str, folder: Path, depth: int) -> str:
+    """Pictures by the address that they have on the site; those with a width, which are HTML, as Markdown."""
+
     def rewritten(found: re.Match[str]) -> str:
         path = (folder / found[2]).resolve()
         inside = path.is_relative_to(ROOT / "docs")
         return f"![{found[1]}]({'../' * depth}{path.relative_to(ROOT / 'docs')})" if inside else found[0]
 
+    sized = r'<img src="([^"]+)" alt="([^"]+)" width="(\d+)">'
+    markdown = re.sub(sized, r"![\2](\1){ width=\3 }", markdown)
     return re.sub(r"!\[([^\]]*)\]\(([^)\s]+)\)", rewritten, markdown)
 
 
@@ -85,17 +89,29 @@ def _page_of(path: Path) -> str | None:
 
 def command_reference() -> str:
     """Every command with its arguments and options, from the program itself."""
-    from cfmr.cli import app
+    from cfmr.cli import GROUPS, app
 
     group: Any = typer.main.get_command(app)
-    parts = ["# Command line", "Every command has `--help`; `cfmr --install-completion` completes names in the shell."]
-    for name, command in group.commands.items():
-        if command.hidden:
-            continue
-        context = command.context_class(command, info_name=f"cfmr {name}")
-        parts += [f"## cfmr {name}", command.help or "", f"    {command.get_usage(context).partition(': ')[2]}"]
-        parts.append(_parameters(command, context))
+    parts = [
+        "# Command line",
+        "Every command has `--help`. `cfmr --install-completion` installs completion for the shell, `cfmr --version` "
+        "prints the version, and `python -m cfmr` works like `cfmr`.",
+    ]
+    for title, names in GROUPS.items():
+        parts.append(f"## {title}")
+        for name in names:
+            command = group.commands[name]
+            parts += _described(f"cfmr {name}", command)
+            for inner, subcommand in getattr(command, "commands", {}).items():
+                parts += _described(f"cfmr {name} {inner}", subcommand)
     return "\n\n".join(parts) + "\n"
+
+
+def _described(name: str, command: Any) -> list[str]:
+    """Heading, description, usage and options of one command."""
+    context = command.context_class(command, info_name=name)
+    usage = command.get_usage(context).partition(": ")[2]
+    return [f"### {name}", command.help or "", f"    {' '.join(usage.split())}", _parameters(command, context)]
 
 
 def _parameters(command: Any, context: Any) -> str:
@@ -103,9 +119,10 @@ def _parameters(command: Any, context: Any) -> str:
     for parameter in command.params:
         record = parameter.get_help_record(context)
         if record:
-            option, text = (" ".join(part.split()).replace("|", "\\|") for part in record)
-            rows.append(f"| `{option}` | {text.replace('<', '&lt;')} |")
-    return "\n".join(rows)
+            option, text = (" ".join(part.split()) for part in record)
+            text = text.replace("|", "\\|").replace("<", "&lt;")
+            rows.append(f"| `{option}` | {text} |")  # a bar within a code span separates no cells
+    return "\n".join(rows) if len(rows) > 2 else ""
 
 
 def http_reference() -> str:

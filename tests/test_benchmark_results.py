@@ -81,11 +81,42 @@ def test_the_site_shows_releases_of_one_command_beside_each_other(tmp_path: Path
     for release, value in (("0.1.0", "50.1"), ("0.2.0", "53.0 ± 1.8")):
         (tmp_path / f"{release}.jsonl").write_text(json.dumps(line(release, recall=value)) + "\n", "utf-8")
     text, drawings = results.page(tmp_path)
-    assert "| 0.1.0 | CFMR-Dense | 50.1 |" in text
-    assert "| 0.2.0 | CFMR-Dense | 53.0 ± 1.8 |" in text
+    assert "| CFMR-Dense | 0.1.0 | 50.1 |" in text
+    assert "| CFMR-Dense | 0.2.0 | 53.0 ± 1.8 |" in text
     assert list(drawings) == ["results-0.svg"]
     assert b"<svg" in drawings["results-0.svg"]
     assert "(results-0.svg)" in text
+
+
+def test_every_kept_result_has_a_section_of_its_own_title() -> None:
+    kept = [
+        json.loads(text)
+        for path in (ROOT / "benchmarks/results").glob("*.jsonl")
+        for text in path.read_text("utf-8").splitlines()
+    ]
+    commands = {(one["benchmark"], one["options"]) for one in kept}
+    for benchmark, options in commands:
+        titles = [s.title for s in results.SECTIONS if s.benchmark == benchmark and results.covers(s, options)]
+        assert len(titles) == 1, (benchmark, options, titles)
+        assert (ROOT / "benchmarks" / f"{benchmark}.py").is_file()
+
+
+def test_a_benchmark_without_a_section_is_shown_at_the_end(tmp_path: Path) -> None:
+    known, unknown = line("0.1.0"), {**line("0.1.0"), "benchmark": "new"}
+    lines = [
+        json.dumps(one | {"cells": {"recall": "1"}}) + "\n" for one in (unknown, {**known, "options": "--data real"})
+    ]
+    (tmp_path / "0.1.0.jsonl").write_text("".join(lines), "utf-8")
+    text, _ = results.page(tmp_path)
+    assert text.index("## Accuracy on real features") < text.index("## Other benchmarks") < text.index("### new")
+
+
+def test_a_long_table_is_folded(tmp_path: Path) -> None:
+    lines = [json.dumps(line("0.1.0", f"row {number}", recall=f"{number}")) + "\n" for number in range(20)]
+    (tmp_path / "0.1.0.jsonl").write_text("".join(lines), "utf-8")
+    text, _ = results.page(tmp_path)
+    assert '??? note "All 20 rows"\n\n    |  | release |' in text
+    assert "    | row 19 | 0.1.0 | 19 |" in text
 
 
 @pytest.mark.parametrize(("cell", "value"), [("69.3 ± 2.8", 69.3), ("**1.97**", 1.97), ("1,068", 1068), ("-", None)])

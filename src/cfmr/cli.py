@@ -878,7 +878,7 @@ def demo(
 @app.command()
 def serve(
     folder_of_videos: Annotated[
-        Path | None, typer.Argument(metavar="[VIDEOS]", help="folder of videos; nothing else is needed")
+        Path | None, typer.Argument(metavar="VIDEOS", help="folder of videos; nothing else is needed")
     ] = None,
     index: Annotated[
         Path | None,

@@ -1,4 +1,4 @@
-"""What labels have brought so far, and which of them are likely wrong (Method, CFMR-Dense, Labels looked at again).
+"""What labels have brought so far, and which of them are likely wrong (Method, CFMR-Dense, Label check).
 
 Both are told by fits that have not seen the labels in question: three, each without a third of the videos, to all of
 the other labels and to a half and a quarter of them. Start and end of moments are not read.

@@ -3,6 +3,7 @@ import pytest
 
 from cfmr.models.dense.selection import (
     HeldOut,
+    answer_likelihood,
     best_reader,
     curve_weight,
     first_reader,
@@ -32,6 +33,37 @@ def test_the_usual_width_is_found_from_glances_alone(width: float) -> None:
     held = made_up(width)
     reader, _ = best_reader(held, first_reader(held.glances, held.seconds), frozenset())
     assert width / 1.6 < reader.width < width * 1.6
+
+
+def test_smooth_curves_that_say_little_are_not_read_as_narrow_moments() -> None:
+    """Narrow spans follow every bump of such a curve, and side by side hold the glance as well as the wide moment."""
+    rng = np.random.default_rng(0)
+    kernel, middles = np.exp(-0.5 * (np.arange(-10, 11) / 3) ** 2), (np.arange(60) + 0.5) / 60
+    curves, glances = [], []
+    for _ in range(1000):
+        wide = min(0.25 * np.exp(0.8 * rng.standard_normal()), 0.95)
+        start = rng.uniform(-wide / 2, 1 - wide / 2)
+        bumps = np.convolve(rng.standard_normal(80), kernel, "valid")
+        curves.append(0.3 * ((middles >= start) & (middles <= start + wide)) + 0.5 * bumps / bumps.std())
+        glances.append(rng.uniform(max(start, 0), min(start + wide, 1)))
+    held = HeldOut(curves, np.full(1000, 60.0), np.array(glances))
+    assert 0.12 < best_reader(held, first_reader(held.glances, held.seconds), frozenset())[0].width < 0.5
+
+
+def test_curves_are_believed_more_where_that_makes_the_first_answers_likelier() -> None:
+    for height, more in ((2.0, True), (0.2, False)):
+        held = made_up(0.02, rows=150, clips=300, height=height)
+        start = first_reader(held.glances, held.seconds)
+        found = best_reader(held, start, frozenset())[0]
+        assert (found.curve_weight > start.curve_weight) == more
+        assert best_reader(held, start, frozenset({"curve_weight"}))[0].curve_weight == start.curve_weight
+
+
+def test_a_glance_is_likelier_in_the_first_answer_only_as_far_as_answers_are_right() -> None:
+    right, chance = made_up(0.25, height=5.0), made_up(0.25, height=0.0)
+    reader = SpanReader(width=0.25)
+    assert answer_likelihood(chance, reader) == pytest.approx(0, abs=0.02)
+    assert 0.8 < answer_likelihood(right, reader) <= np.log(4) + 0.1
 
 
 def test_answers_aim_at_the_greatest_iou_where_curves_say_much_only() -> None:

@@ -263,6 +263,31 @@ def test_a_model_is_deleted_unless_it_is_in_use(client: TestClient, site: AppSta
     assert client.delete("/api/models/0001").status_code == 404
 
 
+def test_a_note_on_a_model_is_kept(client: TestClient, settings: Settings) -> None:
+    label(client, 2)
+    learn(client)
+
+    def notes(site: TestClient) -> dict[str, str]:
+        return {model["id"]: model["note"] for model in site.get("/api/models").json()}
+
+    assert notes(client) == {"0001": "", "original": ""}
+    assert client.put("/api/models/0001/note", json={"note": " finds\nthe <b>dog</b> "}).status_code == 204
+    assert notes(client) == {"0001": "finds the <b>dog</b>", "original": ""}
+    again = open_state(settings, lambda path: WordRetriever())
+    assert again.models.model("0001").note == "finds the <b>dog</b>"
+    again.jobs.close()
+    assert client.put("/api/models/0001/note", json={"note": ""}).status_code == 204
+    assert notes(client) == {"0001": "", "original": ""}
+
+
+def test_a_note_that_cannot_be_kept_is_refused(client: TestClient) -> None:
+    label(client, 2)
+    learn(client)
+    assert client.put("/api/models/original/note", json={"note": "first"}).status_code == 409
+    assert client.put("/api/models/0002/note", json={"note": "first"}).status_code == 404
+    assert client.put("/api/models/0001/note", json={"note": "x" * 201}).status_code == 422
+
+
 def test_the_choice_survives_a_restart(client: TestClient, settings: Settings) -> None:
     label(client, 2)
     learn(client)

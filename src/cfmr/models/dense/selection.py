@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cfmr.models.dense.fit import DenseFit
 from cfmr.models.dense.shares import choose_share, leave_out
-from cfmr.moments.span_reader import NUM_KNOTS, SpanReader, candidate_spans, posterior
+from cfmr.moments.span_reader import NUM_KNOTS, SpanReader, candidate_spans, posterior, read_moments
 
 Doubles = NDArray[np.float64]
 
@@ -46,9 +46,19 @@ LEAST_GAIN = 3.0  # of all glances together: of few, a smaller one is chance
 
 # what is believed before any glance is looked at: it decides where glances are few
 USUAL_WIDTH, WIDTH_DOUBT = 0.25, 0.3
+# it counts as much as so many glances, however many there are: a glance is as likely under narrow spans side by side as
+# under the wide one that they fill, so that likelihood alone says little against widths that are too small
+PRIOR_ROWS = 300.0
 USUAL_SPREAD = 0.25
 # how much a curve deserves that was fitted to so many glances; fitted to few, it says less than where glances lie
 FULL_WEIGHT, MIN_WEIGHT, FEW_ROWS, HALF_WEIGHT_ROWS = 5.0, 0.1, 10, 150
+
+# how much more a curve is believed than `curve_weight` says, chosen by the first answers: among many narrow spans the
+# right one has to stand out more than among few wide ones
+WEIGHT_FACTORS = (1.5, 2.0, 3.0, 4.0)
+MIN_ANSWER_GAIN = 0.01  # of the mean log-likelihood of a glance
+LEAST_ANSWER_GAIN = 6.0  # of all glances together: of few, a smaller one is chance
+ODDS = np.geomspace(1.0, 400.0, 49)  # of a glance inside an answer over one outside, for the same length
 
 # mean log-likelihood of a glance from which curves say so much that answers aim at the greatest IoU: with less, spans
 # near the best one are about as likely, and the one that overlaps most of them is too wide to have an IoU of 0.5
@@ -146,6 +156,26 @@ def log_likelihood(densities: Doubles) -> float:
     return float(np.log(share * densities + 1 - share).mean())
 
 
+def answer_likelihood(held: HeldOut, reader: SpanReader) -> float:
+    """Mean log-likelihood of a glance, of which only the first answer is known: some odds make it likelier inside."""
+    read = zip(held.curves, held.seconds.tolist(), strict=True)
+    answers = np.array([read_moments(curve, seconds, reader, 1)[0][0] for curve, seconds in read])
+    inside = (answers[:, 0] <= held.glances) & (held.glances <= answers[:, 1])
+    widths = (answers[:, 1] - answers[:, 0])[:, None]
+    return float((np.log(ODDS) * inside[:, None] - np.log(ODDS * widths + 1 - widths)).mean(axis=0).max())
+
+
+def _believed_curves(held: HeldOut, reader: SpanReader) -> SpanReader:
+    """The reader that believes curves more if that makes its first answers more likely, and no more than is needed."""
+    best, likelihood = reader, answer_likelihood(held, reader)
+    for factor in WEIGHT_FACTORS:
+        other = replace(reader, curve_weight=round(factor * reader.curve_weight, 4))
+        found = answer_likelihood(held, other)
+        if found - likelihood >= max(MIN_ANSWER_GAIN, LEAST_ANSWER_GAIN / len(held.curves)):
+            best, likelihood = other, found
+    return best
+
+
 def log_prior(reader: SpanReader) -> float:
     """Logarithm of how likely a reader is before glances are looked at, up to a constant."""
     width = np.log(reader.width / USUAL_WIDTH) / WIDTH_DOUBT
@@ -171,7 +201,8 @@ def best_reader(held: HeldOut, start: SpanReader, fixed: frozenset[str]) -> tupl
 
     def worth(reader: SpanReader) -> float:
         if reader not in known:
-            known[reader] = count * log_likelihood(glance_densities(held, reader)) + log_prior(reader)
+            weight = max(1.0, count / PRIOR_ROWS)
+            known[reader] = count * log_likelihood(glance_densities(held, reader)) + weight * log_prior(reader)
         return known[reader]
 
     for name, values in CANDIDATES:
@@ -190,7 +221,8 @@ def best_reader(held: HeldOut, start: SpanReader, fixed: frozenset[str]) -> tupl
         shares = np.exp(worths - worths.max())
         mean = float(np.exp(shares @ np.log(near) / shares.sum()))
         best = replace(best, width=round(mean, 4))
-    return best, log_likelihood(glance_densities(held, best))
+    likelihood = log_likelihood(glance_densities(held, best))
+    return best if "curve_weight" in fixed else _believed_curves(held, best), likelihood
 
 
 def choose_reader(
@@ -211,10 +243,10 @@ def choose_reader(
     if len(rows) < MIN_HELD_OUT:
         fit.use_reader(reader)
         return {"chosen_by": f"priors: {len(rows)} glances are too few to hold some out", "given": settings}
-    likelihood = 0.0
+    likelihood, usual = 0.0, reader.curve_weight
     for _ in range(ROUNDS):
         fit.use_reader(reader)
-        before = reader
+        before = replace(reader, curve_weight=usual)
         reader, likelihood = best_reader(held_out(fit, progress), before, frozenset(settings))
         if abs(float(np.log(reader.width / before.width))) < OTHER_WIDTH:
             break

@@ -13,6 +13,8 @@ from cfmr.server.work.learn import LearnRequest
 
 router = APIRouter(tags=["models"])
 
+MAX_NOTE = 200  # characters
+
 
 class ModelAnswer(BaseModel):
     """A model that can be served."""
@@ -23,6 +25,13 @@ class ModelAnswer(BaseModel):
     served: bool
     comparison: ComparisonAnswer | None
     basis: str | None = Field(description="the checkpoint whose features it has learned from; null: the first features")
+    note: str = Field(description="what somebody wrote about it")
+
+
+class Note(BaseModel):
+    """What somebody writes about a model."""
+
+    note: str = Field(max_length=MAX_NOTE)
 
 
 class SwitchAnswer(BaseModel):
@@ -53,6 +62,7 @@ def models(state: State) -> list[ModelAnswer]:
             served=model.id == current and state.models.ready,
             comparison=ComparisonAnswer(**model.comparison) if model.comparison else None,
             basis=model.basis,
+            note=model.note,
         )
         for model in state.models.models()
     ]
@@ -67,6 +77,12 @@ def serve(model: str, state: State) -> SwitchAnswer:
     title = f"Indexing new videos with model {chosen.id}"
     job = state.jobs.start("switch", title, {"model": chosen.id})
     return SwitchAnswer(served=state.models.current.id, job=job.id)
+
+
+@router.put("/models/{model}/note", status_code=204)
+def annotate(model: str, body: Note, state: State) -> None:
+    """Keep a note on a model that was trained or downloaded here; an empty one removes it."""
+    state.models.annotate(model, " ".join(body.note.split()))
 
 
 @router.delete("/models/{model}", status_code=204)

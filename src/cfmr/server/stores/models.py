@@ -72,6 +72,7 @@ class Model:
         comparison: held-out labels before and after; see `compare`.
         features: its feature file, if it is not the first one.
         basis: the CLIP-like checkpoint whose features it has learned from; None for the first features.
+        note: what somebody wrote about it.
     """
 
     id: str
@@ -82,6 +83,7 @@ class Model:
     comparison: dict[str, Any] = field(default_factory=dict)
     features: Path | None = None
     basis: str | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,7 @@ class ModelRegistry:
                 dict(value["comparison"]),
                 None if made_with.features == self._place.features else made_with.features,
                 made_with.basis,
+                str(value.get("note", "")),
             )
         except (InputError, KeyError, TypeError, ValueError):
             return None
@@ -250,6 +253,15 @@ class ModelRegistry:
             folder = model.index.parent
             (folder / MODEL).unlink()  # from here on it is no model any more
             shutil.rmtree(folder, ignore_errors=True)
+
+    def annotate(self, name: str, note: str) -> None:
+        """Keep what somebody wrote about a model that came later. Raises Problem for any other."""
+        with self._lock:
+            model = self.model(name)
+            if model.id == ORIGINAL:
+                raise Problem(409, "a note can be kept for models that were trained or downloaded here only")
+            path = model.index.parent / MODEL
+            write_json(path, read_json(path) | {"note": note})
 
     def open(self, model: Model) -> Retriever:
         """A model's index, beside the one that is served."""

@@ -201,6 +201,25 @@ function deleteButton(model) {
   return button;
 }
 
+function noteField(model) {
+  const field = el("input", {
+    class: "model-note",
+    value: model.note,
+    placeholder: words.note,
+    maxLength: 200,
+    "aria-label": words.noteOn(words.name(model)),
+  });
+  field.addEventListener("change", async () => {
+    try {
+      await call("PUT", `/api/models/${model.id}/note`, { body: { note: field.value } });
+      notify(words.noteKept);
+    } catch (error) {
+      complain(error);
+    }
+  });
+  return field;
+}
+
 const isLearned = (model) => /^\d+$/.test(model.id);
 
 function line(model) {
@@ -213,6 +232,7 @@ function line(model) {
     "li",
     {},
     el("span", {}, el("b", {}, name), " ", el("span", { class: "text-soft" }, from)),
+    model.created > 0 && noteField(model),
     model.served
       ? el("span", { class: "model-current" }, words.inUse)
       : el("span", { class: "row" }, model.created > 0 && deleteButton(model), use()),
@@ -249,6 +269,7 @@ async function refresh() {
     $("#outcome").hidden = !newest;
     if (newest) newestOutcome(newest);
     $("#models").hidden = models.length < 2;
+    if ($("#models .model-note:focus")) return; // somebody is writing
     replace(
       $("#models"),
       el("h2", { id: "models-name" }, words.models),
