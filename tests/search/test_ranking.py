@@ -101,3 +101,19 @@ def test_moments_of_one_video_do_not_show_the_same_stretch() -> None:
         spans = [(hit.start, hit.end) for hit in hits if hit.video.id == video]
         pairs = [(a, b) for i, a in enumerate(spans) for b in spans[i + 1 :]]
         assert all(iou(a, b) <= CURVE_NMS_IOU for a, b in pairs)
+
+
+def test_a_video_that_is_read_with_others_counts_by_the_row_that_was_found() -> None:
+    """Approximate search may miss the best row of a video; then the answer must not hang on what else was read."""
+    flat = [0.0] * CLIPS
+    hidden = [*flat[:6], 9.0, 2.0, *flat[8:]]
+    index = Curves([[*flat[:4], height, height, *flat[6:]] for height in (8.0, 7.0, 6.0)] + [hidden])
+
+    class Missing(Curves):
+        def top(self, vector: object, count: int, selection: Selection) -> list[Hit]:
+            return [hit for hit in super().top(vector, count, selection) if hit.score < 9]
+
+    missing = Missing(index.curves.tolist())
+    assert [hit.video.id for hit in ranked(missing, 1)] == ["v0"]
+    assert [hit.video.id for hit in ranked(missing, 3)] == ["v0", "v1", "v2"]
+    assert "v3" in [hit.video.id for hit in ranked(missing, 6)]

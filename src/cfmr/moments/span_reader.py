@@ -429,7 +429,7 @@ def _most_overlap(left: Doubles, chance: Doubles | None, spans: Spans, share: fl
 
     def worth(some: Indices | slice, kind: type[np.floating[Any]]) -> Floats:
         expected = np.divide(common[some], both[some], dtype=kind) @ left[likely].astype(kind)
-        return expected if chance is None else (1 - share) * chance[likely[some]] + share * expected
+        return np.asarray(expected if chance is None else (1 - share) * chance[likely[some]] + share * expected)
 
     about = worth(slice(None), np.float32)  # half the work, and only among neighbours in doubt
     leading = np.flatnonzero(about >= about.max() - SURE)
@@ -438,7 +438,7 @@ def _most_overlap(left: Doubles, chance: Doubles | None, spans: Spans, share: fl
 
 
 class _Room(threading.local):
-    """Tables that each thread writes into again and again: fresh memory is in no cache, which costs as much as the sums.
+    """Tables that each thread writes into again and again: fresh memory is in no cache, which takes as long.
 
     Attributes:
         tables: two to write into, and one of zeros: a maximum is found faster beside it than beside a single zero.

@@ -102,11 +102,13 @@ def _most_overlap(left: Doubles, spans: Sequence[Spans], sizes: Sequence[int], b
     for row, begin, size in zip(likely, begins.tolist(), sizes, strict=True):
         row[:] = left[begin : begin + size].argpartition(-SHORTLIST)[-SHORTLIST:]
     among = likely + begins[:, None]
-    shapes = np.concatenate([one.narrow for one in spans], axis=1).take(among, axis=1)  # type: ignore[arg-type]
+    first, end, width = np.concatenate([one.narrow for one in spans if one.narrow is not None], axis=1).take(
+        among, axis=1
+    )
     chosen = np.empty(len(spans), np.intp)
     for at in range(0, len(spans), COMPARED):
         rows = slice(at, at + COMPARED)
-        chosen[rows] = _greatest(*shapes[:, rows], left.take(among[rows]))
+        chosen[rows] = _greatest(first[rows], end[rows], width[rows], left.take(among[rows]))
     return likely[np.arange(len(spans)), chosen]
 
 
@@ -122,7 +124,7 @@ def _greatest(first: NDArray[np.int16], end: NDArray[np.int16], width: NDArray[n
     np.divide(common, both, out=about, dtype=np.float32)  # half the work of 64 bits
     expected = np.matmul(about, left.astype(np.float32)[:, :, None])[:, :, 0]
     leading = expected >= expected.max(axis=1, keepdims=True) - SURE
-    best = leading.argmax(axis=1)
+    best: Indices = leading.argmax(axis=1)
     for row in np.flatnonzero(leading.sum(axis=1) > 1).tolist():  # in doubt
         some = np.flatnonzero(leading[row])
         best[row] = some[(np.divide(common[row, some], both[row, some], dtype=np.float64) @ left[row]).argmax()]
@@ -140,7 +142,7 @@ def _chances(left: Doubles, spans: Sequence[Spans], best: Sequence[int], begins:
 
 
 class _Room(threading.local):
-    """Tables that each thread writes into again and again: fresh memory is in no cache, which costs as much as the sums.
+    """Tables that each thread writes into again and again: fresh memory is in no cache, which takes as long.
 
     `none` is all zeros: a maximum is found faster beside it than beside a single zero.
     """

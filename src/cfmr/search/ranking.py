@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cfmr.index.base import Hit, Index, Selection, Video
 from cfmr.index.codec import Floats
 from cfmr.moments.nms import iterate_nms, nms
-from cfmr.moments.span_reader import MAX_MOMENTS, Readout, ReadMoment, SpanReader, moment_score
+from cfmr.moments.span_reader import MAX_MOMENTS, ReadMoment, Readout, SpanReader, moment_score
 from cfmr.moments.together import AT_ONCE, first_moments
 
 Times = NDArray[np.float64]
@@ -90,7 +90,7 @@ def _best_of_curves(reader: "_CurveReader", top: int, selection: Selection) -> l
                 break
             if unread and unread[0].score >= read:
                 # each has a moment that scores as much: all that may be shown are read at once
-                more = [unread.popleft().video for _ in range(min(len(unread), top - len(hits), AT_ONCE))]
+                more = [unread.popleft() for _ in range(min(len(unread), top - len(hits), AT_ONCE))]
                 for reading in reader.begin(more, min(top, MAX_MOMENTS)):
                     heapq.heappush(waiting, (-reading.most, next(order), reading))
                 continue
@@ -116,6 +116,8 @@ class _Reading:
     """The moments of a video, of which the next one is known as soon as it may be the best of all.
 
     Args:
+        best: the best row of their video that is known. Their first one may score more, where the search for rows was
+            approximate, but counts from there on: which videos happen to be read with others changes no answer.
         curve: their video and its curve.
         first: the first of them.
         later: the others, duplicates too.
@@ -127,30 +129,39 @@ class _Reading:
     """
 
     def __init__(
-        self, curve: "_Curve", first: ReadMoment, later: Iterator[ReadMoment], duplicate: float, count: int
+        self,
+        best: Hit,
+        curve: "_Curve",
+        first: ReadMoment,
+        later: Iterator[ReadMoment],
+        duplicate: float,
+        count: int,
     ) -> None:
         self._curve, self._later, self._duplicate, self._count = curve, later, duplicate, count
-        self._first = self._next = curve.scored(first, first.chance)
-        self._likeliest = first.chance
+        self._first, self._likeliest = first, first.chance
+        self._next: _Read | None = None
         self._others: Iterator[_Read] | None = None
-        self.most = self._first.hit.score
+        self._begun = False
+        self.most = best.score
 
     def advance(self) -> list[Hit]:
         """Take the next moment if it is known, else find out what it scores."""
         if self._next is None:
-            self._others = self._others or self._kept()  # most videos are not asked for any
-            self._next = next(self._others, None)
+            self._next = self._after() if self._begun else self._curve.scored(self._first, self._likeliest)
+            self._begun = True
             self.most = -math.inf if self._next is None else self._next.hit.score
             return []
         hit, self.most = self._next
         self._next = None
         return [hit]
 
-    def _kept(self) -> Iterator[_Read]:
-        """Those after the first that are no duplicates."""
-        later = (self._curve.scored(one, self._likeliest) for one in self._later)
-        looked_at = itertools.islice(itertools.chain([self._first], later), 2 * MAX_MOMENTS)
-        return itertools.islice(iterate_nms(looked_at, _span_read, self._duplicate), 1, self._count)
+    def _after(self) -> _Read | None:
+        """The next one after the first that is no duplicate; most videos are not asked for any."""
+        if self._others is None:
+            read = (self._curve.scored(one, self._likeliest) for one in itertools.chain([self._first], self._later))
+            kept = iterate_nms(itertools.islice(read, 2 * MAX_MOMENTS), _span_read, self._duplicate)
+            self._others = itertools.islice(kept, 1, self._count)
+        return next(self._others, None)
 
 
 class _Curve:
@@ -183,9 +194,10 @@ class _CurveReader:
         read = (curve.scored(one, first.chance) for one in itertools.chain([first], later))
         return [one.hit for one in nms(itertools.islice(read, 2 * usual), _span_read, self.duplicate, most)]
 
-    def begin(self, videos: Sequence[Video], count: int) -> list[_Reading]:
-        """Videos with their first moments; of each at most `count` will be asked for."""
-        return [_Reading(*one, self.duplicate, count) for one in self._read(videos)]
+    def begin(self, rows: Sequence[Hit], count: int) -> list[_Reading]:
+        """The moments of the videos of some rows; of each at most `count` will be asked for."""
+        read = zip(rows, self._read([row.video for row in rows]), strict=True)
+        return [_Reading(row, *one, self.duplicate, count) for row, one in read]
 
     def _read(self, videos: Sequence[Video]) -> list[tuple[_Curve, ReadMoment, Iterator[ReadMoment]]]:
         curves = [_Curve(video, *self.index.curve(self.vector, video.id)) for video in videos]

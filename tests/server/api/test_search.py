@@ -1,7 +1,9 @@
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from starlette.testclient import TestClient
 from cfmr.data.annotations import Annotation, save_annotations
 from cfmr.errors import InputError
 from cfmr.search.retriever import SearchResult
+from cfmr.server.api.search import SHORT, OwnLabelAnswer, SearchAnswer
 from cfmr.server.context import AppState
 from cfmr.server.settings import Settings
 from cfmr.video import decode
@@ -211,6 +214,57 @@ def test_a_hundred_searches_at_once_are_all_answered(client: TestClient) -> None
 
     with ThreadPoolExecutor(32) as pool:
         assert list(pool.map(ask, range(100))) == [200] * 100
+
+
+def test_an_answer_says_what_its_description_does(client: TestClient) -> None:
+    client.post("/api/labels", json={"video": "kitchen", "glance": 1.0, "sentence": "a green square"})
+    for _ in range(2):  # the second time it is the answer of a moment ago
+        answer = client.get("/api/search", params={"q": "a green square zeppelin -red", "top": 3}).text
+        SearchAnswer.model_validate_json(answer, strict=True, extra="forbid")
+        assert list(json.loads(answer)) == list(SearchAnswer.model_fields)
+    answer = client.get("/api/search", params={"q": "a green square"}).json()
+    assert set(answer["moments"][0]["label"]) == set(OwnLabelAnswer.model_fields)
+
+
+def test_a_long_search_holds_up_no_short_one(
+    site: AppState, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on = Event(), Event()
+    search = WordRetriever.search
+
+    def held(self: WordRetriever, query: str, top: int = 5, **more: Any) -> SearchResult:
+        if top > SHORT:
+            began.set()
+            assert go_on.wait(20)
+        return search(self, query, top, **more)
+
+    monkeypatch.setattr(WordRetriever, "search", held)
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(client.get, "/api/search", params={"q": "a green square", "top": SHORT + 1})
+        assert began.wait(20)
+        assert client.get("/api/search", params={"q": "a green square", "top": 3}).status_code == 200
+        assert not long.done()
+        go_on.set()
+        assert long.result().status_code == 200
+
+
+def test_short_searches_take_turns(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    under_way, most = [0], [0]
+    search = WordRetriever.search
+
+    def counted(self: WordRetriever, query: str, **more: Any) -> SearchResult:
+        under_way[0] += 1
+        most[0] = max(most[0], under_way[0])
+        time.sleep(0.002)  # so that others would come in between
+        found = search(self, query, **more)
+        under_way[0] -= 1
+        return found
+
+    monkeypatch.setattr(WordRetriever, "search", counted)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(client.get, "/api/search", params={"q": f"red square {n}"}) for n in range(40)]
+        assert {one.result().status_code for one in asked} == {200}
+    assert most == [1]
 
 
 def test_without_an_index_one_is_told_to_label_first(settings: Settings) -> None:
