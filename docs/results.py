@@ -33,13 +33,17 @@ SECTIONS = (
     Section(REAL, "Fewer labels", "real", r"real (?!.*--without).*--clicks", _RECALL),
     Section(REAL, "Ablations", "real", r"real .*--without", _RECALL),
     Section(REAL, "The published model", "real_published", "", ("R@1,IoU=0.3", "R@1,IoU=0.5", "R@1,IoU=0.7", "mIoU")),
-    Section(REAL, "Suggested clicks", "clicks", "", ("R@1,IoU=0.5", "among ten", "rank")),
+    Section(REAL, "Suggested clicks", "clicks", "--real", ("R@1,IoU=0.5", "among ten", "rank")),
     Section(REAL, "Real pixels, with and without prior knowledge of words", "label_curve", "--demo spliced"),
     Section(REAL, "Things found by name, without training", "named_things"),
     Section(SIMULATED, "Simulated Charades-STA", "real", r"charades (?!.*--without)", _RECALL),
     Section(SIMULATED, "Simulated Charades-STA: ablations", "real", r"charades .*--without", _RECALL),
     Section(SIMULATED, "Simulated ActivityNet Captions", "real", "activitynet ", _RECALL),
+    Section(SIMULATED, "Simulated TACoS", "real", "tacos ", _RECALL),
     Section(SIMULATED, "Rendered demo, with and without prior knowledge of words", "label_curve", "--demo runs"),
+    Section(
+        SIMULATED, "Suggested clicks on the rendered demo", "clicks", "--demo", ("R@1,IoU=0.5", "among ten", "rank")
+    ),
     Section(SIMULATED, "Cost of a label: points and spans over hours of labelling", "accuracy", "--part cost"),
     Section(SPEED, "A query", "query_latency", "", ("CFMR p50, ms", "CFMR-Dense p50, ms")),
     Section(SPEED, "A new process for each search", "cold_start"),
