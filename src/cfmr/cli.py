@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cfmr.index.report import IndexReport
 
 ProgressOption = Annotated[
-    ProgressMode, typer.Option("--progress", help="on stderr: a bar, a JSON object a line, or nothing")
+    ProgressMode, typer.Option("--progress", help="on stderr: a bar, one JSON object per line, or nothing")
 ]
 BackendOption = Annotated[str, typer.Option("--backend", help="pytorch or mindspore")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda; with mindspore CPU, GPU, Ascend")]
@@ -96,15 +96,18 @@ def train(
     tag: Annotated[str, typer.Option(help="name of the run")] = "base",
     log: Annotated[
         Path | None,
-        typer.Option("--log", "--log-dir", "--log_dir", help="where runs are written; default: model_saved_path"),
+        typer.Option(
+            "--log", "--log-dir", "--log_dir", help="folder for runs; default: model_saved_path of the configuration"
+        ),
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="the run (or its 'last') to resume")] = None,
     evaluate_only: Annotated[bool, typer.Option("--eval", help="only evaluate the checkpoint of --resume")] = False,
     backend: BackendOption = "pytorch",
     device: DeviceOption = "cpu",
-    seed: Annotated[int, typer.Option(min=0, help="of parameters, batches and masked words")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="seed of parameters, batches and masked words")] = 8,
     select: Annotated[
-        str, typer.Option(help="epoch to keep: best on 'validation' videos, 'last', or best on 'test' (the original's)")
+        str,
+        typer.Option(help="epoch to keep: best on 'validation' videos, 'last', or best on 'test' (as the original)"),
     ] = "validation",
     progress: ProgressOption = ProgressMode.BAR,
     page_videos: Annotated[
@@ -133,7 +136,7 @@ def train(
     def kept() -> str:
         if not (directory / "last").exists():
             return f"no epoch was finished, so nothing is kept in {directory}"
-        return f"the epochs finished are kept; go on with --resume {directory} added to the command"
+        return f"finished epochs are kept; add --resume {directory} to the command to continue"
 
     with saying_what_is_kept(kept), showing_progress(progress) as told:
         figures = find_training(backend, config).train(
@@ -171,13 +174,13 @@ def evaluate(
     resume: Annotated[Path | None, typer.Option(help="the checkpoint, or a run's directory")] = None,
     within: Annotated[
         Path | None,
-        typer.Option("--in", metavar="VIDEOS", help="instead: the model in use for this folder of videos"),
+        typer.Option("--in", metavar="VIDEOS", help="instead of --resume: the model in use for this folder of videos"),
     ] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="instead of a checkpoint: answers of any system (jsonl, or a TVR submission)")
     ] = None,
     truth: Annotated[
-        Path | None, typer.Option(help="annotations to measure on, of any layout in docs/formats.md")
+        Path | None, typer.Option(help="annotations to evaluate on, in any layout of docs/formats.md")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="write the answers: .jsonl predictions, .json a submission over all videos")
@@ -209,13 +212,13 @@ def evaluate(
         from cfmr.index.workspace import need_workspace
 
         if resume is not None or truth is None:
-            raise InputError("--in VIDEOS goes with --truth, the annotations to measure on, and without --resume")
+            raise InputError("--in VIDEOS needs --truth, the annotations to evaluate on, and excludes --resume")
         place = need_workspace(within)
         resume, features = place.served().checkpoint, features or place.features
         if resume is None:
             raise InputError(f"{within}: the model in use was not trained, so it has no checkpoint to evaluate")
     if resume is None:
-        raise InputError("name what to measure: --resume CHECKPOINT, --in VIDEOS, or --predictions FILE --truth FILE")
+        raise InputError("name what to evaluate: --resume CHECKPOINT, --in VIDEOS, or --predictions FILE --truth FILE")
     from cfmr.models.checkpoint import Checkpoint, find_checkpoint
     from cfmr.training.answers import Measuring, measure_checkpoint
     from cfmr.training.evaluation import evaluate_checkpoint
@@ -239,7 +242,7 @@ def prepare(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="folder for glance_train_DATASET.json, ..._val_..., ..._test_...")
     ],
-    seed: Annotated[int, typer.Option(help="for drawing glances where there are none")] = 0,
+    seed: Annotated[int, typer.Option(help="seed for drawing missing glances")] = 0,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file to check against the annotations")] = None,
     config: Annotated[Path | None, typer.Option(help="configuration whose frame_dim the features must have")] = None,
     pack: Annotated[Path | None, typer.Option(help="folder of .npy, .npz or .pt files to pack into --features")] = None,
@@ -276,16 +279,16 @@ def pack_features(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 feature file to write; with --npz a folder")],
-    member: Annotated[str | None, typer.Option(help="which array, where a file has several")] = None,
+    member: Annotated[str | None, typer.Option(help="array to use if a file has several")] = None,
     tokens: Annotated[
-        str | None, typer.Option(help="of arrays (clips, tokens, dim): mean or max over the tokens")
+        str | None, typer.Option(help="reduce arrays (clips, tokens, dim) by mean or max over the tokens")
     ] = None,
     unit: Annotated[bool, typer.Option("--unit", help="scale each clip of each source to length 1")] = False,
     time_columns: Annotated[
-        bool, typer.Option("--time-columns", help="add where a clip starts and ends, as fractions of the video")
+        bool, typer.Option("--time-columns", help="append start and end of each clip, as fractions of the video")
     ] = False,
     annotations: Annotated[
-        list[Path] | None, typer.Option(help="pack the videos of these files only; all have to be there")
+        list[Path] | None, typer.Option(help="pack only the videos of these files; all must be present")
     ] = None,
     npz: Annotated[
         bool, typer.Option("--npz", help="write a folder of VIDEO.npz instead, as Moment-DETR and Lighthouse read it")
@@ -315,10 +318,10 @@ def _tell_packed(packed: "Packed", out: Path) -> None:
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="a .pt or .ckpt file of the original release")],
     out: Annotated[Path, typer.Option("--out", "-o", help="directory to write the checkpoint to")],
-    config: Annotated[Path | None, typer.Option(help="its configuration, where the file does not carry it")] = None,
-    vocab: Annotated[Path | None, typer.Option(help="the glove.pkl it was trained with")] = None,
+    config: Annotated[Path | None, typer.Option(help="its configuration, if the file does not contain it")] = None,
+    vocab: Annotated[Path | None, typer.Option(help="the glove.pkl with which it was trained")] = None,
 ) -> None:
-    """Convert a checkpoint of the original, running no code of it."""
+    """Convert a checkpoint of the original without running its code."""
     from cfmr.models.convert import convert as read
 
     converted, notes = read(checkpoint, config, vocab)
@@ -334,7 +337,7 @@ def report(
     runs: Annotated[list[Path] | None, typer.Argument(help="directories of finished runs")] = None,
     videos: Annotated[Path | None, typer.Option(help="folder of the videos, for frames in the pictures")] = None,
     predictions: Annotated[
-        list[Path] | None, typer.Option(help="answers of another system, to compare; may be given again")
+        list[Path] | None, typer.Option(help="answers of another system, to compare; may be repeated")
     ] = None,
     truth: Annotated[Path | None, typer.Option(help="annotations that --predictions answer")] = None,
     calibrate: Annotated[
@@ -342,12 +345,12 @@ def report(
         typer.Option(help="validation annotations, to learn from when to say that nothing fits; default: the run's"),
     ] = None,
 ) -> None:
-    """Write tables and pictures of runs, published and other figures."""
+    """Compare runs with published figures and other systems' answers."""
     from cfmr.report.comparison import Comparison
     from cfmr.report.writing import write_report
 
     if (truth is None) != (not predictions):
-        raise InputError("--predictions and --truth go together: answers, and what they are measured on")
+        raise InputError("--predictions and --truth go together: answers, and the annotations to evaluate them on")
     if calibrate is not None and truth is None:
         raise InputError("--calibrate goes with --predictions and --truth: it concerns sentences that nothing fits")
     comparison = None if truth is None else Comparison(truth, predictions or (), calibrate)
@@ -367,14 +370,14 @@ def index_videos(
     ] = None,
     within: Annotated[
         Path | None,
-        typer.Option("--in", metavar="VIDEOS", help="instead of all else: read what is new in this folder of videos"),
+        typer.Option("--in", metavar="VIDEOS", help="read new videos of this folder, instead of all other options"),
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="the model: a checkpoint, or a run's directory")] = None,
     zero_shot: Annotated[
         Path | None,
         typer.Option(
             help=f"instead of a model: '{BUILT_IN}', or the CLIP checkpoint of the features, a folder or a name; "
-            "with --in it is used from then on"
+            "with --in, it becomes the model in use"
         ),
     ] = None,
     features: Annotated[Path | None, typer.Option(help="HDF5 feature file of the videos")] = None,
@@ -383,31 +386,28 @@ def index_videos(
     ] = None,
     annotations: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="durations of the videos, sentences to check with; may be repeated"),
+        typer.Option(metavar="FILE", help="durations of the videos, and sentences for checks; may be repeated"),
     ] = None,
     calibrate: Annotated[
         Path | None,
         typer.Option(help="annotations of some of the videos, to choose the score below which nothing fits"),
     ] = None,
-    metadata: Annotated[Path | None, typer.Option(help="JSON {video: {key: value}} to filter by with --where")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="JSON {video: {key: value}}, for filters with --where")] = None,
     engine: Annotated[str | None, typer.Option(help="exact, ivf (FAISS), or auto by size")] = None,
     window: Annotated[
         float | None, typer.Option(min=1, help="seconds; longer videos are cut into overlapping windows of this length")
     ] = None,
-    remove: Annotated[
-        list[str] | None, typer.Option(metavar="VIDEO", help="a video to take out; may be repeated")
-    ] = None,
+    remove: Annotated[list[str] | None, typer.Option(metavar="VIDEO", help="video to remove; may be repeated")] = None,
     restore: Annotated[
-        list[str] | None, typer.Option(metavar="VIDEO", help="with --in: take a removed video in again")
+        list[str] | None,
+        typer.Option(metavar="VIDEO", help="with --in: video to restore after removal; may be repeated"),
     ] = None,
-    leave_out: Annotated[
-        Path | None, typer.Option(help="JSON list of videos of the feature file that are not to be indexed")
-    ] = None,
+    leave_out: Annotated[Path | None, typer.Option(help="JSON list of videos of the feature file to leave out")] = None,
     workspace: Annotated[
-        Path | None, typer.Option(help="with --in: where features and index go; default: .cfmr in the folder")
+        Path | None, typer.Option(help="with --in: folder for features and index; default: .cfmr in the folder")
     ] = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="replace what is there, also an index of another model")
+        bool, typer.Option("--rebuild", help="replace an existing index, even of another model")
     ] = False,
     backend: BackendOption = "pytorch",
     device: DeviceOption = "cpu",
@@ -448,9 +448,9 @@ def index_videos(
         raise InputError("--features needs --checkpoint or --zero-shot, the model to encode them with")
     else:
         kept = (
-            "the index is as it was; the same command begins again"
+            "the index is unchanged; the same command starts again"
             if rebuild
-            else "the videos encoded so far are kept; the same command goes on from there"
+            else "the videos encoded so far are kept; run the same command to resume"
         )
         with saying_what_is_kept(kept), showing_progress(progress) as told:
             told("loading the model", 0, None)
@@ -502,11 +502,11 @@ def _index_folder(
             raise InputError("--remove and --zero-shot: videos are removed from every model; leave one out")
         place = need_workspace(workspace or folder)
         remove_videos(place, remove)
-        return typer.echo(f"{folder}: {len(remove)} removed; --restore takes a video in again")
+        return typer.echo(f"{folder}: {len(remove)} removed; --restore brings a video back")
     place = (None if workspace else find_workspace(folder)) or make_workspace(folder, workspace)
     if restore:
         place.restore(restore)
-    kept = "the videos read so far can be searched; the same command goes on from there"
+    kept = "the videos read so far can be searched; run the same command to resume"
     with saying_what_is_kept(kept), showing_progress(progress) as told:
         report = read_folder(place, _calibrated_on_names, told, zero_shot=zero_shot)
     print_summary(report.files, report.features)
@@ -514,7 +514,7 @@ def _index_folder(
         for line in report_lines(report.indexed, place.served().index):
             typer.echo(line)
     if zero_shot is not None:
-        typer.echo(f"{folder}: searched with {place.served().id} from now on")
+        typer.echo(f"{folder}: {place.served().id} is now the model in use")
     return None
 
 
@@ -559,7 +559,7 @@ def _index_parts(
         from cfmr.index.prior_source import PriorModel
 
         if ray is not None or window is not None:
-            raise InputError(f"--zero-shot {BUILT_IN}: --ray and --window do nothing for it; leave them out")
+            raise InputError(f"--zero-shot {BUILT_IN}: --ray and --window have no effect; leave them out")
         return PriorModel(sources.features), sources, local_encode
     if zero_shot is not None:
         from cfmr.index.clip_source import ClipModel
@@ -631,7 +631,7 @@ def _parse_export(path: str, form: str | None, fps: str | None, drop: bool | Non
 def search(
     sentence: Annotated[list[str] | None, typer.Argument(metavar="SENTENCE", help="what happens in the moment")] = None,
     queries: Annotated[
-        str | None, typer.Option(metavar="FILE", help="sentences to search for at once, one a line or CSV; - is stdin")
+        str | None, typer.Option(metavar="FILE", help="list of sentences, one per line or CSV; - is stdin")
     ] = None,
     like: Annotated[
         list[str] | None,
@@ -646,7 +646,7 @@ def search(
         ),
     ] = None,
     within: Annotated[
-        Path | None, typer.Option("--in", metavar="VIDEOS", help="folder of videos that serve, or index --in, has read")
+        Path | None, typer.Option("--in", metavar="VIDEOS", help="folder of videos read by serve or index --in")
     ] = None,
     index: Annotated[
         str | None,
@@ -661,27 +661,31 @@ def search(
     ] = None,
     top: Annotated[int, typer.Option("--top", "-n", help="how many moments")] = 5,
     min_score: Annotated[
-        str | None, typer.Option(help="leave out moments below it; auto: those that do not match")
+        str | None, typer.Option(help="leave out moments with a lower score; auto: those that do not match")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    save_clips: Annotated[Path | None, typer.Option(help="folder to write each moment to as a playable file")] = None,
+    save_clips: Annotated[
+        Path | None, typer.Option(help="folder in which to save each moment as a playable file")
+    ] = None,
     export: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="write the moments for another program, by the file's ending: .csv .json .srt .vtt .m3u8 .ffmeta "
+            help="write the moments for another program, by the suffix: .csv .json .srt .vtt .m3u8 .ffmeta "
             ".chapters.txt .edl .markers.edl .fcpxml .otio, or .zip of clips; - is stdout",
         ),
     ] = None,
-    form: Annotated[str | None, typer.Option("--format", help="of --export, whatever the file is called")] = None,
+    form: Annotated[str | None, typer.Option("--format", help="format of --export, regardless of the suffix")] = None,
     fps: Annotated[str | None, typer.Option(help="frame rate of an edit list; default: that of most videos")] = None,
     drop: Annotated[
         bool | None,
-        typer.Option("--drop/--non-drop", help="timecode at 29.97 and 59.94; default: as the files', else drop frame"),
+        typer.Option(
+            "--drop/--non-drop", help="timecode at 29.97 and 59.94; default: as in the files, else drop frame"
+        ),
     ] = None,
     videos: Annotated[Path | None, typer.Option(help="folder of the video files, if they have moved")] = None,
 ) -> None:
-    """Find the moments that a sentence describes. Words with a minus are what it is not: "a dog -cat"."""
+    """Find the moments that a sentence describes. A minus excludes a word: "a dog -cat"."""
     from cfmr.console import answers
     from cfmr.console.queries import STANDARD, composed_queries
     from cfmr.search.retriever import MomentRetriever
@@ -732,27 +736,25 @@ def search(
 def extract(
     videos: Annotated[
         list[str],
-        typer.Argument(metavar="VIDEO|DIR ...", help="video files, folders of them; with --ray also s3://..."),
+        typer.Argument(metavar="VIDEO|DIR ...", help="video files or folders; with --ray also s3://..."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="the HDF5 file to write, or to add to")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 file to write or extend")],
     video: Annotated[
-        list[str] | None, typer.Option(metavar="VIDEO", help="only this one of a folder; may be repeated")
+        list[str] | None, typer.Option(metavar="VIDEO", help="only this video of a folder; may be repeated")
     ] = None,
     extractor: Annotated[
-        str, typer.Option(help="what makes the features; see docs/features.md")
+        str, typer.Option(help="backbone that computes the features; see docs/features.md")
     ] = "efficientnet-lite0",
     weights: Annotated[
         Path | None,
-        typer.Option(
-            help="published weights, for the extractors that need them: a path, or of CLIP a name (cfmr models)"
-        ),
+        typer.Option(help="published weights, for extractors that need them: a path, or for CLIP a name (cfmr models)"),
     ] = None,
-    layer: Annotated[str | None, typer.Option(help="of C3D: fc6 or fc7")] = None,
+    layer: Annotated[str | None, typer.Option(help="layer of C3D: fc6 or fc7")] = None,
     pca: Annotated[
-        str | None, typer.Option(help="principal components: how many, or a file of them (OUT.pca.safetensors)")
+        str | None, typer.Option(help="number of principal components, or a file of components (OUT.pca.safetensors)")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cuda, for the default extractor with onnxruntime-gpu")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; default: one a core")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="number of processes; default: one per core")] = None,
     ray: Annotated[str | None, typer.Option(help="extract on a Ray cluster: local, auto or ray://host:port")] = None,
     progress: ProgressOption = ProgressMode.BAR,
 ) -> None:
@@ -768,7 +770,7 @@ def extract(
         check_wanted(pca)
     raw = out if pca is None else out.with_name(f"{out.name}.raw")
     options = {"weights": weights, "layer": layer, "device": device}
-    kept = "the features of finished videos are kept; the same command goes on from there"
+    kept = "the features of finished videos are kept; run the same command to resume"
     with saying_what_is_kept(kept), showing_progress(progress) as told:
         summary, named = _extract(videos, video or [], extractor, raw, workers, ray, told, **options)
     print_summary(summary, out)
@@ -817,7 +819,7 @@ def _extract(
 
 
 models_app = typer.Typer(
-    help="List the CLIP-like checkpoints that are known by name; fetch one.",
+    help="List known CLIP-like checkpoints, or fetch one.",
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -826,7 +828,7 @@ app.add_typer(models_app, name="models")
 
 @models_app.callback(invoke_without_command=True)
 def list_checkpoints(context: typer.Context) -> None:
-    """List the CLIP-like checkpoints that are known by name; fetch one."""
+    """List known CLIP-like checkpoints, or fetch one."""
     if context.invoked_subcommand is not None:
         return
     from cfmr.console.checkpoints import table_of
@@ -847,21 +849,23 @@ def fetch(
     from cfmr.extractors.known_checkpoints import INSTALL, known_checkpoint
 
     known = known_checkpoint(name)
-    kept = "what came is kept; the same command goes on from there"
+    kept = "the part downloaded so far is kept; run the same command to resume"
     with saying_what_is_kept(kept), showing_progress(progress) as told:
         folder = fetch_checkpoint(known, told)
     typer.echo(f"{name}: ready in {folder}")
-    typer.echo(f"cfmr index --in VIDEOS --zero-shot {name} reads a folder with it and uses it from then on")
+    typer.echo(f"cfmr index --in VIDEOS --zero-shot {name} reads a folder with it and makes it the model in use")
     if missing := known.missing():
         typer.echo(f"that needs {' and '.join(missing)}: {INSTALL}")
 
 
 @app.command()
 def demo(
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="where everything goes; a second run reuses what is there")
-    ] = Path("runs/demo"),
-    videos: Annotated[int, typer.Option("--videos", "-n", help="how many to render; 40 make a small demo")] = 300,
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder for all results; a second run reuses them")] = Path(
+        "runs/demo"
+    ),
+    videos: Annotated[
+        int, typer.Option("--videos", "-n", help="number of videos to render; 40 make a small demo")
+    ] = 300,
     seed: Annotated[int, typer.Option(min=0, help="random seed of videos and training")] = 0,
     published: Annotated[bool, typer.Option(help="also train the published model, for comparison")] = False,
     progress: ProgressOption = ProgressMode.BAR,
@@ -870,7 +874,7 @@ def demo(
     from cfmr.console.progress import showing_progress
     from cfmr.demo.run import run_demo
 
-    kept = f"what is finished is kept in {out}; the same command goes on from there"
+    kept = f"finished steps are kept in {out}; run the same command to resume"
     with saying_what_is_kept(kept), showing_progress(progress) as told:
         run_demo(out, videos, seed, published=published, progress=told)
 
@@ -878,7 +882,7 @@ def demo(
 @app.command()
 def serve(
     folder_of_videos: Annotated[
-        Path | None, typer.Argument(metavar="VIDEOS", help="folder of videos; nothing else is needed")
+        Path | None, typer.Argument(metavar="VIDEOS", help="folder of videos; no other option is needed")
     ] = None,
     index: Annotated[
         Path | None,
@@ -892,7 +896,7 @@ def serve(
     host: Annotated[
         str, typer.Option(help="address to listen on; beyond this machine only with a token")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 chooses a free one")] = 8000,
     token: Annotated[str | None, typer.Option(envvar="CFMR_TOKEN", help="access token (16 characters or more)")] = None,
     database: Annotated[
         str | None, typer.Option(envvar="CFMR_DATABASE", help="SQLAlchemy URL of the labels; default: SQLite")
@@ -900,27 +904,29 @@ def serve(
     workspace: Annotated[
         Path | None,
         typer.Option(
-            help="folder for what is made of the videos, labels and models; "
-            "default: .cfmr among the videos, or page beside the index"
+            help="folder for features, index, labels and models; "
+            "default: .cfmr in the folder of videos, or page beside the index"
         ),
     ] = None,
     features: Annotated[
         Path | None, typer.Option(help="feature file of the videos; default: features.hdf5 beside the index")
     ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="the index's model; default: checkpoint beside it")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="the index's model; default: checkpoint beside the index")
+    ] = None,
     annotations: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="files of which true moments are shown; default: annotations beside it"),
+        typer.Option(metavar="FILE", help="annotations to show as true moments; default: annotations beside the index"),
     ] = None,
     folder: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="where videos may be imported from; default: home, without a token"),
+        typer.Option(metavar="DIR", help="folder from which videos may be imported; default: home, without a token"),
     ] = None,
-    max_upload: Annotated[int, typer.Option(min=1, help="megabytes of one uploaded video")] = 4096,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="processes that answer; they share the index")] = 1,
+    max_upload: Annotated[int, typer.Option(min=1, help="size limit of an uploaded video, in MB")] = 4096,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="number of server processes; they share the index")] = 1,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="open the page in the browser")] = True,
 ) -> None:
-    """Serve the page of a folder of videos: search, watch, label, train."""
+    """Search, watch, label and train in the browser."""
     from cfmr.server.app import serve as run
     from cfmr.server.settings import resolve_settings
 
@@ -941,7 +947,7 @@ def serve(
         workers=workers,
     )
     if index is None and workspace is None and not settings.workspace.is_relative_to(settings.videos):
-        typer.echo(f"cfmr: nothing can be written to {videos}; its workspace is {settings.workspace}", err=True)
+        typer.echo(f"cfmr: {videos} is not writable; its workspace is {settings.workspace}", err=True)
     with contextlib.suppress(KeyboardInterrupt):  # the usual way to end it
         run(settings, browser=browser and sys.stdout.isatty())
     typer.echo("cfmr: stopped", err=True)
@@ -977,7 +983,7 @@ def main() -> None:
         if error.errno not in NO_ROOM:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"cfmr: {where}the disk is full; make room, and the same command goes on", file=sys.stderr)  # noqa: T201
+        print(f"cfmr: {where}the disk is full; free some space and run the same command to resume", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
     except RuntimeError as error:  # a GPU's memory may be full wherever a model computes
         if not is_full_gpu(error):

@@ -49,7 +49,5 @@ def test_ctrl_c_on_a_command_ends_in_one_line_and_keeps_what_is_finished(tmp_pat
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all processes of the command
     rest = [line for line in process.stderr if not line.startswith("{")]
     assert process.wait() == 130
-    assert rest == [
-        "cfmr: interrupted; the features of finished videos are kept; the same command goes on from there\n"
-    ]
+    assert rest == ["cfmr: interrupted; the features of finished videos are kept; run the same command to resume\n"]
     assert 0 < len(list((tmp_path / "f.hdf5.parts").glob("*.npz"))) < 80

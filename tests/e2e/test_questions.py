@@ -64,7 +64,7 @@ def test_suggestions_are_answered_by_one_key_each_and_become_a_model_that_is_ser
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#question")).to_be_hidden()
     page.goto("/learn")
-    expect(page.locator("#count")).to_contain_text("1 says what does not happen")
+    expect(page.locator("#count")).to_contain_text("1 is negative")
     page.get_by_label("Use the new model even if").check()
     page.get_by_role("button", name="Start training").click()
     expect(page.locator("#outcome .model-current")).to_contain_text("in use", timeout=180_000)
@@ -87,7 +87,7 @@ def test_labels_that_look_wrong_are_kept_changed_or_deleted(page: Page, own: Ser
     found = {"labels": 30, "own": 10, "points": [[8, 3, 30], [15, 9, 30], [30, 15, 30]], "doubtful": doubtful}
     (own.world / "page" / "label-check.json").write_text(json.dumps(found))
     page.goto("/learn")
-    expect(page.locator("#check")).to_contain_text("3 labels to look at again")
+    expect(page.locator("#check")).to_contain_text("3 labels to review")
     expect(page.locator("#check")).to_contain_text(re.compile(r"\d+ % of new labels are found .* The next 20 labels"))
     page.locator("#check").get_by_role("button", name="Keep").first.click()
     expect(page.locator("#check li")).to_have_count(2)
@@ -110,4 +110,4 @@ def test_labels_are_checked_in_the_background(page: Page, own: Server) -> None:
     page.locator("#check").get_by_role("button", name="Check labels").click()
     expect(page.locator("#job")).to_contain_text("Checking labels")
     expect(page.locator("#job .job-done")).to_be_visible(timeout=180_000)
-    expect(page.locator("#check")).to_contain_text(re.compile("No label looks wrong|to look at again"))
+    expect(page.locator("#check")).to_contain_text(re.compile("No label looks wrong|to review"))

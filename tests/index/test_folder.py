@@ -237,7 +237,7 @@ def test_the_built_in_model_has_no_checkpoint_to_evaluate(
     videos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "evaluate", "--in", videos) == 2
-    assert "--in VIDEOS goes with --truth" in capsys.readouterr().err
+    assert "--in VIDEOS needs --truth" in capsys.readouterr().err
     assert run(monkeypatch, "evaluate", "--in", videos, "--truth", "labels.json") == 2
     assert "the model in use was not trained, so it has no checkpoint" in capsys.readouterr().err
 

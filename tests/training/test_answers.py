@@ -211,7 +211,7 @@ def test_videos_without_features_are_listed_before_anything_is_answered(trained:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ((), "name what to measure"),
+        ((), "name what to evaluate"),
         (("--predictions", "p.jsonl"), "--predictions needs --truth"),
         (("--predictions", "p.jsonl", "--truth", "t.jsonl", "--out", "o.jsonl"), "neither --resume nor --out"),
     ],

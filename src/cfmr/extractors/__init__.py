@@ -32,12 +32,12 @@ VideoProgress = Callable[[float], None]  # called with the share of a video that
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What was got from one video.
+    """Result of the extraction of one video.
 
     Attributes:
         features: (clips, dim) float32.
         duration: seconds that could be read.
-        damage: one line that says what could not be read, or None.
+        damage: one line about the unreadable part, or None.
     """
 
     features: npt.NDArray[np.float32]
@@ -46,13 +46,13 @@ class Extraction:
 
 
 class Extractor(Protocol):
-    """A backbone. Clip i stands for the time from i / clips_per_second on; its features do not depend on other videos.
+    """A backbone. Clip i begins at i / clips_per_second; its features do not depend on other videos.
 
     Attributes:
         name: as in the registry.
-        version: raised whenever the same video would give other features.
-        dim: width of a feature.
-        clips_per_second: clips a second of video.
+        version: increased whenever the same video would give different features.
+        dim: dimension of a feature.
+        clips_per_second: clips per second of video.
     """
 
     name: str
@@ -61,14 +61,14 @@ class Extractor(Protocol):
     clips_per_second: float
 
     def attributes(self) -> Attributes:
-        """All that decides what the features are; kept in the feature file, so that unlike ones are not mixed."""
+        """Everything that determines the features; stored in the feature file, so that different ones are not mixed."""
         ...
 
     def extract(self, path: str | os.PathLike[str], progress: VideoProgress | None = None) -> Extraction:
-        """Features of one video, read as a stream.
+        """Extract the features of one video, read as a stream.
 
         Raises:
-            InputError: it is no video, or nothing in it can be read.
+            InputError: the file is not a video, or nothing in it can be read.
         """
         ...
 

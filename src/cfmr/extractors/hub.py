@@ -389,6 +389,6 @@ def _from_os(known: KnownCheckpoint, error: OSError) -> InputError:
 
 def _unreached(known: KnownCheckpoint, error: Exception) -> InputError:
     return _NotReachedError(
-        f"{_source(known)}: {_endpoint()} cannot be reached, or broke off ({brief(error)}); the next attempt goes "
-        "on from there; HF_ENDPOINT names a mirror"
+        f"{_source(known)}: {_endpoint()} cannot be reached, or broke off ({brief(error)}); the next attempt "
+        "resumes; HF_ENDPOINT names a mirror"
     )

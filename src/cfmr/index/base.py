@@ -183,24 +183,24 @@ class Index(Protocol):
 
     @property
     def generation(self) -> int:
-        """Rises by one with every change of the index."""
+        """The generation, which rises by one with every change of the index."""
 
     @property
     def metrics(self) -> Mapping[str, Any]:
-        """What was measured of the index when it was written: thresholds, recall."""
+        """Measurements made when the index was written: thresholds, recall."""
 
     @property
     def engine(self) -> str:
-        """How a search over everything is done: "exact" or "ivf"."""
+        """The engine of a search over everything: "exact" or "ivf"."""
 
     def __len__(self) -> int:
-        """Rows of all videos."""
+        """Number of rows of all videos."""
 
     def videos(self) -> list[Video]:
         """All videos, in the order in which they were added."""
 
     def video(self, name: str) -> Video:
-        """One video. Raises InputError if the index has none of that name."""
+        """One video. Raises InputError if the index has no video of that name."""
 
     def select(self, videos: Sequence[str] | None = None, where: Mapping[str, Value] | None = None) -> Selection:
         """The rows of these videos (None: all) whose metadata has all of `where`.
@@ -215,7 +215,7 @@ class Index(Protocol):
         Args:
             vector: query, (dim,) float32.
             selection: from `select`; None for all rows.
-            exact: look at every row, or at as many as the store can, to compare with.
+            exact: search every row, or as many as the store can, for comparison.
 
         Raises:
             StaleIndexError: the index was replaced meanwhile.
@@ -225,14 +225,14 @@ class Index(Protocol):
         """Spans (n, 2) in seconds and scores (n,) of all rows of one video."""
 
     def vectors(self, name: str) -> tuple[NDArray[np.float64], Floats]:
-        """Spans (n, 2) in seconds and vectors (n, dim) of all rows of one video, as a query vector is compared with."""
+        """Spans (n, 2) in seconds and vectors (n, dim) of all rows of one video, comparable with a query vector."""
 
     def changed(self) -> bool:
         """Whether the index has changed since it was opened. Raises InputError if it is damaged."""
 
 
 class IndexWriter(Protocol):
-    """The one writer of an index. Nothing changes for readers until `commit`."""
+    """The single writer of an index. Nothing changes for readers until `commit`."""
 
     @property
     def card(self) -> dict[str, Any]:
@@ -240,56 +240,56 @@ class IndexWriter(Protocol):
 
     @property
     def videos(self) -> Mapping[str, Video]:
-        """What the index will hold after `commit`, by name."""
+        """The videos of the index after `commit`, by name."""
 
     @property
     def rows(self) -> int:
-        """Rows that the index has after `commit`."""
+        """Number of rows after `commit`."""
 
     @property
     def engine(self) -> str:
-        """How the index is searched after the last commit: "exact" or "ivf"."""
+        """The engine after the last commit: "exact" or "ivf"."""
 
     @property
     def metrics(self) -> Mapping[str, Any]:
-        """What was measured of the index."""
+        """Measurements of the index."""
 
     def set_metric(self, name: str, value: Any) -> None:
-        """Write something measured into the index (JSON)."""
+        """Store a measurement in the index (JSON)."""
 
     def set_engine(self, engine: str) -> None:
-        """Choose how searches are done: "exact", "ivf", or "auto". Raises InputError for what the store cannot do."""
+        """Choose the engine: "exact", "ivf", or "auto". Raises InputError if the store does not support it."""
 
     def set_queries(self, queries: Callable[[], Floats]) -> None:
-        """Queries (n, dim) like those that will come, on which approximate search is tuned when it is built."""
+        """Provide typical queries (n, dim), on which approximate search is tuned when it is built."""
 
     def plan_capacity(self, rows: Callable[[], int], sample: Callable[[], Floats]) -> None:
-        """What `set_model` is to make room for: about how many rows, and vectors (n, dim) like those that will come."""
+        """Announce the expected number of rows, and typical vectors (n, dim), before `set_model`."""
 
     def set_model(self, card: Mapping[str, Any], codec: Codec, write: Callable[[Path], Iterable[str]]) -> None:
-        """Start the index anew for a model: all videos made with another one are dropped at the next commit.
+        """Start a new index for a model: all videos of another model are dropped at the next commit.
 
         Args:
-            card: what a reader has to know of the model (JSON); what `write` adds to it counts, too.
-            codec: how rows stand for vectors.
+            card: the reader's description of the model (JSON), including what `write` adds to it.
+            codec: the representation of vectors by rows.
             write: writes the text encoder's files into a directory and returns their names.
         """
 
     def add(self, videos: Iterable[VideoRows]) -> None:
-        """Add videos; one that is there already is replaced.
+        """Add videos; existing ones are replaced.
 
         Raises:
             InputError: a video without rows, of the wrong width, or with values that are not finite.
         """
 
     def remove(self, names: Iterable[str]) -> None:
-        """Take videos out of the index. Raises InputError if one is not in it."""
+        """Remove videos from the index. Raises InputError if one is not in it."""
 
     def commit(self, tidy: bool = True) -> int:
-        """Make everything since the last commit the state of the index; returns its generation.
+        """Publish everything since the last commit; returns the new generation.
 
         Args:
-            tidy: also bring the search up to date, which a long run leaves to its end.
+            tidy: also update the approximate search, which a long run does at its end only.
         """
 
 

@@ -1,4 +1,4 @@
-"""What the rest of the project asks of a model, and where the model of a checkpoint comes from."""
+"""The protocols of a model, and loading the model of a checkpoint."""
 
 from abc import ABC, abstractmethod
 from importlib import import_module
@@ -23,37 +23,37 @@ Features = NDArray[np.floating[Any]]
 class RowModel(Protocol):
     """The offline half of a model: features of a video to the rows that an index keeps.
 
-    A long video comes in windows: `encode_rows` sees one of them, `finish_rows` all of their rows together. A row is
-    the searched vector itself, or a shorter stand-in for it (see `row_map`). `PlainRows` has the usual answers.
+    A long video is encoded in windows: `encode_rows` processes one of them, `finish_rows` the rows of all. A row is the
+    searched vector itself, or a shorter representation of it (see `row_map`). `PlainRows` has the usual implementation.
     """
 
     @property
     def readout(self) -> Readout:
-        """How moments are found: each row stands for one, or they are read off the curve of all rows."""
+        """The way to moments: each row is a moment, or moments are read off the curve of all rows."""
 
     def encode_rows(self, features: Features, duration: float) -> tuple[Floats, Floats]:
-        """Features (n, frame_dim) of a video or of a window of so many seconds -> rows (m, width), spans (m, 2) as
-        fractions of it."""
+        """Features (n, frame_dim) of a video or a window, and its duration in seconds -> rows (m, width), and spans
+        (m, 2) as fractions of it."""
 
     def finish_rows(self, rows: Floats, features: Features) -> Floats:
         """Rows (m, width) of all windows and features (n, frame_dim) of the whole video -> rows as indexed (m, w)."""
 
     def row_map(self) -> tuple[Floats, Floats] | None:
         """Weight (K, d_concept, width) and bias (K, d_concept) of the map from rows to concepts, see
-        `cfmr.index.codec`; None where a row is the searched vector."""
+        `cfmr.index.codec`; None if a row is the searched vector."""
 
 
 class Model(RowModel, Protocol):
-    """A trained model, whichever framework it runs on: what index, evaluation, report and export ask of it."""
+    """A trained model of any framework, as index, evaluation, report and export use it."""
 
     def video_vectors(self, features: Features, duration: float) -> tuple[Floats, Floats]:
-        """Features (n, frame_dim) of a video of so many seconds -> vectors (m, D), spans (m, 2) as fractions of it."""
+        """Features (n, frame_dim) of a video, and its duration -> vectors (m, D), spans (m, 2) as fractions of it."""
 
     def word_inputs(self, vectors: Floats) -> Floats:
-        """Vectors (V, word_dim) of a vocabulary, the first of padding -> what the text encoder reads of each word."""
+        """Vectors (V, word_dim) of a vocabulary, padding first -> the text encoder's input for each word."""
 
     def text_vectors(self, words: Floats, lengths: NDArray[np.int64]) -> Floats:
-        """Word inputs (B, W, w) of sentences, zero behind a sentence's end, and lengths (B,) -> (B, D)."""
+        """Word inputs (B, W, w) of sentences, zero after the end of a sentence, and lengths (B,) -> (B, D)."""
 
 
 class PlainRows(ABC):

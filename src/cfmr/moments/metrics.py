@@ -32,7 +32,7 @@ def moment_measures(ranked: Sequence[Spans], truth: Spans | Sequence[Spans]) -> 
 
     Args:
         ranked: for each of N queries the answers (k, 2), best first.
-        truth: annotated moments, (N, 2) or N times (g, 2), in the same unit; of several the nearest counts.
+        truth: annotated moments, (N, 2) or N times (g, 2), in the same unit; of several the best match counts.
 
     Returns:
         percent by name: "R@1,IoU=0.5", "R@5,mIoU", ...
@@ -54,7 +54,7 @@ def best_overlap(answers: Spans, true: Spans) -> NDArray[np.float64]:
 
 
 def best_constant(truth: Spans | Sequence[Spans]) -> dict[str, float]:
-    """What one and the same answer for all queries reaches, the best for each measure, chosen on the truth itself.
+    """Measures of the best constant answer: one span for all queries, the best for each measure, chosen on the truth.
 
     Args:
         truth: annotated moments, (N, 2) or N times (g, 2), as fractions of their videos.
@@ -72,7 +72,7 @@ def best_constant(truth: Spans | Sequence[Spans]) -> dict[str, float]:
 def glance_hits(
     ranked: Sequence[Spans], glances: NDArray[np.floating[Any]] | Sequence[NDArray[np.floating[Any]]]
 ) -> float:
-    """Percent of queries whose best answer contains a glance, a measure that needs no annotated moment.
+    """Percentage of queries whose best answer contains a glance; needs no annotated moments.
 
     Args:
         ranked: for each of N queries the answers (k, 2), best first.
@@ -92,7 +92,7 @@ def corpus_measures(
     truth: Sequence[tuple[str, Spans]],
     videos: Sequence[Sequence[str]],
 ) -> dict[str, float]:
-    """R@n,IoU=m over all videos together, and how often the right video is among the first n.
+    """R@n,IoU=m over all videos together, and the share of queries with the right video among the first n.
 
     Args:
         ranked: for each of N queries (video, start, end), best first.

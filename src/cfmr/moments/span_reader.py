@@ -1,10 +1,10 @@
 """Moments read off a relevance curve: of all spans, the one most likely to be right (Method, Reading moments off).
 
 A span's posterior probability is its prior, how usual its width and its place are, times how far the curve inside it
-stands out from the rest and from what is next to it. An answer counts as right at an IoU of 0.5, so the first answer is
-the span with the greatest posterior mass within that distance: minimum Bayes risk. Where curves say much, it is the one
-of the greatest expected IoU instead. Each later answer is asked the same question where all answers before it are
-wrong.
+stands out from the rest and from its neighbourhood. An answer counts as right at an IoU of 0.5, so the first answer is
+the span with the greatest posterior mass within that distance: minimum Bayes risk. Where curves are informative, it is
+the one with the greatest expected IoU instead. Each later answer is chosen the same way, given that all earlier ones
+are wrong.
 
 Shapes: n clips of a video, R curves of videos of one length, W widths, S spans (every start of every width).
 """
@@ -45,15 +45,15 @@ CACHED_CLIPS = 2048  # of longer videos only the last tables are kept: that of t
 
 @dataclass(frozen=True)
 class SpanReader:
-    """How moments are read off curves: what glances say about where moments lie and how wide they are.
+    """Parameters of the reader: where moments lie and how wide they are, estimated from glances.
 
     Attributes:
         width: of the usual moment, as a fraction of a video of `duration` seconds.
         width_spread: standard deviation of the logarithm of the width.
         width_exponent: 0: widths are fractions of the video; 1: they are seconds; between: in between.
-        curve_weight: how much the curve is believed; 0: it is not looked at.
-        place_weight: how much the density of glances is believed.
-        overlap: 0: an answer is to have an IoU of RIGHT_IOU as surely as can be; 1: as great an IoU as can be expected.
+        curve_weight: weight of the curve; 0 ignores it.
+        place_weight: weight of the density of glances.
+        overlap: 0: maximise the probability of an IoU of at least RIGHT_IOU; 1: maximise the expected IoU.
         place_density: (NUM_KNOTS,) density of glances over the video, mean 1.
         duration: of the usual training video, seconds.
         longest: of the longest training video, seconds; in a longer one, moments are as wide as in that.
@@ -70,7 +70,7 @@ class SpanReader:
     longest: float = 30.0
 
     def width_in(self, duration: float) -> float:
-        """The usual width in a video of so many seconds, as a fraction of it."""
+        """The usual width in a video of this duration, as a fraction of it."""
         trained = min(max(duration, 1e-3), max(self.longest, 1e-3))
         width = self.width * (self.duration / trained) ** self.width_exponent * trained / max(duration, 1e-3)
         return float(min(max(width, 1e-4), 1.0))
@@ -81,7 +81,7 @@ class SpanReader:
         return 1 + 2 * round((self.width_in(duration) / 3 * clips - 1) / 2) if clips > 1 else 1
 
     def to_json(self) -> dict[str, Any]:
-        """As a checkpoint's state and an index's card keep it."""
+        """The form in a checkpoint's state and an index's card."""
         return asdict(self) | {"place_density": [round(value, 4) for value in self.place_density]}
 
     @classmethod
@@ -90,7 +90,7 @@ class SpanReader:
         names = set(cls.__dataclass_fields__)
         if not isinstance(value, dict) or {"overlap", *value} != names:
             raise InputError(f"{source}: it does not say how moments are read ({', '.join(sorted(names))})")
-        value = {"overlap": 0.0, **value}  # models of before have none
+        value = {"overlap": 0.0, **value}  # optional
         density = value["place_density"]
         numbers = [value[name] for name in names - {"place_density"}]
         if not isinstance(density, list) or len(density) != NUM_KNOTS:

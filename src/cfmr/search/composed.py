@@ -1,4 +1,4 @@
-"""Queries composed of a sentence, moments that are like what is sought, and what it is not.
+"""Queries composed of a sentence, example moments, and exclusions.
 
 Sentences and moments have vectors in one space, so they can be added: q + a like - b unlike - c without. Each of the
 four is scaled to length 1 before, and their sum to the length of a sentence's vector, which keeps the scale of scores.
@@ -30,7 +30,7 @@ _MINUS = re.compile(r'(?:^|(?<=\s))-(?:"(?P<quoted>[^"]+)"|(?P<word>[^\s"-]\S*))
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A moment as an example: some seconds of a video."""
+    """A span of a video in seconds, given as an example."""
 
     video: str
     start: float
@@ -42,12 +42,12 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class ComposedQuery:
-    """What is sought.
+    """A sentence with examples and exclusions.
 
     Attributes:
-        sentence: what happens; may be empty where `like` is not.
-        without: words or sentences that it is not.
-        like, unlike: moments that look like it, and moments that do not.
+        sentence: what happens; may be empty if `like` is not.
+        without: excluded words or sentences.
+        like, unlike: example moments, and excluded moments.
     """
 
     sentence: str = ""

@@ -1,11 +1,11 @@
-"""The online line: a sentence to ranked moments. numpy, ONNX Runtime and an index; no deep-learning framework.
+"""The online line, from a sentence to ranked moments: numpy, ONNX Runtime and an index, no deep-learning framework.
 
 from cfmr import MomentRetriever
 retriever = MomentRetriever.load("runs/demo/index")
 for moment in retriever.search("a red ball bounces twice", top=5):
     print(moment.video, moment.start, moment.end, moment.score)
 
-More like a moment, and not like another: `retriever.search(ComposedQuery("a ball", like=(Stretch("kitchen", 3, 5),)))`.
+With an example moment: `retriever.search(ComposedQuery("a ball", like=(Stretch("kitchen", 3, 5),)))`.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ MAX_REOPENS = 3  # times that an index may be replaced while one question is ans
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """An answer: a stretch of a video in seconds. Scores of one index can be compared, across videos too."""
+    """An answer: a span of a video in seconds. Scores are comparable within an index, also across videos."""
 
     video: str
     start: float
@@ -60,15 +60,15 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult(Sequence[Moment]):
-    """Moments, those of labels that say the same first and then the best, and what else a person wants to know.
+    """Moments, first those of matching labels and then the best of the model, with details of the search.
 
     Args:
-        unknown: words the model does not know, and the known form or spelling each was read as, if any.
-        threshold: the score below which nothing here matches; None if none was chosen.
+        unknown: words unknown to the model, each with the known form or spelling used instead, if any.
+        threshold: the score below which nothing matches; None if no threshold was chosen.
         best: the best score before `min_score` was applied; None if there is nothing to search.
-        encode_seconds: how long the sentence took.
-        search_seconds: how long the search took.
-        query: the sentence, and what else it was composed of.
+        encode_seconds: time for encoding the sentence.
+        search_seconds: time for the search.
+        query: the sentence and the other parts of the query.
     """
 
     sentence: str
@@ -82,7 +82,7 @@ class SearchResult(Sequence[Moment]):
 
     @property
     def has_match(self) -> bool | None:
-        """Whether the best score reaches the threshold; None where there is no threshold to say so."""
+        """Whether the best score reaches the threshold; None if there is no threshold."""
         if self.best is None:
             return False
         return None if self.threshold is None else self.best >= self.threshold
@@ -134,9 +134,9 @@ class MomentRetriever:
         """Open an index.
 
         Args:
-            path: a folder of videos that `cfmr serve` or `cfmr index --in` has read, or what `cfmr index --out` wrote:
+            path: a folder of videos read by `cfmr serve` or `cfmr index --in`, or the output of `cfmr index --out`:
                 a directory, or `milvus://host:port/collection`.
-            verify: compare all files with their checksums (some 5 GB a second); without it, only their sizes.
+            verify: compare all files with their checksums (about 5 GB a second); if False, only their sizes.
 
         Raises:
             InputError: there is no index, it is damaged, or its server does not answer; names the file or address.
@@ -145,12 +145,15 @@ class MomentRetriever:
         return cls(_Opened.at(location, verify), path, location, verify)
 
     def reload(self) -> bool:
-        """Take up the index's present state, if it has changed since; searches under way finish on the old one.
+        """Load the current state of the index if it has changed; searches in progress finish on the old one.
 
-        Of a folder of videos, also another model, if that has been chosen since.
+        For a folder of videos, this includes a switch to another model.
+
+        Returns:
+            whether anything has changed.
 
         Raises:
-            InputError: as `load`; the old state then goes on being served.
+            InputError: as `load`; the old state then stays in use.
         """
         with self._opening:
             location = parse_location(self._given)
@@ -173,7 +176,7 @@ class MomentRetriever:
 
     @property
     def generation(self) -> int:
-        """Rises with every change of the index that was taken up."""
+        """Generation of the loaded index, which rises with every change."""
         return self._opened.index.generation
 
     @property
@@ -186,9 +189,9 @@ class MomentRetriever:
         return self._on_present(lambda opened: opened.index.videos())
 
     def threshold(self, videos: Sequence[str] | None = None) -> float | None:
-        """The least score that means a match, see `cfmr.search.calibrate`; one video asks less than a collection does.
+        """The lowest score that counts as a match; lower for one video than for a collection (`cfmr.search.calibrate`).
 
-        None if none was chosen, or if it was right too rarely to be believed.
+        None if none was chosen, or if it was right too rarely to be used.
         """
         metrics = self._opened.index.metrics
         scope = "video" if videos is not None and len(videos) == 1 else "collection"
@@ -198,7 +201,7 @@ class MomentRetriever:
         return float(metrics["thresholds"][scope])
 
     def encode(self, sentence: str) -> Query:
-        """The query vector of a sentence, and which words of it were used. Raises InputError, see `search`."""
+        """The query vector of a sentence, and the words that were used. Raises InputError, see `search`."""
         return self._opened.encoder.encode(sentence)
 
     def search(
@@ -213,20 +216,20 @@ class MomentRetriever:
     ) -> SearchResult:
         """The moments that a sentence describes, best first.
 
-        Of a folder of videos, moments whose labels say the same come before all others, whatever the model thinks; each
-        names its label. All the rest is the model's: whether anything matches is said without them.
+        For a folder of videos, moments of labels with matching text come before all others, whatever the model scores
+        them; each has its label. Whether anything matches is judged by the model's moments only.
 
         Args:
-            query: what happens; or composed of that, moments that are like it or unlike it, and words that it is
-                without. Those moments themselves are no answers, and there is no threshold.
-            top: at most so many moments.
-            videos: search only in these.
+            query: a sentence, or a query composed of a sentence, example moments, excluded moments and excluded words.
+                The given moments are not returned, and no threshold applies.
+            top: maximum number of moments.
+            videos: search only in these videos.
             where: search only in videos whose metadata has these values.
-            min_score: leave out moments below it; those of labels stay.
-            own_labels: also look for labels that say the same.
-            duplicate: leave out moments whose intersection over union with a better one of the same video is as large.
-                None: 0.5 of the published model's anchors, 0.6 of what is read off curves; 1 keeps all, as evaluation
-                does.
+            min_score: leave out moments with a lower score, except those of labels.
+            own_labels: also return moments of labels with matching text.
+            duplicate: leave out moments with at least this intersection over union with a better one of the same video.
+                None: 0.5 for the published model's anchors, 0.6 for moments read off curves; 1 keeps all, as in
+                evaluation.
 
         Raises:
             InputError: the sentence is empty, too long or made of unknown words; a video is not in the index; no video
@@ -303,11 +306,11 @@ class MomentRetriever:
         """How well each point in time of a video fits a query.
 
         Args:
-            points: of these many stretches of equal length each has a score: of several clips in one, the best.
-            part: only from here to there, in seconds; None: the whole video.
+            points: number of intervals of equal length; each gets the best score of its clips.
+            part: start and end in seconds; None: the whole video.
 
         Returns:
-            times (points,) in seconds, the middles of the stretches, and scores (points,), comparable within the video.
+            times (points,) in seconds, the middles of the intervals, and scores (points,), comparable within the video.
 
         Raises:
             InputError: as `search`.

@@ -30,7 +30,7 @@ def written(path: Path, text: str) -> Path:
     ("title", "layout", "count"),
     [
         ("QVHighlights", "qvhighlights", 4),
-        ("Rows: our own", "rows", 3),
+        ("Rows: this project", "rows", 3),
         ("JSON by video", "by-video", 3),
         ("Text: Charades-STA", "charades", 3),
         ("PRVR captions", "prvr", 3),

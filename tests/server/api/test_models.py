@@ -374,7 +374,7 @@ def test_a_check_lists_the_labels_that_it_doubts_and_what_more_are_worth(client:
         client.post("/api/labels", json={"video": "street", "glance": 2.0, "sentence": said, "absent": absent}).json()
         for said, absent in (("a wrong one", False), ("a wrong no", True), ("a no", True))
     ]
-    assert checked(client)["message"] == "2 labels to look at again"
+    assert checked(client)["message"] == "2 labels to review"
     found = client.get("/api/labels/check").json()
     assert {one["label"]["id"]: one["second"] for one in found["doubtful"]} == {made[0]["id"]: 1.5, made[1]["id"]: None}
     assert found["worth"]["points"] == [[5, 1, 7], [10, 2, 7]]  # two rows are of the first model's training

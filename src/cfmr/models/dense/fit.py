@@ -172,8 +172,13 @@ class DenseFit:
         return [groups[i] for i in draw.permutation(len(groups))]
 
     def _epoch(self, rows: Indices, draw: np.random.Generator) -> list[Indices]:
-        groups = self._groups(rows, draw)
-        return [np.concatenate(groups[i : i + BATCH_VIDEOS]) for i in range(0, len(groups), BATCH_VIDEOS)]
+        """All rows in batches: as many as the positive ones need, which negative ones do not make fewer in any."""
+        groups = self._groups(rows[rows < len(self.rows)], draw)
+        batches = [groups[i : i + BATCH_VIDEOS] for i in range(0, len(groups), BATCH_VIDEOS)]
+        if np.any(denied := rows >= len(self.rows)):
+            for i, group in enumerate(self._groups(rows[denied], draw)):
+                batches[i % len(batches)].append(group)
+        return [np.concatenate(batch) for batch in batches]
 
     def _shares(self, rows: Indices) -> Floats:
         """Share of each known word in the sentences, (R, J)."""

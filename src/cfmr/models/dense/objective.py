@@ -32,7 +32,7 @@ Indices = NDArray[np.intp]
 WITHIN = 1.0  # weight of the loss within the video
 ACROSS = 2.0  # weight of the loss over the clips of all videos
 NAMING = 0.5  # weight of the loss over sentences
-NEGATIVE = 1.0  # weight of a negative label, beside one of what happens
+NEGATIVE = 0.3  # weight of a negative label, beside one of what happens: most denials are of what is not there anyway
 MOST_DENIED = 0.9  # of the mass: beyond, the loss grows in a straight line, or one label would outweigh the rest
 
 

@@ -1,4 +1,4 @@
-"""What CFMR-Dense knows of words before any click, beside what it learns (Method, CFMR-Dense, Prior knowledge).
+"""What CFMR-Dense knows of words before any click (Method, CFMR-Dense, Prior knowledge of words).
 
 A clip's score is the learned cosine plus `weight` times that of the prior look; both stand side by side in one vector,
 so a query stays one vector and a score one inner product. The weight is chosen by glances that were held out

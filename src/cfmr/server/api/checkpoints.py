@@ -22,7 +22,7 @@ class CheckpointAnswer(BaseModel):
     licence: str = Field(description="of the weights, as the repository states it")
     languages: str = Field(description="of its sentences")
     here: bool = Field(description="whether all of it is on the server's disk, so that it can be used")
-    arrived: int = Field(description="bytes of a download that was broken off; the next one goes on from there")
+    arrived: int = Field(description="bytes of an interrupted download, from which the next one resumes")
     downloadable: bool = Field(description="whether the package that downloads is installed")
     missing: list[str] = Field(description="packages that are needed to use it and are not installed")
     install: str = Field(description="the command that installs them")
@@ -34,13 +34,13 @@ class CheckpointAnswer(BaseModel):
 
 @router.get("/checkpoints")
 def checkpoints(state: State) -> list[CheckpointAnswer]:
-    """Checkpoints known by name; none where the server was started with an index."""
+    """Checkpoints known by name; none if the server was started with an index."""
     return [_answer(known, state) for known in KNOWN] if state.settings.place.own else []
 
 
 @router.post("/checkpoints/{name}/fetch", status_code=202)
 def fetch(name: str, state: State) -> JobAnswer:
-    """Download a checkpoint in the background; what came of one that was broken off is not fetched again."""
+    """Download a checkpoint in the background; an interrupted download is resumed."""
     _known(name, state)
     running = _job(state, "fetch", name)
     if running is not None:
@@ -52,7 +52,7 @@ def fetch(name: str, state: State) -> JobAnswer:
 
 @router.post("/checkpoints/{name}/use")
 def use(name: str, state: State) -> SwitchAnswer:
-    """Search with a checkpoint. The videos are read with it first; the present model answers until that is done."""
+    """Search with a checkpoint. The videos are read with it first; the current model answers until that is finished."""
     known = _known(name, state)
     if any(model.id == name for model in state.models.models()):
         return serve(name, state)

@@ -33,7 +33,7 @@ def _rate(text: str) -> str:
 
 
 class ExportedMoment(BaseModel):
-    """A stretch of a video, in seconds."""
+    """A span of a video, in seconds."""
 
     video: Annotated[str, Field(min_length=1, max_length=500)]
     start: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
@@ -43,7 +43,7 @@ class ExportedMoment(BaseModel):
 
 
 class ExportRequest(BaseModel):
-    """Moments, in the order in which they shall stand, and the format of the file."""
+    """Moments in the order of the file, and its format."""
 
     format: Literal[
         "csv", "json", "srt", "vtt", "m3u", "chapters", "youtube", "markers", "edl", "fcpxml", "otio", "clips"
@@ -70,7 +70,7 @@ def files_described(media_types: Iterable[str]) -> dict[int | str, dict[str, Any
 
 @router.post("/export", response_class=Response, responses=files_described(form.media_type for form in FORMATS))
 async def export_moments(what: ExportRequest, state: State) -> Response:
-    """Moments as a file for another program, or their clips in an archive that is made while it is sent."""
+    """Export moments as a file for another program, or their clips as a streamed archive."""
     clips = await anyio.to_thread.run_sync(_clips, what, state)
     if what.format == "clips":
         _check_lengths(clips)

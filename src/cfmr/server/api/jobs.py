@@ -28,7 +28,7 @@ class JobAnswer(BaseModel):
 
 
 class LogAnswer(BaseModel):
-    """A piece of a job's log, and where the next piece begins."""
+    """Part of a job's log, and the offset of the next part."""
 
     text: str
     offset: int
@@ -41,7 +41,7 @@ def job_answer(job: Job) -> JobAnswer:
 
 @router.get("/jobs")
 def jobs(state: State, limit: Annotated[int, Query(ge=1, le=200)] = 20) -> list[JobAnswer]:
-    """What is and was done in the background, the newest first."""
+    """Running, queued and finished background jobs, newest first."""
     return [job_answer(job) for job in state.jobs.all()[:limit]]
 
 
@@ -53,12 +53,12 @@ def one_job(job: str, state: State) -> JobAnswer:
 
 @router.get("/jobs/{job}/log")
 def job_log(job: str, state: State, offset: Annotated[int, Query(ge=0, le=1 << 40)] = 0) -> LogAnswer:
-    """What its commands printed, from a byte on."""
+    """Output of a job's commands, from a byte offset on."""
     text, following = state.jobs.log(job, offset)
     return LogAnswer(text=text, offset=following)
 
 
 @router.post("/jobs/{job}/cancel")
 def cancel(job: str, state: State) -> JobAnswer:
-    """Stop a job; what was served goes on being served."""
+    """Stop a job; the model in use stays the same."""
     return job_answer(state.jobs.cancel(job))

@@ -47,7 +47,7 @@ Revision = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class NewLabel(BaseModel):
-    """A sentence and one second of a video where it happens, or does not; no start or end is needed."""
+    """A sentence and one second of a video at which it happens, or does not happen; start and end are not needed."""
 
     video: Annotated[str, Field(min_length=1, max_length=500)]
     glance: Glance = Field(description="any second inside the moment")
@@ -58,7 +58,7 @@ class NewLabel(BaseModel):
 
 
 class ChangedLabel(BaseModel):
-    """The fields to change. `revision` is the one that is changed."""
+    """The fields to change. `revision` is the revision on which the change is based."""
 
     revision: Revision
     sentence: Said | None = None
@@ -92,7 +92,7 @@ class LabelAnswer(BaseModel):
 
 
 class LabelsAnswer(BaseModel):
-    """Some of the labels, the newest first, and how many there are."""
+    """One page of labels, newest first, and their total number."""
 
     total: int
     learn: int = Field(description="how many of them are to learn from")
@@ -102,14 +102,14 @@ class LabelsAnswer(BaseModel):
 
 
 class RefusedRow(BaseModel):
-    """A row that was left out, and why."""
+    """A row that was not imported, and the reason."""
 
     row: int = Field(description="counted from 1")
     reason: str
 
 
 class ImportAnswer(BaseModel):
-    """What an import did."""
+    """Result of an import."""
 
     added: int
     already: int = Field(description="rows that were labels before")
@@ -124,7 +124,7 @@ def labels(
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     offset: Annotated[int, Query(ge=0, le=1_000_000_000)] = 0,
 ) -> LabelsAnswer:
-    """Labels, the newest first."""
+    """Labels, newest first."""
     present = state.labels.present()
     found = present.labels if video is None else present.by_video.get(video, [])
     held_out = present.held_out if video is None else sum(label.held_out for label in found)
@@ -170,7 +170,7 @@ def delete(
 
 @router.post("/labels/{label}/undo")
 def undo(label: LabelId, back: UndoRequest, state: State) -> LabelAnswer:
-    """Restore the state before a revision: a deleted label is back, a new one is gone."""
+    """Undo a revision: a deleted label is restored, a new one is removed."""
     return label_answer(state.labels.undo(label, back.revision, back.author or ANONYMOUS, current=back.current))
 
 
@@ -220,7 +220,7 @@ async def take_in(
     ] = None,
     author: Annotated[str, Query(max_length=LONGEST_AUTHOR)] = "",
 ) -> ImportAnswer:
-    """Add the labels of a file of any known format. Rows that are labels already are left out, and so are bad ones."""
+    """Import labels from a file of any known format. Existing labels and invalid rows are skipped."""
     content = await request.body()
     return await anyio.to_thread.run_sync(_take_in, state, content, name, video or None, fps, author)
 
@@ -259,7 +259,7 @@ def check_row(annotation: Annotation) -> None:
 
 
 def label_answer(label: Label) -> LabelAnswer:
-    """A label as requests are answered with it."""
+    """A label as the API returns it."""
     a = label.annotation
     return LabelAnswer(
         id=label.id,

@@ -1,4 +1,4 @@
-"""Questions: the most useful ones to answer next, and labels to look at again."""
+"""Questions: the most useful ones to answer next, and labels to review."""
 
 from typing import Annotated, Any
 
@@ -22,14 +22,14 @@ Sentence = Annotated[str, Field(max_length=LONGEST_SENTENCE)]
 
 
 class Skipped(BaseModel):
-    """What shall not be asked about any more."""
+    """What to exclude from questions."""
 
     video: Annotated[str, Field(max_length=500)]
     sentence: Sentence
 
 
 class QuestionsRequest(BaseModel):
-    """What is looked for besides the sentences of labels, and what was skipped."""
+    """Sentences to ask about besides those of labels, and skipped questions."""
 
     sentences: Annotated[list[Sentence], Field(max_length=MOST_SENTENCES)] = []
     skipped: Annotated[list[Skipped], Field(max_length=2000)] = []
@@ -37,10 +37,10 @@ class QuestionsRequest(BaseModel):
 
 
 class QuestionAnswer(BaseModel):
-    """Does this happen at this second? Yes is a label, no a negative one; see `POST /api/labels`."""
+    """Does this happen at this second? Yes adds a label, no a negative label; see `POST /api/labels`."""
 
     video: str
-    second: float = Field(description="where the model finds it likeliest inside the moment")
+    second: float = Field(description="the most likely second within the moment")
     sentence: str
     start: float
     end: float
@@ -48,7 +48,7 @@ class QuestionAnswer(BaseModel):
 
 
 class WorthAnswer(BaseModel):
-    """What labels have brought: how many of the others are found by a fit that has not seen them."""
+    """The label curve: how many of the other labels a fit finds that has not seen them."""
 
     labels: int = Field(description="how many were there when they were checked")
     found: float = Field(description="share of unseen labels that lie inside the first moment of their video now")
@@ -58,7 +58,7 @@ class WorthAnswer(BaseModel):
 
 
 class QuestionsAnswer(BaseModel):
-    """Questions, the most useful first. `worth` is null until labels were checked."""
+    """Questions, most useful first. `worth` is null until labels have been checked."""
 
     questions: list[QuestionAnswer]
     worth: WorthAnswer | None
@@ -74,7 +74,7 @@ class DoubtfulAnswer(BaseModel):
 
 
 class CheckAnswer(BaseModel):
-    """What the last look at all labels found."""
+    """Result of the last label check."""
 
     checked: bool = Field(description="whether labels were ever checked")
     worth: WorthAnswer | None
@@ -83,7 +83,7 @@ class CheckAnswer(BaseModel):
 
 @router.post("/questions")
 def questions(asked: QuestionsRequest, state: State) -> QuestionsAnswer:
-    """The questions whose answers would change most. A sentence of which the model knows no word is left out."""
+    """The most informative questions. Sentences without any known word are left out."""
     skipped = [(one.video, one.sentence) for one in asked.skipped]
     found = propose(state, asked.sentences, skipped, asked.count)
     return QuestionsAnswer(
@@ -104,7 +104,7 @@ def questions(asked: QuestionsRequest, state: State) -> QuestionsAnswer:
 
 @router.get("/labels/check")
 def checked(state: State) -> CheckAnswer:
-    """Labels that are likely wrong, as far as the last check could tell."""
+    """Labels that are likely wrong according to the last check."""
     found = last_check(state)
     if found is None:
         return CheckAnswer(checked=False, worth=None, doubtful=[])
@@ -119,7 +119,7 @@ def checked(state: State) -> CheckAnswer:
 
 @router.post("/labels/check", status_code=202)
 def check(state: State) -> JobAnswer:
-    """Look at all labels with fits that have not seen them, in the background."""
+    """Check all labels in the background, with fits that have not seen them."""
     if state.jobs.busy("check"):
         raise Problem(409, "labels are being checked already; wait for the end of that, or cancel it")
     if not any(not label.annotation.absent for label in state.labels.present().labels):

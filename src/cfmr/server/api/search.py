@@ -47,7 +47,7 @@ Composed = Annotated[ComposedQuery, Depends(composed)]
 
 
 class OwnLabelAnswer(BaseModel):
-    """A label that says what the query says."""
+    """A label whose text matches the query."""
 
     id: str
     sentence: str
@@ -71,14 +71,14 @@ class FoundMoment(BaseModel):
 
 
 class UnknownWordAnswer(BaseModel):
-    """A word that is not in the model, and the one that was searched for instead."""
+    """A word unknown to the model, and the one searched for instead."""
 
     word: str
     used: str | None
 
 
 class SearchAnswer(BaseModel):
-    """Moments: first those of labels that say the same, then the best of the model."""
+    """Moments: first those of labels whose text matches, then the best of the model."""
 
     sentence: str
     without: list[str] = Field([], description="words of the query that stood behind a minus")
@@ -114,7 +114,7 @@ class CurveAnswer(BaseModel):
 
 
 class UnreadAnswer(BaseModel):
-    """A file that could not be read, and why."""
+    """A file that could not be read, and the reason."""
 
     video: str
     reason: str
@@ -167,7 +167,7 @@ async def search(
     query: Composed,
     state: State,
     top: Annotated[int, Query(ge=1, le=1000)] = 5,
-    offset: Annotated[int, Query(ge=0, lt=MAX_TOP, description="leave out so many of the best")] = 0,
+    offset: Annotated[int, Query(ge=0, lt=MAX_TOP, description="number of best moments to skip")] = 0,
     video: Annotated[list[str] | None, Query(max_length=MOST_CHOSEN, description="search only in these")] = None,
     contains: Annotated[str, Query(max_length=500, description="only in videos whose name has this in it")] = "",
     min_score: Annotated[float | None, Query(allow_inf_nan=False, description="leave out what is below")] = None,
@@ -189,7 +189,7 @@ async def search(
 def curve(
     query: Composed, video: VideoName, state: State, start: Seconds | None = None, end: Seconds | None = None
 ) -> CurveAnswer:
-    """How well each point in time of a video, or a part of it, fits what is searched for; what is known of it."""
+    """Relevance over time of a video or a part of it, with its labels and annotations."""
     facts = state.facts(video)
     part = None if start is None and end is None else (start or 0.0, facts.duration if end is None else end)
     times, scores = state.models.retriever.curve(_plainly(query), video, part=part)

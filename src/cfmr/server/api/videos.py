@@ -38,7 +38,7 @@ router = APIRouter(tags=["videos"])
 
 
 class AddedAnswer(BaseModel):
-    """A video that is in the folder now; it can be searched when the job is done."""
+    """A video that has been added; it can be searched when the job is finished."""
 
     video: str
     already: bool = Field(False, description="whether a video with the same content was there before")
@@ -60,7 +60,7 @@ class PreviewedFile(BaseModel):
 
 
 class PreviewAnswer(BaseModel):
-    """What importing a folder would bring; whether a file is a video is found out when it is imported."""
+    """Preview of an import; whether a file is a video is checked during the import."""
 
     folder: str
     new: int
@@ -97,28 +97,28 @@ class SomeVideos(BaseModel):
 
 
 class NewName(BaseModel):
-    """What a video is to be called: its file's name without folder and ending."""
+    """New name of a video: its file name without folder and suffix."""
 
     video: Name
     name: Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class FolderCount(BaseModel):
-    """A folder of videos, and how many are in it and below it."""
+    """A folder, and the number of videos in and below it."""
 
     folder: str
     videos: int
 
 
 class TimingAnswer(BaseModel):
-    """How the frames of a video lie in time."""
+    """Times of the frames of a video."""
 
     fps: float = Field(description="frames a second; the average, where the rate is variable")
     variable: bool = Field(description="whether frames are shown for unequal times")
 
 
 class VideosAnswer(BaseModel):
-    """Some of the videos, and how many there are."""
+    """One page of videos, and their total number."""
 
     total: int = Field(description="videos that were asked for")
     seconds: float = Field(description="of all of them together, as far as they are read")
@@ -188,7 +188,7 @@ def folders(state: State) -> list[FolderCount]:
 def next_video(
     state: State, after: Annotated[str, Query(max_length=500, description="not this one")] = ""
 ) -> VideoAnswer:
-    """A video to label: the one with the fewest labels that follows `after`, going round."""
+    """The next video to label: the one with the fewest labels that follows `after`, cyclically."""
     counts = state.labels.counts()
     there = [entry for entry in state.listing().entries if entry.watchable and entry.state != "removed"]
     if not there:
@@ -201,13 +201,13 @@ def next_video(
 @router.get("/stream", response_class=Response, responses=_media("video/mp4", partial=True))
 @router.head("/stream", include_in_schema=False)
 def stream(video: VideoName, request: Request, state: State) -> Response:
-    """The file of a video; ranges are understood."""
+    """The file of a video; range requests are supported."""
     return stream_response(request, state.file(video))
 
 
 @router.get("/timing")
 def timing(video: VideoName, state: State) -> TimingAnswer:
-    """How the frames of a video lie in time, so that a player can go from one to the next."""
+    """Times of the frames of a video, for stepping from frame to frame."""
     found = state.media.timing(state.file(video))
     return TimingAnswer(fps=round(float(found.fps), 6), variable=found.variable)
 
@@ -216,7 +216,7 @@ def timing(video: VideoName, state: State) -> TimingAnswer:
 async def thumbnail(
     video: VideoName, state: State, t: Seconds = 0.0, width: Annotated[int, Query(ge=1, le=640)] = 320
 ) -> Response:
-    """What is on the screen at a time."""
+    """A still picture at a given time."""
     place = await state.media.still(await anyio.to_thread.run_sync(state.file, video), t, width)
     return FileResponse(place, media_type="image/jpeg", headers=DAY)
 
@@ -232,7 +232,7 @@ async def sheet(
     interval: Annotated[float, Query(description="seconds from one to the next", json_schema_extra=_INTERVALS)],
     number: Annotated[int, Query(ge=0, le=MOST_SHEETS, description="0 for the sheet that begins at 0 s")] = 0,
 ) -> Response:
-    """25 small pictures in five rows, 160 x 90 pixels each: what is on the screen in the middle of 25 intervals."""
+    """A sheet of 25 pictures in five rows, 160 x 90 pixels each, from the middle of 25 intervals."""
     source = await anyio.to_thread.run_sync(state.file, video)
     place = await anyio.to_thread.run_sync(state.media.sheets.get, source, interval, number)
     if place is None:
@@ -242,7 +242,7 @@ async def sheet(
 
 @router.get("/clip", response_class=FileResponse, responses=_media("video/mp4"))
 async def clip(video: VideoName, start: Seconds, end: Seconds, state: State) -> Response:
-    """A stretch of a video as a file of its own, cut on exact times; MP4 whatever the source was."""
+    """A span of a video as an MP4 file, cut at exact times."""
     place = await state.media.cut(await anyio.to_thread.run_sync(state.file, video), start, end)
     name = f"{Path(video).name} {clock(start)}-{clock(end)}.mp4".replace(":", ".")
     return FileResponse(place, media_type="video/mp4", filename=name)
@@ -254,7 +254,7 @@ async def upload(
     state: State,
     name: Annotated[str, Query(min_length=1, max_length=500, description="file name, like holiday.mp4")],
 ) -> AddedAnswer:
-    """Upload a video as the body. Anything else is refused."""
+    """Upload a video as the request body. Anything else is refused."""
     clean_name(name)
     arrived = await _receive(request, make_directory(state.settings.workspace / ARRIVING), state)
     try:
@@ -268,7 +268,7 @@ async def upload(
 
 @router.post("/videos/folder/preview")
 def preview(what: FolderRequest, state: State) -> PreviewAnswer:
-    """What importing a folder would bring. Nothing is imported."""
+    """Preview the import of a folder. Nothing is imported."""
     found = list(candidates(state, what.folder))
     fresh = [one for one in found if one.already is None]
     root = Path(what.folder).expanduser().resolve()
@@ -297,13 +297,13 @@ def _within(path: Path, root: Path) -> Path:
 
 @router.post("/videos/index", status_code=202)
 def index(state: State) -> JobAnswer:
-    """Make searchable what is in the folder and is not yet."""
+    """Read new videos of the folder and make them searchable."""
     return start_adding(state)
 
 
 @router.post("/videos/remove", status_code=204)
 def remove(what: SomeVideos, state: State) -> None:
-    """Remove videos from search: from the index of every model. Their files and labels stay."""
+    """Remove videos from the index of every model. Their files and labels are kept."""
     known = {entry.video: entry for entry in state.listing().entries if entry.state != "removed"}
     for name in what.videos:
         if name not in known:
@@ -330,7 +330,7 @@ def reread(what: SomeVideos, state: State) -> JobAnswer:
 
 @router.post("/videos/rename", status_code=202)
 def rename(what: NewName, state: State) -> JobAnswer:
-    """Call a video otherwise: its file, and it in the index and in labels. It stays in its folder."""
+    """Rename a video: its file, and its name in the index and in labels. It stays in its folder."""
     path = state.file(what.video)
     stem, _ = clean_name(f"{what.name}{path.suffix}")
     place = path.with_name(f"{stem}{path.suffix}")
@@ -342,7 +342,7 @@ def rename(what: NewName, state: State) -> JobAnswer:
 
 @router.post("/videos/delete", status_code=204)
 def delete(what: SomeVideos, state: State) -> None:
-    """Delete the files of videos, and remove them from search. Their labels stay. There is no way back."""
+    """Delete the files of videos and remove them from search. Their labels are kept. This cannot be undone."""
     files = {name: state.file(name) for name in what.videos}
     state.settings.place.remove(what.videos)
     drop_videos(state.settings.place, what.videos)

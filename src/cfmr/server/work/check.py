@@ -45,7 +45,7 @@ def check_all_labels(state: AppState, job: JobContext, arguments: dict[str, Any]
     found = _read(folder / "found.json", ordered) | {"own": own}
     write_json(state.settings.workspace / FOUND, found)
     count = len(found["doubtful"])
-    job.say(f"{count} label{'' if count == 1 else 's'} to look at again" if count else "No label looks wrong", 1.0)
+    job.say(f"{count} label{'' if count == 1 else 's'} to review" if count else "No label looks wrong", 1.0)
     return {"doubtful": count}
 
 
