@@ -18,13 +18,13 @@ class CheckpointAnswer(BaseModel):
 
     name: str
     repository: str
-    size: int = Field(description="bytes of a download")
-    licence: str = Field(description="of the weights, as the repository states it")
+    size: int = Field(description="size of the download in bytes")
+    licence: str = Field(description="licence of the weights, as stated by the repository")
     languages: str = Field(description="of its sentences")
     here: bool = Field(description="whether all of it is on the server's disk, so that it can be used")
     arrived: int = Field(description="bytes of an interrupted download, from which the next one resumes")
     downloadable: bool = Field(description="whether the package that downloads is installed")
-    missing: list[str] = Field(description="packages that are needed to use it and are not installed")
+    missing: list[str] = Field(description="missing packages that are needed to use it")
     install: str = Field(description="the command that installs them")
     fetching: str | None = Field(description="the job that downloads it")
     reading: str | None = Field(description="the job that reads the videos with it")

@@ -19,8 +19,8 @@ class JobAnswer(BaseModel):
     title: str
     state: str = Field(description="queued, running, done, failed or cancelled")
     message: str
-    progress: float | None = Field(description="from 0 to 1; null where it is not known")
-    left: float | None = Field(description="seconds until the present stage is done; null where it is not known")
+    progress: float | None = Field(description="from 0 to 1; null if unknown")
+    left: float | None = Field(description="seconds until the current stage is finished; null if unknown")
     created: float
     started: float | None
     finished: float | None

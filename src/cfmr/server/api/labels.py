@@ -54,7 +54,9 @@ class NewLabel(BaseModel):
     sentence: Said
     author: Author = ""
     absent: bool = Field(False, description="a negative label: it does not happen at that second")
-    id: LabelId | None = Field(None, description="chosen by the client, so that asking again makes no second label")
+    id: LabelId | None = Field(
+        None, description="chosen by the client, so that a repeated request adds no second label"
+    )
 
 
 class ChangedLabel(BaseModel):
@@ -95,16 +97,16 @@ class LabelsAnswer(BaseModel):
     """One page of labels, newest first, and their total number."""
 
     total: int
-    learn: int = Field(description="how many of them are to learn from")
-    held_out: int = Field(description="how many are held out")
-    negative: int = Field(description="how many say that something does not happen; they are learned from, too")
+    learn: int = Field(description="number of labels to learn from")
+    held_out: int = Field(description="number of held-out labels")
+    negative: int = Field(description="number of negative labels, which are also learned from")
     labels: list[LabelAnswer]
 
 
 class RefusedRow(BaseModel):
     """A row that was not imported, and the reason."""
 
-    row: int = Field(description="counted from 1")
+    row: int = Field(description="row number, counted from 1")
     reason: str
 
 
@@ -112,8 +114,8 @@ class ImportAnswer(BaseModel):
     """Result of an import."""
 
     added: int
-    already: int = Field(description="rows that were labels before")
-    refused: int = Field(0, description="rows that are no labels of a video here")
+    already: int = Field(description="number of rows that existed already as labels")
+    refused: int = Field(0, description="number of invalid rows")
     reasons: list[RefusedRow] = Field([], description="of the first refused rows")
 
 

@@ -44,13 +44,13 @@ class QuestionAnswer(BaseModel):
     sentence: str
     start: float
     end: float
-    chance: float = Field(description="that the answer is yes, as far as the model knows")
+    chance: float = Field(description="probability of a yes according to the model")
 
 
 class WorthAnswer(BaseModel):
     """The label curve: how many of the other labels a fit finds that has not seen them."""
 
-    labels: int = Field(description="how many were there when they were checked")
+    labels: int = Field(description="number of labels when they were checked")
     found: float = Field(description="share of unseen labels that lie inside the first moment of their video now")
     gain: float = Field(description="what the next `more` labels are expected to add to it")
     more: int
@@ -78,7 +78,9 @@ class CheckAnswer(BaseModel):
 
     checked: bool = Field(description="whether labels were ever checked")
     worth: WorthAnswer | None
-    doubtful: list[DoubtfulAnswer] = Field(description="the most doubtful first; those changed since are left out")
+    doubtful: list[DoubtfulAnswer] = Field(
+        description="most doubtful first; labels changed since the check are left out"
+    )
 
 
 @router.post("/questions")

@@ -30,9 +30,7 @@ Examples = Annotated[list[str] | None, Query(max_length=MAX_EXAMPLES, descriptio
 
 
 async def composed(  # a coroutine, so that no thread is taken for it
-    q: Annotated[
-        str, Query(max_length=2000, description="what happens in the moment; words with a minus are what it is not")
-    ] = "",
+    q: Annotated[str, Query(max_length=2000, description="a sentence; a minus excludes a word")] = "",
     like: Examples = None,
     unlike: Examples = None,
 ) -> ComposedQuery:
@@ -53,7 +51,7 @@ class OwnLabelAnswer(BaseModel):
     sentence: str
     author: str
     glance: float
-    exact: bool = Field(description="it has the same words, in any order and form, and no others")
+    exact: bool = Field(description="whether it has exactly the same words, in any order and form")
 
 
 class FoundMoment(BaseModel):
@@ -66,7 +64,7 @@ class FoundMoment(BaseModel):
     duration: float = Field(description="length of the video")
     watchable: bool = Field(description="whether the video file is there")
     label: OwnLabelAnswer | None = Field(
-        default=None, description="the label by whose text it was found, whatever the model thinks"
+        default=None, description="the label whose text matched, regardless of the model's score"
     )
 
 
@@ -86,11 +84,13 @@ class SearchAnswer(BaseModel):
     more: bool = Field(False, description="whether there are further moments, from offset + top on")
     unknown: list[UnknownWordAnswer]
     convincing: bool | None = Field(description="whether anything scores as true matches do; null without a threshold")
-    threshold: float | None = Field(description="that score, chosen on validation; null where none could be")
-    videos: int = Field(description="how many videos were searched")
-    encode_ms: float = Field(description="for turning the sentence into numbers")
-    search_ms: float = Field(description="for comparing them with all moments")
-    total_ms: float = Field(description="for the whole request inside the server")
+    threshold: float | None = Field(
+        description="threshold of the score, chosen on validation data; null if there is none"
+    )
+    videos: int = Field(description="number of videos searched")
+    encode_ms: float = Field(description="time for encoding the sentence")
+    search_ms: float = Field(description="time for the search")
+    total_ms: float = Field(description="time for the whole request within the server")
 
 
 class GlanceAnswer(BaseModel):
@@ -121,15 +121,15 @@ class UnreadAnswer(BaseModel):
 
 
 class StatusAnswer(BaseModel):
-    """What this server has."""
+    """State of the server and its videos."""
 
     ready: bool = Field(description="whether there is a model to search with")
     model: str
     videos: int
     indexed: int
-    seconds: float = Field(description="of all indexed videos")
+    seconds: float = Field(description="total duration of all indexed videos")
     labels: int
-    examples: list[str] = Field(description="sentences worth a try")
+    examples: list[str] = Field(description="example sentences")
     folders: list[str] = Field(description="from which folders may be imported")
     folder: str = Field(description="the folder of the videos")
     reads: bool = Field(description="whether the server reads what is in the folder by itself")
@@ -141,7 +141,7 @@ class StatusAnswer(BaseModel):
 
 @router.get("/status")
 def status(state: State) -> StatusAnswer:
-    """What this server has."""
+    """State of the server and its videos."""
     indexed = state.models.videos
     unread = state.settings.place.unread()
     return StatusAnswer(
@@ -168,13 +168,15 @@ async def search(
     state: State,
     top: Annotated[int, Query(ge=1, le=1000)] = 5,
     offset: Annotated[int, Query(ge=0, lt=MAX_TOP, description="number of best moments to skip")] = 0,
-    video: Annotated[list[str] | None, Query(max_length=MOST_CHOSEN, description="search only in these")] = None,
-    contains: Annotated[str, Query(max_length=500, description="only in videos whose name has this in it")] = "",
-    min_score: Annotated[float | None, Query(allow_inf_nan=False, description="leave out what is below")] = None,
+    video: Annotated[list[str] | None, Query(max_length=MOST_CHOSEN, description="search only in these videos")] = None,
+    contains: Annotated[str, Query(max_length=500, description="only in videos whose name contains this")] = "",
+    min_score: Annotated[
+        float | None, Query(allow_inf_nan=False, description="leave out moments with a lower score")
+    ] = None,
 ) -> Response:
     """The moments that a sentence describes.
 
-    Also those that are like some moment, and unlike another.
+    The query may include example moments and excluded moments.
     """
     how = functools.partial(_answered, state, query, (offset, offset + top), video, contains, min_score)
     if offset + top <= SHORT and not is_address(state.models.current.index):

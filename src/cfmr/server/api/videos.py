@@ -65,7 +65,7 @@ class PreviewAnswer(BaseModel):
     folder: str
     new: int
     already: int
-    size: int = Field(description="bytes of the new ones")
+    size: int = Field(description="total size of the new files in bytes")
     files: list[PreviewedFile] = Field(description="the first of them")
 
 
@@ -79,9 +79,9 @@ class VideoAnswer(BaseModel):
         "of another; gone: it has no file any more; removed: it was taken out of search"
     )
     reason: str = Field(description="why it could not be read, or the video that it is a copy of")
-    duration: float | None = Field(description="seconds; null where it has not been read yet")
+    duration: float | None = Field(description="seconds; null if it has not been read yet")
     date: datetime | None = Field(description="when its file was last written; null where there is none")
-    size: int = Field(description="bytes of its file")
+    size: int = Field(description="size of the file in bytes")
     indexed: bool
     watchable: bool
     labels: int
@@ -120,10 +120,10 @@ class TimingAnswer(BaseModel):
 class VideosAnswer(BaseModel):
     """One page of videos, and their total number."""
 
-    total: int = Field(description="videos that were asked for")
+    total: int = Field(description="number of matching videos")
     seconds: float = Field(description="of all of them together, as far as they are read")
-    states: dict[VideoState, int] = Field(description="how many there would be in each state")
-    present: bool = Field(description="false while a newer list is being made: ask again in a moment")
+    states: dict[VideoState, int] = Field(description="number of matching videos in each state")
+    present: bool = Field(description="false while a newer list is being computed: repeat the request in a moment")
     videos: list[VideoAnswer]
 
 
@@ -140,11 +140,11 @@ _BODY = {"content": {"application/octet-stream": {"schema": {"type": "string", "
 @router.get("/videos")
 def videos(
     state: State,
-    contains: Annotated[str, Query(max_length=500, description="in the name, any case")] = "",
-    video: Annotated[str | None, Query(max_length=500, description="only the one of this name")] = None,
-    folder: Annotated[str, Query(max_length=1000, description="only in this folder and below it")] = "",
+    contains: Annotated[str, Query(max_length=500, description="part of the name, in any case")] = "",
+    video: Annotated[str | None, Query(max_length=500, description="only the video of this name")] = None,
+    folder: Annotated[str, Query(max_length=1000, description="only in this folder and its subfolders")] = "",
     in_state: Annotated[
-        list[VideoState] | None, Query(alias="state", max_length=len(STATES), description="default: all but removed")
+        list[VideoState] | None, Query(alias="state", max_length=len(STATES), description="default: all except removed")
     ] = None,
     since: Annotated[date | None, Query(description="file written on this day (of UTC) or later")] = None,
     until: Annotated[date | None, Query(description="file written on this day or before")] = None,
@@ -186,7 +186,7 @@ def folders(state: State) -> list[FolderCount]:
 
 @router.get("/videos/next")
 def next_video(
-    state: State, after: Annotated[str, Query(max_length=500, description="not this one")] = ""
+    state: State, after: Annotated[str, Query(max_length=500, description="video to exclude")] = ""
 ) -> VideoAnswer:
     """The next video to label: the one with the fewest labels that follows `after`, cyclically."""
     counts = state.labels.counts()
@@ -229,8 +229,8 @@ async def thumbnail(
 async def sheet(
     video: VideoName,
     state: State,
-    interval: Annotated[float, Query(description="seconds from one to the next", json_schema_extra=_INTERVALS)],
-    number: Annotated[int, Query(ge=0, le=MOST_SHEETS, description="0 for the sheet that begins at 0 s")] = 0,
+    interval: Annotated[float, Query(description="seconds between pictures", json_schema_extra=_INTERVALS)],
+    number: Annotated[int, Query(ge=0, le=MOST_SHEETS, description="number of the sheet; 0 begins at 0 s")] = 0,
 ) -> Response:
     """A sheet of 25 pictures in five rows, 160 x 90 pixels each, from the middle of 25 intervals."""
     source = await anyio.to_thread.run_sync(state.file, video)
