@@ -61,21 +61,18 @@ DAMAGED = st.sampled_from(OBJECTS).flatmap(
 )
 
 
-@given(DAMAGED)
-@example(put(OBJECTS[0], ("duration",), 10**400))
-@example(put(OBJECTS[3], ("pred_relevant_windows", 0, 0), 10**400))
-def test_a_value_of_any_kind_in_any_place_is_read_or_named(
-    tmp_path_factory: pytest.TempPathFactory, value: Any
-) -> None:
-    folder = tmp_path_factory.mktemp("json")
+def check_read_or_named(folder: Path, value: Any) -> None:
     path = folder / "train.json"
     path.write_text(json.dumps(value))
-    truth = folder / "truth.jsonl"
-    truth.write_text(json.dumps(OBJECTS[0]))
+    truth, windows, submission = folder / "truth.jsonl", folder / "windows.jsonl", folder / "submission.json"
+    for whole, content in ((truth, OBJECTS[0]), (windows, OBJECTS[3]), (submission, OBJECTS[4])):
+        whole.write_text(json.dumps(content))
     for read in (
         read_queries,
         read_answers,
         lambda path: score_file(truth, path),
+        lambda path: score_file(path, windows),
+        lambda path: score_file(path, submission),
         lambda path: prepare("mine", path, folder / "out"),
     ):
         try:
@@ -84,6 +81,22 @@ def test_a_value_of_any_kind_in_any_place_is_read_or_named(
             message = str(error)
             assert "\n" not in message
             assert str(folder) in message
+
+
+@given(DAMAGED)
+@example(put(OBJECTS[0], ("duration",), 10**400))
+@example(put(OBJECTS[3], ("pred_relevant_windows", 0, 0), 10**400))
+def test_a_value_of_any_kind_in_any_place_is_read_or_named(
+    tmp_path_factory: pytest.TempPathFactory, value: Any
+) -> None:
+    check_read_or_named(tmp_path_factory.mktemp("json"), value)
+
+
+@pytest.mark.parametrize("value", OBJECTS, ids=range(len(OBJECTS)))
+def test_a_number_without_measure_in_any_place_is_read_or_named(tmp_path: Path, value: Any) -> None:
+    for place in places(value):
+        for number in (10**400, -(10**400), 1 << 63, 1e308, -1e308, float("inf"), float("nan"), -1, 0):
+            check_read_or_named(tmp_path, put(value, place, number))
 
 
 @given(st.text(max_size=200), st.sampled_from(["{", "[", "", "v#enc#0 "]))

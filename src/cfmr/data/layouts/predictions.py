@@ -17,6 +17,7 @@ from cfmr.files.atomic import replacing
 
 Floats = NDArray[np.float64]
 TASKS = ("VCMR", "SVMR", "VR")
+MAX_NUMBER = 1 << 24  # of a video: single precision, in which TVR's evaluation compares them, confuses greater ones
 DIGITS = 4  # as predictions are written, so that what is scored is what is in the file
 
 
@@ -147,6 +148,8 @@ def _submission(value: dict[str, Any]) -> Submission:
     videos = value["video2idx"]
     if not isinstance(videos, dict) or not videos or not all(type(number) is int for number in videos.values()):
         raise ValueError("has a 'video2idx' that is not {video: number}")
+    if not all(0 <= number <= MAX_NUMBER for number in videos.values()):
+        raise ValueError(f"has a 'video2idx' with a number that is not between 0 and {MAX_NUMBER:,}")
     tasks = {task: value[task] for task in TASKS if task in value}
     if not tasks:
         raise ValueError(f"has none of {', '.join(TASKS)}")
