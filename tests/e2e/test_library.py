@@ -140,7 +140,7 @@ def test_a_removed_video_is_found_nowhere_and_comes_back(library: Page, folder: 
     library.locator("#state").select_option("removed")
     expect(rows(library)).to_have_count(1)
     act(library, "blue", "Restore")
-    expect(library.locator(".notice")).to_contain_text("can be found again")
+    expect(library.locator(".notice")).to_contain_text("blue will be searchable again soon")
     folder[0].wait_until(lambda: folder[0].ask("/api/status")["indexed"] == 3)
     folder[0].wait_for_jobs()
 

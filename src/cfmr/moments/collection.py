@@ -28,7 +28,8 @@ def right_moments(answers: Floats, video: int, spans: Floats) -> NDArray[np.bool
     Returns:
         (n, thresholds). Computed in single precision, as TVR's evaluation does.
     """
-    predicted = np.asarray(answers[:MAX_ANSWERS, :3], np.float32)
+    with np.errstate(over="ignore"):  # what is too great for it is no video and meets no span
+        predicted = np.asarray(answers[:MAX_ANSWERS, :3], np.float32)
     true = np.asarray(spans, np.float32)
     overlap = _single_precision_iou(predicted[:, None, 1:], true[None])  # n, g
     overlap = np.where((predicted[:, 0] == np.float32(video))[:, None], overlap, np.float32(0))
