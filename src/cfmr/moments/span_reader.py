@@ -39,6 +39,7 @@ MAX_MOMENTS = 10
 MIN_CHANCE = 1e-9  # an answer less likely than that is none
 ROUNDING = 1e-12  # of probabilities that are added up
 MAX_WEIGHTS = 4  # of one table of spans: as many readers and lengths of long videos
+COMPARED = 4  # videos whose spans are compared with each other at once
 SURE = 1e-5  # by so much an expected IoU in 32 bits leads that is the greatest in 64
 CACHED_CLIPS = 2048  # of longer videos only the last tables are kept: that of ten hours takes 200 MB
 
@@ -419,38 +420,54 @@ def _most_overlap(left: Doubles, chance: Doubles | None, spans: Spans, share: fl
     """Which span has the greatest expected IoU, among the likeliest; `share` as `SpanReader.overlap`."""
     likely = np.argpartition(left, -SHORTLIST)[-SHORTLIST:] if len(left) > SHORTLIST else np.arange(len(left))
     shape = np.stack([spans.first, spans.end, spans.width]) if spans.narrow is None else spans.narrow
-    first, end, width = shape.take(likely, axis=1)
-    common, other, none = _room.cut(len(likely), first.dtype)
-    np.minimum(end[:, None], end, out=common)
-    common -= np.maximum(first[:, None], first, out=other)
+    worth = None if chance is None else chance[likely][None]
+    best = greatest_overlap(shape.take(likely, axis=1)[:, None], left[likely][None], worth, share)
+    return int(likely[best[0]])
+
+
+def greatest_overlap(
+    shape: Indices | NDArray[np.int16], left: Doubles, chance: Doubles | None = None, share: float = 1.0
+) -> Indices:
+    """(R,) which of K spans has the greatest expected IoU with the others of its row.
+
+    Args:
+        shape: (3, R, K) starts, ends and widths; R at most COMPARED, K at most SHORTLIST.
+        left: (R, K) probability that each is the moment.
+        chance: (R, K) that each has RIGHT_IOU; what counts is a mixture of the two, where that is given.
+        share: of the expected IoU in it.
+    """
+    first, end, width = shape
+    (common, other, none), about = _room.cut(first.shape[0], first.shape[1], first.dtype)
+    np.minimum(end[:, :, None], end[:, None], out=common)
+    common -= np.maximum(first[:, :, None], first[:, None], out=other)
     np.maximum(common, none, out=common)
-    both = np.add(width[:, None], width, out=other)
+    both = np.add(width[:, :, None], width[:, None], out=other)
     both -= common
-
-    def worth(some: Indices | slice, kind: type[np.floating[Any]]) -> Floats:
-        expected = np.divide(common[some], both[some], dtype=kind) @ left[likely].astype(kind)
-        return np.asarray(expected if chance is None else (1 - share) * chance[likely[some]] + share * expected)
-
-    about = worth(slice(None), np.float32)  # half the work, and only among neighbours in doubt
-    leading = np.flatnonzero(about >= about.max() - SURE)
-    best = leading[0] if len(leading) == 1 else leading[worth(leading, np.float64).argmax()]
-    return int(likely[best])
+    np.divide(common, both, out=about, dtype=np.float32)  # half the work of 64 bits, which neighbours in doubt get
+    expected: Floats = np.matmul(about, left.astype(np.float32)[:, :, None])[:, :, 0]
+    if chance is not None:
+        expected = (1 - share) * chance + share * expected
+    leading = expected >= expected.max(axis=1, keepdims=True) - SURE
+    best: Indices = leading.argmax(axis=1)
+    for row in np.flatnonzero(leading.sum(axis=1) > 1).tolist():
+        some = np.flatnonzero(leading[row])
+        exact: Doubles = np.divide(common[row, some], both[row, some], dtype=np.float64) @ left[row]
+        best[row] = some[(exact if chance is None else (1 - share) * chance[row, some] + share * exact).argmax()]
+    return best
 
 
 class _Room(threading.local):
-    """Tables that each thread writes into again and again: fresh memory is in no cache, which takes as long.
-
-    Attributes:
-        tables: two to write into, and one of zeros: a maximum is found faster beside it than beside a single zero.
-    """
+    """Tables that each thread writes into again and again: fresh memory is in no cache, which takes as long."""
 
     def __init__(self) -> None:
-        self.tables = np.zeros((3, SHORTLIST, SHORTLIST), np.int16)
+        shape = COMPARED, SHORTLIST, SHORTLIST
+        self._whole, self._about = np.zeros((3, *shape), np.int16), np.zeros(shape, np.float32)
 
-    def cut(self, count: int, kind: np.dtype[Any]) -> NDArray[Any]:
-        """The tables for so many numbers, (3, count, count)."""
-        fits = kind == self.tables.dtype
-        return self.tables[:, :count, :count] if fits else np.zeros((3, count, count), kind)
+    def cut(self, rows: int, size: int, kind: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Tables for so many rows of spans: of whole numbers, two to write into and one of zeros (a maximum is found
+        faster beside it than beside a single zero), (3, rows, size, size); and one of fractions."""
+        whole = self._whole if kind == self._whole.dtype else np.zeros((3, rows, size, size), kind)
+        return whole[:, :rows, :size, :size], self._about[:rows, :size, :size]
 
 
 _room = _Room()

@@ -6,16 +6,13 @@ each step is one call for all of them. The answers are those of reading each alo
 Shapes: R curves, N spans of all of their videos, K = SHORTLIST likeliest spans of each.
 """
 
-import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cfmr.moments.span_reader import (
+    COMPARED,
     SHORTLIST,
-    SURE,
     Doubles,
     Floats,
     Indices,
@@ -24,13 +21,13 @@ from cfmr.moments.span_reader import (
     Spans,
     belief,
     candidate_spans,
+    greatest_overlap,
     iterate_moments,
     later_moments,
     read_moment,
 )
 
 AT_ONCE = 16  # curves; more would not stay in the cache
-COMPARED = 4  # curves whose spans are compared with each other at once
 
 
 def first_moments(
@@ -102,33 +99,12 @@ def _most_overlap(left: Doubles, spans: Sequence[Spans], sizes: Sequence[int], b
     for row, begin, size in zip(likely, begins.tolist(), sizes, strict=True):
         row[:] = left[begin : begin + size].argpartition(-SHORTLIST)[-SHORTLIST:]
     among = likely + begins[:, None]
-    first, end, width = np.concatenate([one.narrow for one in spans if one.narrow is not None], axis=1).take(
-        among, axis=1
-    )
+    shape = np.concatenate([one.narrow for one in spans if one.narrow is not None], axis=1).take(among, axis=1)
     chosen = np.empty(len(spans), np.intp)
     for at in range(0, len(spans), COMPARED):
         rows = slice(at, at + COMPARED)
-        chosen[rows] = _greatest(first[rows], end[rows], width[rows], left.take(among[rows]))
+        chosen[rows] = greatest_overlap(shape[:, rows], left.take(among[rows]))
     return likely[np.arange(len(spans)), chosen]
-
-
-def _greatest(first: NDArray[np.int16], end: NDArray[np.int16], width: NDArray[np.int16], left: Doubles) -> Indices:
-    """Which of K spans has the greatest expected IoU with the others, for each row of (R, K)."""
-    common, other, none, about = _room.cut(len(left))
-    np.minimum(end[:, :, None], end[:, None], out=common)
-    np.maximum(first[:, :, None], first[:, None], out=other)
-    common -= other
-    np.maximum(common, none, out=common)
-    both = np.add(width[:, :, None], width[:, None], out=other)
-    both -= common
-    np.divide(common, both, out=about, dtype=np.float32)  # half the work of 64 bits
-    expected = np.matmul(about, left.astype(np.float32)[:, :, None])[:, :, 0]
-    leading = expected >= expected.max(axis=1, keepdims=True) - SURE
-    best: Indices = leading.argmax(axis=1)
-    for row in np.flatnonzero(leading.sum(axis=1) > 1).tolist():  # in doubt
-        some = np.flatnonzero(leading[row])
-        best[row] = some[(np.divide(common[row, some], both[row, some], dtype=np.float64) @ left[row]).argmax()]
-    return best
 
 
 def _chances(left: Doubles, spans: Sequence[Spans], best: Sequence[int], begins: Indices) -> list[float]:
@@ -139,22 +115,3 @@ def _chances(left: Doubles, spans: Sequence[Spans], best: Sequence[int], begins:
     low, high = np.add.reduceat(summed.take(np.concatenate(rights, axis=1)), counts, axis=1)
     chances: list[float] = (high - low).tolist()
     return chances
-
-
-class _Room(threading.local):
-    """Tables that each thread writes into again and again: fresh memory is in no cache, which takes as long.
-
-    `none` is all zeros: a maximum is found faster beside it than beside a single zero.
-    """
-
-    def __init__(self) -> None:
-        shape = COMPARED, SHORTLIST, SHORTLIST
-        self._tables = np.zeros((3, *shape), np.int16)
-        self._about = np.zeros(shape, np.float32)
-
-    def cut(self, count: int) -> tuple[NDArray[Any], ...]:
-        """Tables for so many curves: two to write into, `none`, and one of floats."""
-        return (*self._tables[:, :count], self._about[:count])
-
-
-_room = _Room()
