@@ -161,8 +161,8 @@ def test_no_request_waits_for_a_listing_that_takes_long(monkeypatch: pytest.Monk
     assert folder.state() == "queued"
     other = folder.damaged_while_another_asks()
     assert folder.state() == "queued"
-    assert not folder.catalog.is_present(folder.catalog.listing())  # who asked is told to ask again
+    assert not folder.catalog.listing().present  # who asked is told to ask again
     folder.go.set()
     other.join(30)
     assert folder.state() == "damaged"
-    assert folder.catalog.is_present(folder.catalog.listing())
+    assert folder.catalog.listing().present

@@ -166,7 +166,7 @@ def videos(
         total=len(chosen),
         seconds=round(sum(entry.duration or 0.0 for entry in chosen), 3),
         states=Counter(entry.state for entry in found),
-        present=state.catalog.is_present(listing),
+        present=listing.present,
         videos=[_video(entry, counts.get(entry.video, 0)) for entry in ordered[offset : offset + limit]],
     )
 

@@ -1,5 +1,6 @@
 """Every video that the server knows, with what a list of them shows; worked out once until something changes."""
 
+import copy
 import threading
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,9 +68,14 @@ class Sources:
 
 
 class Listing:
-    """The videos at one time, in order of their names."""
+    """The videos at one time, in order of their names.
+
+    Attributes:
+        present: false of the one of before, while another is made.
+    """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
+        self.present = True
         self.entries = sorted(entries, key=lambda entry: entry.video)
 
     @cached_property
@@ -121,18 +127,16 @@ class Catalog:
         self._listing: Listing | None = None
         self._seen: object = None
 
-    def is_present(self, listing: Listing) -> bool:
-        """Whether nothing has changed since the listing was made."""
-        return listing is self._listing and self._marks() == self._seen
-
     def listing(self) -> Listing:
         """The present one. If another thread takes longer than `PATIENCE` to make it, the one before."""
         marks = self._marks()
         if self._listing is not None and marks == self._seen:
             return self._listing
         if not self._lock.acquire(timeout=-1 if self._listing is None else PATIENCE):
-            assert self._listing is not None
-            return self._listing
+            before = copy.copy(self._listing)  # with what was worked out of it
+            assert before is not None
+            before.present = False
+            return before
         try:
             if self._listing is None or marks != self._seen:
                 self._listing, self._seen = Listing(entries_of(self._sources())), marks
