@@ -4,6 +4,7 @@ import pytest
 from cfmr.models.dense.selection import (
     HeldOut,
     answer_likelihood,
+    believed_curves,
     best_reader,
     curve_weight,
     first_reader,
@@ -54,9 +55,9 @@ def test_curves_are_believed_more_where_that_makes_the_first_answers_likelier() 
     for height, more in ((2.0, True), (0.2, False)):
         held = made_up(0.02, rows=150, clips=300, height=height)
         start = first_reader(held.glances, held.seconds)
-        found = best_reader(held, start, frozenset())[0]
-        assert (found.curve_weight > start.curve_weight) == more
-        assert best_reader(held, start, frozenset({"curve_weight"}))[0].curve_weight == start.curve_weight
+        best = best_reader(held, start, frozenset())[0]
+        assert (believed_curves(held, best, frozenset()).curve_weight > start.curve_weight) == more
+        assert believed_curves(held, best, frozenset({"curve_weight"})).curve_weight == start.curve_weight
 
 
 def test_a_glance_is_likelier_in_the_first_answer_only_as_far_as_answers_are_right() -> None:

@@ -165,8 +165,14 @@ def answer_likelihood(held: HeldOut, reader: SpanReader) -> float:
     return float((np.log(ODDS) * inside[:, None] - np.log(ODDS * widths + 1 - widths)).mean(axis=0).max())
 
 
-def _believed_curves(held: HeldOut, reader: SpanReader) -> SpanReader:
-    """The reader that believes curves more if that makes its first answers more likely, and no more than is needed."""
+def believed_curves(held: HeldOut, reader: SpanReader, fixed: frozenset[str]) -> SpanReader:
+    """The reader that believes curves more if that makes its first answers more likely, and no more than is needed.
+
+    Args:
+        fixed: as of `best_reader`.
+    """
+    if "curve_weight" in fixed:
+        return reader
     best, likelihood = reader, answer_likelihood(held, reader)
     for factor in WEIGHT_FACTORS:
         other = replace(reader, curve_weight=round(factor * reader.curve_weight, 4))
@@ -221,8 +227,7 @@ def best_reader(held: HeldOut, start: SpanReader, fixed: frozenset[str]) -> tupl
         shares = np.exp(worths - worths.max())
         mean = float(np.exp(shares @ np.log(near) / shares.sum()))
         best = replace(best, width=round(mean, 4))
-    likelihood = log_likelihood(glance_densities(held, best))
-    return best if "curve_weight" in fixed else _believed_curves(held, best), likelihood
+    return best, log_likelihood(glance_densities(held, best))
 
 
 def choose_reader(
@@ -243,14 +248,13 @@ def choose_reader(
     if len(rows) < MIN_HELD_OUT:
         fit.use_reader(reader)
         return {"chosen_by": f"priors: {len(rows)} glances are too few to hold some out", "given": settings}
-    likelihood, usual = 0.0, reader.curve_weight
     for _ in range(ROUNDS):
         fit.use_reader(reader)
-        before = replace(reader, curve_weight=usual)
-        reader, likelihood = best_reader(held_out(fit, progress), before, frozenset(settings))
+        before, held = reader, held_out(fit, progress)
+        reader, likelihood = best_reader(held, before, frozenset(settings))
         if abs(float(np.log(reader.width / before.width))) < OTHER_WIDTH:
             break
-    fit.use_reader(reader)
+    fit.use_reader(believed_curves(held, reader, frozenset(settings)))
     return {
         "chosen_by": f"likelihood of {len(rows)} held-out glances, {NUM_FOLDS} folds by video",
         "log_likelihood": round(likelihood, 4),
