@@ -148,8 +148,9 @@ def _submission(value: dict[str, Any]) -> Submission:
     videos = value["video2idx"]
     if not isinstance(videos, dict) or not videos or not all(type(number) is int for number in videos.values()):
         raise ValueError("has a 'video2idx' that is not {video: number}")
-    if not all(0 <= number <= MAX_NUMBER for number in videos.values()):
-        raise ValueError(f"has a 'video2idx' with a number that is not between 0 and {MAX_NUMBER:,}")
+    for name, number in videos.items():
+        if not 0 <= number <= MAX_NUMBER:
+            raise ValueError(f"has a 'video2idx' whose number of {name!r} is not between 0 and {MAX_NUMBER:,}")
     tasks = {task: value[task] for task in TASKS if task in value}
     if not tasks:
         raise ValueError(f"has none of {', '.join(TASKS)}")
