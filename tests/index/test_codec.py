@@ -42,6 +42,20 @@ def test_projecting_at_once_is_projecting_what_rows_stand_for(codec: Codec) -> N
     np.testing.assert_allclose(codec.row_projection(None)(rows, scales), codec.expand(rows, scales), atol=1e-6)
 
 
+@given(st.integers(1, 8), st.integers(0, 7))
+def test_numbers_that_a_query_leaves_out_count_for_nothing(width: int, left_out: int) -> None:
+    rng = np.random.default_rng(width)
+    rows = rng.standard_normal((6, width)).astype(np.float32)
+    vector = rng.standard_normal(width).astype(np.float32)
+    vector[max(width - left_out, 0) :] = 0
+    query = Codec(width).prepare(vector)
+    assert query.used == max(width - left_out, 1)
+    np.testing.assert_allclose(Codec.score(rows, None, query), rows @ vector, atol=1e-5)
+    np.testing.assert_array_equal(
+        Codec.score(rows[:, : query.used], None, query), Codec.score(rows, None, query), strict=True
+    )
+
+
 def test_parameters_survive_being_written() -> None:
     codec = made_codec(3)
     again = Codec.from_array(codec.width, codec.array())

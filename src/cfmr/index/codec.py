@@ -23,11 +23,19 @@ BLOCK = 4096  # rows scored or expanded at a time
 
 @dataclass(frozen=True, slots=True)
 class PreparedQuery:
-    """A query made ready for scoring rows: its own vector (dim,), `weights` (K, d) and `offsets` (K,)."""
+    """A query made ready for scoring rows.
+
+    Attributes:
+        vector: its own, (dim,).
+        weights: (K, d).
+        offsets: (K,).
+        used: only so many numbers of a row count. Where a prior has no say in a sentence, as in most, that is half.
+    """
 
     vector: Floats
     weights: Floats
     offsets: Floats
+    used: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +92,19 @@ class Codec:
     def prepare(self, vector: Floats) -> PreparedQuery:
         """Prepare a query vector (dim,) for `score`."""
         if self.weight is None:
-            return PreparedQuery(vector, vector[None], np.zeros(1, np.float32))
+            counting = np.flatnonzero(vector)
+            used = int(counting[-1]) + 1 if len(counting) else 1
+            return PreparedQuery(vector, vector[None], np.zeros(1, np.float32), used)
         assert self.bias is not None
         # <W_k h + b_k, t_k> = <h, W_k^T t_k> + <b_k, t_k>
         parts = vector.reshape(self.weight.shape[0], 1, -1)  # K, 1, d_concept
-        return PreparedQuery(vector, np.matmul(parts, self.weight)[:, 0], np.einsum("ki,kzi->k", self.bias, parts))
+        weights = np.matmul(parts, self.weight)[:, 0]
+        return PreparedQuery(vector, weights, np.einsum("ki,kzi->k", self.bias, parts), weights.shape[1])
 
     @staticmethod
     def score(rows: Floats, scales: Floats | None, query: PreparedQuery) -> Floats:
-        """Inner products of a query with the vectors that rows stand for, (n,)."""
-        products: Floats = rows @ query.weights.T  # n, K
+        """Inner products (n,) of a query with what rows stand for; of these only what counts need be there."""
+        products: Floats = rows[:, : query.used] @ query.weights[:, : query.used].T  # n, K
         if scales is None:
             return products[:, 0]
         products += query.offsets

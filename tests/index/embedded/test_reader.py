@@ -108,6 +108,24 @@ def test_rows_are_the_same_whether_they_are_mapped_or_read(tmp_path: Path, monke
         assert mapped.top(vector, 10) == read.top(vector, 10)
 
 
+@pytest.mark.parametrize("segments", [1, 2])
+def test_a_query_that_leaves_numbers_out_is_answered_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segments: int
+) -> None:
+    for number in range(segments):
+        fill(tmp_path / "i", [made_video(f"v{number}-{i}", 10) for i in range(30)], LARGE, Codec(WIDTH))
+    mapped = EmbeddedIndex.open(tmp_path / "i")
+    assert mapped.engine == "ivf"
+    monkeypatch.setattr(store, "MAPPED_ROWS", 0)
+    read = EmbeddedIndex.open(tmp_path / "i")
+    for vector in queries(5, WIDTH):
+        vector[WIDTH // 2 :] = 0
+        expected = brute_force(tmp_path / "i", vector)
+        for index in (mapped, read):
+            assert_same(found(index.top(vector, 5)), expected, 5)
+            assert_same(found(index.top(vector, 5, exact=True)), expected, 5)
+
+
 def test_approximate_search_filters_inside_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "FEW_ROWS", 10)
     large(tmp_path / "i")

@@ -366,34 +366,37 @@ class EmbeddedIndex:
 
     def _rescore(self, query: PreparedQuery, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> Floats:
         """Exact scores of single rows."""
-        values, norms = self._read_rows(segments, rows) if self._row_files else self._mapped_rows(segments, rows)
+        read = self._read_rows if self._row_files else self._mapped_rows
+        values, norms = read(segments, rows, query.used)
         return Codec.score(values, norms, query)
 
-    def _mapped_rows(self, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> tuple[Floats, Floats | None]:
-        """Rows and their scales."""
+    def _mapped_rows(
+        self, segments: NDArray[np.intp], rows: NDArray[np.intp], used: int
+    ) -> tuple[Floats, Floats | None]:
+        """Rows, so many numbers of each, and their scales."""
         if len(self.segments) == 1:
             only = self.segments[0]
-            return only.rows[rows], None if only.scales is None else only.scales[rows]
-        values = np.empty((len(rows), self.codec.width), np.float32)
+            return only.rows[:, :used][rows], None if only.scales is None else only.scales[rows]
+        values = np.empty((len(rows), used), np.float32)
         norms = None if self.codec.weight is None else np.empty((len(rows), len(self.codec.weight)), np.float32)
         for at in np.unique(segments).tolist():
             of_segment, segment = segments == at, self.segments[at]
-            values[of_segment] = segment.rows[rows[of_segment]]
+            values[of_segment] = segment.rows[:, :used][rows[of_segment]]
             if norms is not None and segment.scales is not None:
                 norms[of_segment] = segment.scales[rows[of_segment]]
         return values, norms
 
-    def _read_rows(self, segments: NDArray[np.intp], rows: NDArray[np.intp]) -> tuple[Floats, Floats | None]:
-        """Rows and their scales, from the files."""
+    def _read_rows(self, segments: NDArray[np.intp], rows: NDArray[np.intp], used: int) -> tuple[Floats, Floats | None]:
+        """Rows, so many numbers of each, and their scales, from the files."""
         width, concepts = self.codec.width, 0 if self.codec.weight is None else len(self.codec.weight)
         pieces, scales = [], []
         for at, row in zip(segments.tolist(), rows.tolist(), strict=True):
             segment = self.segments[at]
-            pieces.append(os.pread(self._row_files[at], 4 * width, segment.rows_offset + 4 * width * row))
+            pieces.append(os.pread(self._row_files[at], 4 * used, segment.rows_offset + 4 * width * row))
             if concepts:
                 start = segment.scales_offset + 4 * concepts * row
                 scales.append(os.pread(self._scale_files[at], 4 * concepts, start))
-        values = np.frombuffer(b"".join(pieces), np.float32).reshape(len(rows), width)
+        values = np.frombuffer(b"".join(pieces), np.float32).reshape(len(rows), used)
         norms = np.frombuffer(b"".join(scales), np.float32).reshape(len(rows), concepts) if concepts else None
         return values, norms
 
