@@ -30,7 +30,7 @@ from cfmr.data.annotations import load_annotations
 from cfmr.data.features import FeatureStore
 from cfmr.data.word_vectors import load_word_vectors
 from cfmr.models.checkpoint import Checkpoint
-from cfmr.models.dense import fit, objective, selection, shares
+from cfmr.models.dense import fit, objective, regression, selection, shares
 from cfmr.models.dense.fit import DenseFit
 from cfmr.models.dense.model import Dense, Projections
 from cfmr.models.dense.objective import Batch
@@ -91,6 +91,8 @@ PARTS: dict[str, list[Switch]] = {
     "video": [without_inputs("videos"), (DenseFit, "initial", without_video)],  # the clip beside its video's mean
     "smoothing": [(SpanReader, "window_in", lambda *_: 1)],
     "bell": [(fit, "BELL_SHARE", 0.0)],
+    "located": [(fit, "LOCATED_BY", 0.0)],  # targets of the regression moved to what is most like the sentence
+    "placed": [(regression, "NUM_PLACES", 0)],  # place within the regression
     "choosing": [adopting(_reader=unchosen)],  # of how curves are read
     "ends": [(span_reader, "_place_shares", lambda starts, *_: np.full(len(starts), 1 / len(starts)))],
     "near": [(span_reader, "NEAR_SHARE", 0.0)],

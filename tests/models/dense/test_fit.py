@@ -10,6 +10,7 @@ from cfmr.models.dense.clips import ClipSet
 from cfmr.models.dense.fit import DenseFit
 from cfmr.models.dense.objective import Batch
 from cfmr.models.dense.selection import first_reader
+from cfmr.moments.span_reader import SpanReader
 
 VIDEOS = 8
 
@@ -46,3 +47,37 @@ def test_negative_labels_do_not_make_the_others_rarer(
     fit.run(np.arange(VIDEOS), 1)
     assert set(seen) == {(VIDEOS, denied)}
     assert len(seen) == 100
+
+
+def near_misses(path: Path, words: int = 4, videos: int = 60) -> tuple[DenseFit, np.ndarray]:
+    """Videos in which one clip shows what is said and the glance misses it by up to three; and that clip of each."""
+    draw = np.random.default_rng(1)
+    looks = 6 * draw.standard_normal((words, 12))
+    shown, rows = draw.integers(4, 16, videos), []
+    with FeatureWriter(path, {"extractor": "made-up", "version": 1}) as writer:
+        for number, clip in enumerate(shown.tolist()):
+            features = draw.standard_normal((20, 12))
+            features[clip] += looks[number % words]
+            writer.add(f"v{number}", features.astype(np.float32), duration=20.0)
+            glance = clip + 0.5 + float(draw.integers(-3, 4))
+            rows.append(Annotation(f"v{number}", 20.0, f"word{number % words}", glance, None))
+    vocabulary = Vocabulary([f"word{i}" for i in range(words)], draw.standard_normal((words + 1, 8)).astype(np.float32))
+    clips = ClipSet(rows, FeatureStore(path), vocabulary, max_num_words=5)
+    return DenseFit(clips, 0, SpanReader(width=0.3, duration=20.0, longest=20.0)), shown
+
+
+def test_a_regression_looks_around_a_glance_for_what_its_sentence_names(tmp_path: Path) -> None:
+    fit, shown = near_misses(tmp_path / "f.hdf5")
+    rows = np.arange(len(shown))
+    bells = np.array([fit.target(row) for row in rows])
+    located = np.array(list(fit._located(fit.regression(rows), rows)))
+    np.testing.assert_allclose(located.sum(axis=1), 1, atol=1e-5)
+    there = (rows, shown)
+    assert located[there].mean() > 2 * bells[there].mean()
+    assert located[bells < 1e-9].max() < 1e-6  # nowhere else in the video
+
+
+def test_rows_of_one_video_are_regressed_on_as_they_are(tmp_path: Path) -> None:
+    fit, _ = near_misses(tmp_path / "f.hdf5")
+    one = np.array([7])
+    assert all(np.isfinite(array).all() for array in fit.regression(one).arrays())

@@ -57,7 +57,7 @@ FULL_WEIGHT, MIN_WEIGHT, FEW_ROWS, HALF_WEIGHT_ROWS = 5.0, 0.1, 10, 150
 # right one has to stand out more than among few wide ones
 WEIGHT_FACTORS = (1.5, 2.0, 3.0, 4.0)
 MIN_ANSWER_GAIN = 0.01  # of the mean log-likelihood of a glance
-LEAST_ANSWER_GAIN = 6.0  # of all glances together: of few, a smaller one is chance
+SURE_GAIN = 2.0  # and of so many of its standard errors: believing too much makes all answers but the first worse
 ODDS = np.geomspace(1.0, 400.0, 49)  # of a glance inside an answer over one outside, for the same length
 
 # mean log-likelihood of a glance from which curves say so much that answers aim at the greatest IoU: with less, spans
@@ -156,29 +156,32 @@ def log_likelihood(densities: Doubles) -> float:
     return float(np.log(share * densities + 1 - share).mean())
 
 
-def answer_likelihood(held: HeldOut, reader: SpanReader) -> float:
-    """Mean log-likelihood of a glance, of which only the first answer is known: some odds make it likelier inside."""
+def answer_likelihoods(held: HeldOut, reader: SpanReader) -> Doubles:
+    """Log-likelihood of each glance (N,), of which the first answer is known: some odds make it likelier inside."""
     read = zip(held.curves, held.seconds.tolist(), strict=True)
     answers = np.array([read_moments(curve, seconds, reader, 1)[0][0] for curve, seconds in read])
     inside = (answers[:, 0] <= held.glances) & (held.glances <= answers[:, 1])
     widths = (answers[:, 1] - answers[:, 0])[:, None]
-    return float((np.log(ODDS) * inside[:, None] - np.log(ODDS * widths + 1 - widths)).mean(axis=0).max())
+    found = np.log(ODDS) * inside[:, None] - np.log(ODDS * widths + 1 - widths)
+    likeliest: Doubles = found[:, found.mean(axis=0).argmax()]
+    return likeliest
 
 
 def believed_curves(held: HeldOut, reader: SpanReader, fixed: frozenset[str]) -> SpanReader:
-    """The reader that believes curves more if that makes its first answers more likely, and no more than is needed.
+    """The reader that believes curves more if that surely makes its first answers likelier, and no more than is needed.
 
     Args:
         fixed: as of `best_reader`.
     """
     if "curve_weight" in fixed:
         return reader
-    best, likelihood = reader, answer_likelihood(held, reader)
+    best, likelihoods = reader, answer_likelihoods(held, reader)
     for factor in WEIGHT_FACTORS:
         other = replace(reader, curve_weight=round(factor * reader.curve_weight, 4))
-        found = answer_likelihood(held, other)
-        if found - likelihood >= max(MIN_ANSWER_GAIN, LEAST_ANSWER_GAIN / len(held.curves)):
-            best, likelihood = other, found
+        found = answer_likelihoods(held, other)
+        gains = found - likelihoods
+        if gains.mean() >= max(MIN_ANSWER_GAIN, SURE_GAIN * float(gains.std()) / len(gains) ** 0.5):
+            best, likelihoods = other, found
     return best
 
 

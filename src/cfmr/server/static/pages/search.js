@@ -18,7 +18,7 @@ import { canUndo, did, undoLast } from "../lib/undo.js";
 /** @typedef {import("../lib/types.js").Span} Span */
 /** @typedef {{ video: string, span: Span | null }} Meant what a link names */
 
-const PAUSE = 25; // milliseconds without a key before a search
+const PAUSE = 12; // milliseconds without a key before a search: about what an answer takes, and one is asked for at a time
 const REST = 150; // and before pictures are fetched and the player takes up what was found
 const SETTLED = 1500; // after which an answer was looked at, so that Back leads to it
 const TOP = 10;
