@@ -30,7 +30,7 @@ from cfmr.data.annotations import Annotation, load_annotations
 from cfmr.models import pytorch as models
 from cfmr.models.cfmr.pytorch.model import CFMR
 from cfmr.models.checkpoint import Checkpoint
-from cfmr.models.dense.selection import log_likelihood
+from cfmr.models.dense.selection import log_likelihoods
 from cfmr.models.encode import Encoded, encode
 from cfmr.progress import silent
 from cfmr.training import pytorch as training
@@ -92,7 +92,7 @@ class Run(training.CFMRTrainer):
         """Mean log-likelihood of the glances that were held out."""
         rows = self.data.validation
         found = self.encoded(rows, epoch, grid)
-        return max(log_likelihood(densities(rows, found, sharpness)) for sharpness in SHARPNESS)
+        return max(float(log_likelihoods(densities(rows, found, sharpness)).mean()) for sharpness in SHARPNESS)
 
     def chosen(self) -> tuple[int, Grid]:
         """Epoch and grid that the held-out glances prefer: of the own grid the epoch, and of that epoch the grid."""

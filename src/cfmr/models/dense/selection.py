@@ -8,8 +8,9 @@ as moments are. A share of the curves says nothing at all; there a glance is any
 Shapes: N rows, n clips of a video.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ SHARE_ROUNDS = 20  # of expectation maximisation for the share of curves that sa
 FIRST_FIT = 100  # number of the first of the fits that are only used here
 
 WIDTHS = tuple(np.geomspace(0.01, 0.9, 28).round(4).tolist())
-NEIGHBOURS = 0.45  # of a width, by the logarithm: about what is averaged over
+NEIGHBOURS = 0.45  # of a width, by the logarithm: those that it is compared with once more
 CANDIDATES: tuple[tuple[str, tuple[float, ...]], ...] = (
     ("width", WIDTHS[::2]),
     ("place_weight", (0.0, 1.0)),
@@ -147,13 +148,13 @@ def glance_densities(held: HeldOut, reader: SpanReader) -> Doubles:
     return found
 
 
-def log_likelihood(densities: Doubles) -> float:
-    """Mean logarithm of the density of glances, of which an unknown share comes from curves that say nothing."""
+def log_likelihoods(densities: Doubles) -> Doubles:
+    """Logarithms of the densities of glances, of which an unknown share comes from curves that say nothing."""
     share = 0.5
     for _ in range(SHARE_ROUNDS):
         informed = share * densities
         share = float((informed / (informed + 1 - share)).mean())
-    return float(np.log(share * densities + 1 - share).mean())
+    return np.asarray(np.log(share * densities + 1 - share))
 
 
 def answer_likelihoods(held: HeldOut, reader: SpanReader) -> Doubles:
@@ -197,7 +198,10 @@ def _changed(reader: SpanReader, name: str, value: Any) -> SpanReader:
 
 
 def best_reader(held: HeldOut, start: SpanReader, fixed: frozenset[str]) -> tuple[SpanReader, float]:
-    """The likeliest reader: one value after the other, and at last the mean of the usual widths by their likelihood.
+    """The likeliest reader: one value after the other, and at last the usual width once more.
+
+    Where curves say much, it is the mean of widths by their likelihood. Where they say little, it is the width nearest
+    to what is believed beforehand among those that the glances do not tell from the likeliest: within a standard error.
 
     Args:
         fixed: names of values that stay as they are in `start`.
@@ -206,31 +210,41 @@ def best_reader(held: HeldOut, start: SpanReader, fixed: frozenset[str]) -> tupl
         the reader, and the mean log-likelihood of a glance.
     """
     count, best = len(held.curves), start
-    known: dict[SpanReader, float] = {}
+    weight = max(1.0, count / PRIOR_ROWS)
+
+    @cache
+    def likelihoods(reader: SpanReader) -> Doubles:
+        return log_likelihoods(glance_densities(held, reader))
 
     def worth(reader: SpanReader) -> float:
-        if reader not in known:
-            weight = max(1.0, count / PRIOR_ROWS)
-            known[reader] = count * log_likelihood(glance_densities(held, reader)) + weight * log_prior(reader)
-        return known[reader]
+        return float(likelihoods(reader).sum()) + weight * log_prior(reader)
 
     for name, values in CANDIDATES:
         if name not in fixed:
             found = max((_changed(best, name, value) for value in values), key=worth)
             if worth(found) - worth(best) >= (max(count * MIN_GAIN[name], LEAST_GAIN) if name in MIN_GAIN else 0):
                 best = found
-    says_much = log_likelihood(glance_densities(held, best)) * count / (count + DOUBTED_ROWS) >= SAYS_MUCH
+    says_much = float(likelihoods(best).mean()) * count / (count + DOUBTED_ROWS) >= SAYS_MUCH
     if says_much and "overlap" not in fixed:
         best = replace(best, overlap=1.0)
         if "width_spread" not in fixed:
             best = max((replace(best, width_spread=value) for value in OVERLAP_SPREADS), key=worth)
     if "width" not in fixed:
-        near = [width for width in WIDTHS if abs(np.log(width / best.width)) < NEIGHBOURS]
-        worths = np.array([worth(replace(best, width=width)) for width in near])
-        shares = np.exp(worths - worths.max())
-        mean = float(np.exp(shares @ np.log(near) / shares.sum()))
-        best = replace(best, width=round(mean, 4))
-    return best, log_likelihood(glance_densities(held, best))
+        near = [replace(best, width=width) for width in WIDTHS if abs(np.log(width / best.width)) < NEIGHBOURS]
+        worths = np.array([worth(reader) for reader in near])
+        if says_much:
+            best = replace(best, width=_mean_width(near, worths))
+        else:
+            likeliest = likelihoods(near[worths.argmax()])
+            errors = np.array([float((likeliest - likelihoods(reader)).std()) for reader in near]) * count**0.5
+            best = max((near[i] for i in np.flatnonzero(worths >= worths.max() - errors)), key=log_prior)
+    return best, float(likelihoods(best).mean())
+
+
+def _mean_width(readers: Sequence[SpanReader], worths: Doubles) -> float:
+    """By how likely each is."""
+    shares = np.exp(worths - worths.max())
+    return round(float(np.exp(shares @ np.log([reader.width for reader in readers]) / shares.sum())), 4)
 
 
 def choose_reader(
