@@ -22,8 +22,8 @@ Doubles = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 BELIEFS = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0])  # values of a
-# shares of a regression: with more, a moment's place in its video is less likely, and its video no likelier
-SHARES = np.linspace(0.0, 0.7, 8)
+# shares of a regression: with more, the right video becomes likelier still, but the moment's place in it less so
+SHARES = np.linspace(0.0, 0.5, 6)
 USUAL_SHARE = 0.3  # beforehand shares are believed in by exp(-share / 0.3): few glances give it little
 MAX_ROWS = 300  # held-out rows that are looked at
 
