@@ -24,7 +24,7 @@ Doubles = NDArray[np.float64]
 
 NUM_FOLDS = 3
 MIN_HELD_OUT = 60  # glances; of fewer, what likelihood prefers is chance
-MAX_READ = 1500  # held-out curves that readers are compared on: more move no choice
+MAX_READ = 3000  # held-out curves that readers are compared on: of half as many, chance chooses now and then
 ROUNDS = 2  # of fits: bell and smoothing follow the width that the first found
 OTHER_WIDTH = 0.7  # change of the logarithm of the usual width that is worth another round: a factor of two
 BATCH = 128  # curves read at a time
