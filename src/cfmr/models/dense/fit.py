@@ -283,8 +283,9 @@ class DenseFit:
         """Bells (n,) around the glances of rows, higher at clips that are more alike the sentence."""
         for row, sentence in zip(rows, unit(self.sentences(maps, rows)), strict=True):
             alike = np.float32(LOCATED_BY * SHARPNESS) * (maps.clips(self.inputs[self.rows.videos[row]]) @ sentence)
-            located = self._targets[row] * np.exp(alike - alike.max())
-            yield located / max(float(located.sum()), 1e-30)
+            alike += np.log(np.maximum(self._targets[row], np.finfo(np.float32).tiny))
+            located = np.exp(alike - alike.max())
+            yield np.asarray(located / located.sum(), np.float32)
 
     def sentences(self, maps: Projections, rows: Indices) -> Floats:
         """Vectors (R, d) of the sentences of rows, of any length."""

@@ -235,9 +235,7 @@ def best_reader(held: HeldOut, start: SpanReader, fixed: frozenset[str]) -> tupl
         if says_much:
             best = replace(best, width=_mean_width(near, worths))
         else:
-            likeliest = likelihoods(near[worths.argmax()])
-            errors = np.array([float((likeliest - likelihoods(reader)).std()) for reader in near]) * count**0.5
-            best = max((near[i] for i in np.flatnonzero(worths >= worths.max() - errors)), key=log_prior)
+            best = _nearest_to_prior(near, worths, [likelihoods(reader) for reader in near])
     return best, float(likelihoods(best).mean())
 
 
@@ -245,6 +243,14 @@ def _mean_width(readers: Sequence[SpanReader], worths: Doubles) -> float:
     """By how likely each is."""
     shares = np.exp(worths - worths.max())
     return round(float(np.exp(shares @ np.log([reader.width for reader in readers]) / shares.sum())), 4)
+
+
+def _nearest_to_prior(readers: Sequence[SpanReader], worths: Doubles, likelihoods: Sequence[Doubles]) -> SpanReader:
+    """Of the readers that are within a standard error of the most likely one, that which is believed beforehand."""
+    most = likelihoods[int(worths.argmax())]
+    errors = np.array([float((most - found).std()) for found in likelihoods]) * len(most) ** 0.5
+    untold: list[int] = np.flatnonzero(worths >= worths.max() - errors).tolist()
+    return max((readers[i] for i in untold), key=log_prior)
 
 
 def choose_reader(
