@@ -7,7 +7,7 @@ Rows up to N say what happens; behind them come the negative ones.
 Shapes: N rows, V videos, n clips of a video, k components, W words of the vocabulary, J of them in the rows.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -261,16 +261,17 @@ class DenseFit:
         is told by regressions that have not seen the video: they sharpen the bell, and what is shown there is regressed
         on anew.
         """
-        targets = {int(row): self._targets[row] for row in rows}
-        located = dict(targets)
+        located = list(self._targets)
         fold = np.unique(self.rows.videos[rows], return_inverse=True)[1] % LOCATING_FOLDS
         for number in range(int(fold.max()) + 1 if fold.any() else 0):
             unseen = rows[fold == number]
-            maps = self._regressed_on(rows[fold != number], targets)
-            located.update(zip(unseen.tolist(), self._located(maps, unseen), strict=True))
+            maps = self._regressed_on(rows[fold != number], self._targets)
+            for row, target in zip(unseen, self._located(maps, unseen), strict=True):
+                located[row] = target
         return self._regressed_on(rows, located)
 
-    def _regressed_on(self, rows: Indices, targets: Mapping[int, Floats]) -> Projections:
+    def _regressed_on(self, rows: Indices, targets: Sequence[Floats]) -> Projections:
+        """The regression of some rows on what is shown at targets, which are those of all rows."""
         shown, places = [], []
         for row in rows.tolist():
             inputs = self.inputs[self.rows.videos[row]]
