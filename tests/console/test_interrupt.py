@@ -10,11 +10,7 @@ import pytest
 
 from cfmr.console.interrupt import saying_what_is_kept
 from tests.support.footage import write_video
-
-
-def heeding_interrupts() -> None:
-    """In a process begun from one that a shell has put into the background, interrupts are ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+from tests.support.interrupts import heeding_interrupts
 
 
 def test_an_interrupted_block_says_what_is_kept_and_exits_with_130(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ from cfmr.server.stores.videos import Library
 from cfmr.server.work import watch
 from cfmr.server.work.watch import FolderWatch
 from tests.server.sites import render, served, until
+from tests.support.interrupts import heeding_interrupts
 
 
 def at_rest(state: AppState) -> bool:
@@ -279,7 +280,11 @@ def test_the_browser_is_opened_where_there_is_one(tmp_path: Path) -> None:
     main_end, other_end = pty.openpty()
     command = [sys.executable, "-m", "cfmr", "serve", str(tmp_path / "videos"), "--port", "0"]
     process = subprocess.Popen(
-        command, stdout=other_end, stderr=other_end, env=os.environ | {"BROWSER": f"{browser} %s"}
+        command,
+        stdout=other_end,
+        stderr=other_end,
+        env=os.environ | {"BROWSER": f"{browser} %s"},
+        preexec_fn=heeding_interrupts,  # it is interrupted while it starts
     )
     try:
         until(lambda: note.exists() and note.read_text(), 200)
