@@ -21,14 +21,16 @@ from cfmr.index.location import GivenLocation, IndexLocation
 from cfmr.index.model_source import IndexModel
 from cfmr.index.open import open_writer, parse_location
 from cfmr.index.report import IndexReport
-from cfmr.index.text_export import TextCheck
+from cfmr.index.text_export import SET, TextCheck
 from cfmr.moments.span_reader import readout_to_json
 from cfmr.progress import Progress, silent
 
 CHECKED_SENTENCES = 1000  # the quantised text encoder is judged on at most so many
-CHECKED_VIDEOS = 128  # whose moments it ranks for that: among few, two are seldom so near that 8 bits swap them
+CHECKED_MOMENTS = 4 * SET  # that it ranks for that
+MOMENTS_PER_VIDEO = 96  # of these at most; a film of hours is not to be all of them
 TUNING_SENTENCES = 200  # on which approximate search is tuned
-PROJECTED_VIDEOS = 256  # whose moments tell a cluster's index which directions matter
+PROJECTED_MOMENTS = 12_000  # that tell a cluster's index which directions matter
+SAMPLED_VIDEOS = 128  # whose lengths tell how many rows there will be
 SAVE_SECONDS = 60.0  # a long run keeps what it has so often
 
 Answer = Encoded | InputError | None  # rows; why there are none; or neither, if the index has the video as it is
@@ -177,8 +179,8 @@ class IndexBuild:
                 )
             return False
         codec, card = self._card()
-        check = TextCheck(self.sentences, lambda: self._some_moments(CHECKED_VIDEOS))
-        writer.plan_capacity(self._expected_rows, lambda: self._some_moments(PROJECTED_VIDEOS))
+        check = TextCheck(self.sentences, lambda: self._some_moments(CHECKED_MOMENTS))
+        writer.plan_capacity(self._expected_rows, lambda: self._some_moments(PROJECTED_MOMENTS))
         writer.set_model(card, codec, lambda folder: self.model.export_text(folder, card, check))
         return True
 
@@ -200,11 +202,16 @@ class IndexBuild:
         }
         return codec, card
 
-    def _some_moments(self, videos: int) -> Floats:
-        """Vectors of some videos' moments, (n, dim)."""
-        features = self.sources.features
-        names = features.videos[:: max(1, len(features.videos) // videos)][:videos]
-        return np.concatenate([self._moments_of(name) for name in names])
+    def _some_moments(self, count: int) -> Floats:
+        """Vectors (n, dim) of about so many moments of videos at random, or of all videos where these have fewer."""
+        names, found, rows = self.sources.features.videos, list[Floats](), 0
+        for number in np.random.default_rng(0).permutation(len(names)).tolist():
+            vectors = self._moments_of(names[number])
+            found.append(vectors[:: -(-len(vectors) // MOMENTS_PER_VIDEO)])
+            rows += len(found[-1])
+            if rows >= count:
+                break
+        return np.concatenate(found)
 
     def _moments_of(self, name: str) -> Floats:
         features = self.sources.features.read(name)
@@ -216,7 +223,7 @@ class IndexBuild:
         names = features.videos
         if not names:
             return 0
-        clips = sorted((features.clips(name), name) for name in names[:: max(1, len(names) // CHECKED_VIDEOS)])
+        clips = sorted((features.clips(name), name) for name in names[:: max(1, len(names) // SAMPLED_VIDEOS)])
         encoded = VideoEncoder(self.sources, self.model.encoder).encode(clips[len(clips) // 2][1])
         return len(names) * (0 if encoded is None else len(encoded.rows))
 

@@ -19,7 +19,7 @@ from cfmr.index.word_encoder import VECTORS, WORDS, SentenceEncoder
 from cfmr.models.base import Features, load_model
 from cfmr.models.checkpoint import Checkpoint, find_checkpoint
 from cfmr.models.encode import encode_sentences
-from cfmr.models.text_graph import text_graph
+from cfmr.models.text_graph import text_graph, word_table
 from cfmr.moments.span_reader import Readout
 
 
@@ -143,8 +143,10 @@ class CheckpointModel:
         """The text encoder and its vocabulary, see `IndexModel`."""
         vocabulary = self.checkpoint.vocabulary
         write_json(folder / WORDS, vocabulary.words)
-        write_array(folder / VECTORS, [self.model.word_inputs(vocabulary.vectors)], len(vocabulary.vectors))
-        onnx.save(text_graph(self.checkpoint.parameters, self.checkpoint.config), folder / WHOLE)
+        parameters, config = self.checkpoint.parameters, self.checkpoint.config
+        table = word_table(parameters, config, self.model.word_inputs(vocabulary.vectors))
+        write_array(folder / VECTORS, [table], len(table))
+        onnx.save(text_graph(parameters, config), folder / WHOLE)
 
         def read(graph: str, count: int) -> Floats:
             return SentenceEncoder(folder, self.max_words, graph).vectors(check.sentences[:count])

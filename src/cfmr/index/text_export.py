@@ -1,22 +1,34 @@
 """A text encoder's ONNX graph with weights of 8 bits, where that finds the same moments."""
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
+from cfmr.index.graph_weights import Precision, input_reaches, quantize, weight_layers
 from cfmr.index.text_encoder import GRAPH, Floats
+from cfmr.models.onnx_graph import ONE_ROW
 
 SHARE = 0.995  # of sentences whose first moment must survive quantisation
+SET = 3072  # moments of which one comes first: among few, two are seldom so near that 8 bits swap them
 MOST_LAYERS = 32  # graphs with more matrices than this are quantised as a whole or not at all
-PROBED = 100  # sentences by which the harm of quantising one matrix is estimated
+PROBED = 300  # sentences by which the harm of quantising one matrix is estimated
+RIVALS = 20  # moments of a sentence, the best, of which another may come first
 TOLERANCE = 1e-5  # between the graph and the model, times the largest number of a vector where that is above 1
 WHOLE, SMALL, PROBE = "whole.onnx", "small.onnx", "probe.onnx"
 Read = Callable[[str, int], Floats]  # vectors (n, dim) of the first n sentences, by the graph of a name
+
+#: What a matrix that multiplies several rows can be, the fastest first, and what it costs more than that: so much a
+#: weight, and so much. The unit is the time that a weight takes, in either case, where it has a scale a block.
+SEVERAL_ROWS = [
+    (Precision.COLUMNS, 0.0, 0),
+    (Precision.EVEN, 0.0, 1 << 13),
+    (Precision.BLOCKS, 1.0, 1 << 13),
+    (Precision.FLOAT, 2.5, 0),
+]
+SINGLE_ROW = [(Precision.BLOCKS, 0.0, 0), (Precision.FLOAT, 1.0, 0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +53,11 @@ def keep_graph(folder: Path, card: dict[str, Any], read: Read, truth: Floats, ch
     return 0.0 if difference <= TOLERANCE * max(1.0, float(np.abs(truth).max())) else difference
 
 
-def quantize(source: Path, target: Path, layers: Sequence[str] = ()) -> None:
-    """Write the graph at `source` again with weights of 8 bits, one scale a column; of these layers, or of all."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    logging.disable(logging.WARNING)  # it recommends an optimisation that this graph has had
-    try:
-        quantize_dynamic(
-            source,
-            target,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            reduce_range=True,  # 7 bits: processors without VNNI add pairs of products in 16, which 8 overflow
-            nodes_to_quantize=list(layers),
-            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
-        )
-    finally:
-        logging.disable(logging.NOTSET)
-
-
 def choose_precision(folder: Path, target: str, read: Read, truth: Floats, moments: Floats) -> dict[str, Any]:
-    """Of WHOLE in a folder and the same with weights of 8 bits, keep the smallest that answers alike.
+    """Of WHOLE in a folder and the same with weights of 8 bits, keep the fastest that answers alike.
 
-    Where all layers in 8 bits answer otherwise too often, as many as can be are: those that move the vectors least for
-    their size come first.
+    Where the fastest answers otherwise too often, matrices get more precise, one step at a time, until enough answers
+    are alike: first those whose step mends most for its cost.
 
     Args:
         target: name of the one that is kept.
@@ -74,56 +67,96 @@ def choose_precision(folder: Path, target: str, read: Read, truth: Floats, momen
     Returns:
         what was measured, for the card of the index.
     """
-    whole, small, probe = folder / WHOLE, folder / SMALL, folder / PROBE
+    whole, small, probe = (folder / name for name in (WHOLE, SMALL, PROBE))
     difference = float(np.abs(read(WHOLE, len(truth)) - truth).max())
-
-    def same(graph: Path) -> float:
-        return top1_agreement(truth, read(graph.name, len(truth)), moments)
-
-    quantize(whole, small)
-    reached, layers = same(small), [name for name, _ in weight_layers(whole)]
-    count = len(layers)
-    if reached < SHARE and 1 < len(layers) <= MOST_LAYERS:
-        order = _least_harmful(whole, probe, read, truth)
-        count, too_many = 0, len(layers)
-        while too_many - count > 1:  # the more layers, the fewer first moments survive
-            tried = (count + too_many) // 2
-            quantize(whole, probe, order[:tried])
-            if (share := same(probe)) >= SHARE:
-                count, reached = tried, share
-                probe.replace(small)
-            else:
-                too_many = tried
-    (small if reached >= SHARE else whole).replace(folder / target)
+    layers = [name for name, _ in weight_layers(whole)]
+    if 1 < len(layers) <= MOST_LAYERS:
+        chosen, reached = _Choice(folder, read, truth, moments).fastest_alike()
+    else:
+        quantize(whole, small)
+        chosen, reached = (
+            dict.fromkeys(layers, Precision.COLUMNS),
+            top1_agreement(truth, read(SMALL, len(truth)), moments),
+        )
+    enough = reached >= SHARE
+    (small if enough else whole).replace(folder / target)
     for path in (whole, small, probe):
         path.unlink(missing_ok=True)
+    few = sum(kind is not Precision.FLOAT for kind in chosen.values())
     return {
         "largest_difference": difference,
-        "quantised": reached >= SHARE,
-        "quantised_layers": [count if reached >= SHARE else 0, len(layers)],
+        "quantised": enough,
+        "quantised_layers": [few if enough else 0, len(layers)],
         "same_first_quantised": round(reached, 4),
         "sentences": len(truth),
     }
 
 
-def weight_layers(path: Path) -> list[tuple[str, int]]:
-    """Nodes of a graph that multiply with a matrix of weights, and how many numbers that has."""
-    graph = onnx.load(path).graph
-    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer if len(tensor.dims) == 2}
-    nodes = (node for node in graph.node if node.op_type in ("MatMul", "Attention"))
-    return [(node.name, sizes[node.input[1]]) for node in nodes if node.name and node.input[1] in sizes]
-
-
-def _least_harmful(whole: Path, probe: Path, read: Read, truth: Floats) -> list[str]:
-    """Layers in the order in which 8 bits cost the least for what they save."""
-    harm = {}
-    for name, size in weight_layers(whole):
-        quantize(whole, probe, [name])
-        few = truth[:PROBED]
-        harm[name] = float(np.square(read(probe.name, len(few)) - few).mean()) / size
-    return sorted(harm, key=harm.__getitem__)
-
-
 def top1_agreement(truth: Floats, other: Floats, moments: Floats) -> float:
-    """Share of queries (n, dim) for which two encoders find the same first of some moments (m, dim)."""
-    return float(((truth @ moments.T).argmax(1) == (other @ moments.T).argmax(1)).mean())
+    """Share of queries (n, dim) for which two encoders find the same first of SET moments, in all sets of (m, dim)."""
+    sets = np.array_split(moments, max(1, round(len(moments) / SET)))
+    return float(np.mean([(truth @ one.T).argmax(1) == (other @ one.T).argmax(1) for one in sets]))
+
+
+class _Choice:
+    """Which precision each matrix of a graph gets, see `choose_precision`."""
+
+    def __init__(self, folder: Path, read: Read, truth: Floats, moments: Floats) -> None:
+        self._folder, self._read, self._truth, self._moments = folder, read, truth, moments
+        whole = folder / WHOLE
+        self._reaches = input_reaches(whole, folder / PROBE, lambda: read(PROBE, PROBED))
+        self._ladders = {
+            name: [
+                (kind, each * size + more)
+                for kind, each, more in (SINGLE_ROW if name.startswith(ONE_ROW) else SEVERAL_ROWS)
+            ]
+            for name, size in weight_layers(whole)
+        }
+
+    def fastest_alike(self) -> tuple[Mapping[str, Precision], float]:
+        """The precision of each matrix after as few steps as it takes to answer alike, written to SMALL, and the share
+        that does. After all steps every matrix is in floats."""
+        chosen = fastest = {name: ladder[0][0] for name, ladder in self._ladders.items()}
+        if (reached := self._same(SMALL, fastest)) >= SHARE:
+            return fastest, reached
+        steps = self._steps()
+        chosen, too_few, enough = dict(steps), 0, len(steps)
+        while enough - too_few > 1:  # the more steps, the more first moments are the same
+            tried = (too_few + enough) // 2
+            trial = {**fastest, **dict(steps[:tried])}
+            if (share := self._same(PROBE, trial)) >= SHARE:
+                enough, reached, chosen = tried, share, trial
+                (self._folder / PROBE).replace(self._folder / SMALL)
+            else:
+                too_few = tried
+        return chosen, reached
+
+    def _write(self, name: str, precision: Mapping[str, Precision]) -> None:
+        quantize(self._folder / WHOLE, self._folder / name, precision, self._reaches)
+
+    def _same(self, name: str, precision: Mapping[str, Precision]) -> float:
+        self._write(name, precision)
+        return top1_agreement(self._truth, self._read(name, len(self._truth)), self._moments)
+
+    def _steps(self) -> list[tuple[str, Precision]]:
+        """Steps to a greater precision of each matrix: what helps most for its cost comes first."""
+        few = self._truth[:PROBED]
+        scores = few @ self._moments.T
+        rivals = min(RIVALS, scores.shape[1])
+        best = np.argpartition(scores, -rivals, axis=1)[:, -rivals:]
+
+        def harm(name: str, kind: Precision) -> float:
+            """By how much the best moments of a sentence move against each other."""
+            self._write(PROBE, {name: kind})
+            moved = np.take_along_axis(self._read(PROBE, len(few)) @ self._moments.T - scores, best, axis=1)
+            return float(moved.var(axis=1).mean())
+
+        steps = list[tuple[float, str, Precision]]()
+        for name, ladder in self._ladders.items():
+            harms = [*(harm(name, kind) for kind, _ in ladder[:-1]), 0.0]  # floats do none
+            at = 0
+            while at < len(ladder) - 1:  # a kind that a later one mends more for its cost is left out
+                helps = [(harms[at] - harms[i]) / (ladder[i][1] - ladder[at][1]) for i in range(at + 1, len(ladder))]
+                at += 1 + int(np.argmax(helps))
+                steps.append((max(helps), name, ladder[at][0]))
+        return [(name, kind) for _, name, kind in sorted(steps, key=lambda step: -step[0])]

@@ -5,7 +5,12 @@ import onnx
 
 from cfmr.config import DenseConfig
 from cfmr.models.dense.word_prior import WordPrior
-from cfmr.models.onnx_graph import INPUT, Graph, Parameters, finished
+from cfmr.models.onnx_graph import INPUT, Floats, Graph, Parameters, finished
+
+
+def word_table(parameters: Parameters, config: DenseConfig, inputs: Floats) -> Floats:
+    """Inputs as they are, see `cfmr.models.text_graph`."""
+    return inputs
 
 
 def text_graph(parameters: Parameters, config: DenseConfig) -> onnx.ModelProto:
