@@ -103,22 +103,25 @@ class EfficientNetLite0:
 
     def extract(self, path: str | os.PathLike[str], progress: VideoProgress | None = None) -> Extraction:
         """Features of a video, (clips, dim). Raises InputError if it is none, or holds no frame."""
-        found = self._extract(path, self._threads, progress)
-        if found.damage and self._threads > 1:
-            # how a decoder fills what is damaged depends on its threads, and features must not
-            found = self._extract(path, 1, progress)
+        found, whole = self._extract(path, self._threads, True, progress)
+        if found.damage and not (whole and self._threads == 1):
+            # how a decoder fills what is damaged depends on its threads and on what was left out; features must not
+            found, _ = self._extract(path, 1, False, progress)
         return found
 
-    def _extract(self, path: str | os.PathLike[str], threads: int, progress: VideoProgress | None) -> Extraction:
+    def _extract(
+        self, path: str | os.PathLike[str], threads: int, sampled: bool, progress: VideoProgress | None
+    ) -> tuple[Extraction, bool]:
+        """And whether no picture was left out."""
         features = []
-        with Video(path, threads) as video, _made_ahead(_blocks(video), threads) as blocks:
+        with Video(path, threads, sampled) as video, _made_ahead(_blocks(video), threads) as blocks:
             for clips, gray in blocks:
                 features.append(self._features(np.stack([clip.image for clip in clips]), gray))
                 if progress is not None:
                     progress(min(video.end / video.expected, 1.0) if video.expected else 0.0)
             if not features:
                 raise InputError(f"{path}: holds no frame that can be read")
-            return Extraction(np.concatenate(features), video.end, video.damage)
+            return Extraction(np.concatenate(features), video.end, video.damage), not video.left_out
 
     def _features(self, images: npt.NDArray[np.uint8], gray: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         pooled, levels = self._network(images)

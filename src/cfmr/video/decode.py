@@ -22,6 +22,7 @@ from av.video.reformatter import VideoReformatter
 from cfmr.errors import InputError
 from cfmr.video.container import Boxes, boxes_of, film_of, open_file, reason_of
 from cfmr.video.stamps import LONGEST_GAP, REORDERED, BestEffort, Clock, Ending, in_line
+from cfmr.video.unseen import CODECS, WORTHWHILE, Unseen
 
 Image = npt.NDArray[np.uint8]
 
@@ -178,18 +179,22 @@ class Video:
     Args:
         path: the file.
         threads: cores to decode with; what is read of a whole file is the same with any number.
+        sampled: `frames` at a rate decodes no picture that it does not show, where that changes no other. Damage to
+            such a picture goes unnoticed then, and `damage` counts fewer.
 
     Attributes:
         end: after reading, the time in seconds at which the last frame read goes off the screen.
         step: seconds that a frame is shown on average, as far as the file tells.
+        left_out: after reading, whether pictures may have been left out.
 
     Raises:
         InputError: no such file, or no video in it that can be opened.
     """
 
-    def __init__(self, path: str | os.PathLike[str], threads: int = 1) -> None:
+    def __init__(self, path: str | os.PathLike[str], threads: int = 1, sampled: bool = False) -> None:
         self.path = Path(path)
-        self._threads = threads
+        self._threads, self._sampled = threads, sampled
+        self._unseen: Unseen | None = None
         self._container, self._stream = self._open()
         self._zero = (self._container.start_time or 0) / av.time_base
         kinds = set(self._container.format.name.split(","))
@@ -214,6 +219,7 @@ class Video:
         self.end = 0.0
         self._count, self._lost, self._fault = 0, 0, ""
         self._turned: tuple[int, Orientation] | None = None
+        self._interlaced = self.left_out = False
         self._clock = Clock(self._container.format.name, self._bases, zero, 1 / self.step)
         self._effort.begin()
         self._untouched = True
@@ -284,6 +290,7 @@ class Video:
         with the one on the screen at `start`.
         """
         stop = math.inf if end is None else end
+        self._unseen = Unseen(start, fps) if fps is not None and self._can_leave_out(fps) else None
         pictures = self._bounded(self._pictures(start))
         if fps is None:
             for time, picture in self._from(pictures, start):
@@ -304,6 +311,10 @@ class Video:
         while shown is not None and ((sample := start + count / fps) < stop - 1e-6 or count == 0):
             yield replace(shown, time=sample)
             count += 1
+
+    def _can_leave_out(self, fps: float) -> bool:
+        name = self._stream.codec_context.name
+        return self._sampled and self._indexed and name in CODECS and fps * self.step < WORTHWHILE
 
     def glimpses(self, times: Sequence[float], within: float) -> Iterator[Frame]:
         """For each time a frame that is on the screen then, or begins at most `within` seconds before.
@@ -437,7 +448,7 @@ class Video:
         """Pictures as the decoder gives them. A packet that cannot be decoded is left out and noted."""
         base, time, length = self._bases[self._index], -self.step, self.step
         reached, position, left_out, repeats, ending = 0.0, 0, 0, _Repeats(), Ending()
-        for packet in packets:
+        for packet in packets if self._unseen is None else self._leaving_out(self._unseen, packets):
             stamp = self._seconds(packet)
             if stamp is not None:
                 reached = max(reached, stamp + (packet.duration or 0) * self._bases[packet.stream_index] - self._zero)
@@ -464,11 +475,29 @@ class Video:
                 length = length if 0 < length < LONGEST_GAP else self.step
                 self.end = self._within_header(time, ending.after(time, length))
                 self._count += 1
+                self._interlaced |= picture.interlaced_frame
                 yield time, picture
                 del picture  # or it would outlive the next one's decoding
         if self._drops_repeats:
             self.end += repeats.left_out * self.step
         self._note_early_end(reached, position, left_out)
+
+    def _leaving_out(self, unseen: Unseen, packets: Iterator[Any]) -> Iterator[Any]:
+        """The same packets; before each, the decoder is told whether it may leave out its picture.
+
+        It may once one has come, as long as presentation times have held and each was a whole picture: of two fields,
+        one may be needed without the other.
+        """
+        context = self._stream.codec_context
+
+        def shown(packet: Any) -> float | None:
+            return None if packet.pts is None else float(packet.pts * self._bases[self._index]) - self._zero
+
+        for packet, left_out in unseen.told(packets, self._index, shown):
+            leave_out = left_out and self._count > 0 and self._effort.holds and not self._interlaced
+            context.skip_frame = "NONREF" if leave_out else "DEFAULT"
+            self.left_out |= leave_out
+            yield packet
 
     def _within_header(self, time: float, end: float) -> float:
         """Where an MP4's last picture goes off the screen: its stamps tell how long a picture takes in the decoder's

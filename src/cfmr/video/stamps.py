@@ -112,6 +112,11 @@ class BestEffort:
         self._chosen: int | None = None
         self._alike = 0
 
+    @property
+    def holds(self) -> bool:
+        """Whether presentation times have gone forwards so far."""
+        return self._faulty_pts == 0
+
     def choose(self, pts: int | None, dts: int | None) -> int | None:
         """The stamp of the next picture in the decoder's order; None if it has none, or one that stands still."""
         if dts is not None:
