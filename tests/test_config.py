@@ -126,7 +126,9 @@ def test_truncated_json_names_the_file(tmp_path: Path) -> None:
 def test_every_model_of_a_configuration_has_its_folder_and_its_text_encoder() -> None:
     assert FOLDERS.keys() == MODELS.keys()
     for name in PRESETS:
-        assert callable(model_module(preset(name), "text_onnx").text_graph)
+        module = model_module(preset(name), "text_onnx")
+        assert callable(module.text_graph)
+        assert callable(module.word_table)
 
 
 def test_a_model_name_that_is_no_name_is_named() -> None:

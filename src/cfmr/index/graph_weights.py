@@ -1,9 +1,9 @@
 """Matrices of an ONNX graph with weights of 8 bits, in the forms that ONNX Runtime multiplies with fast.
 
-Scales a column, `COLUMNS`, take the least time where several rows are multiplied, but all rows share one scale of 8
-bits, too, which the numbers that reach farthest set. `EVEN` makes these smaller and their weights larger beforehand.
-`BLOCKS` have scales of their own in either, which costs no more time where there is but one row. All processors sum
-both exactly; those without AVX2 have no fast kernel for blocks.
+One scale a column, `COLUMNS`, takes the least time where several rows are multiplied; but all rows together have one
+scale of 8 bits, too, and the numbers that reach farthest set it. `EVEN` makes these smaller and their weights larger
+beforehand. With `BLOCKS`, each block of a column has its own scale, and so has each block of a row; where there is
+but one row, that takes no more time. All processors sum both exactly; without AVX2 there is no fast kernel for blocks.
 """
 
 import logging
@@ -21,7 +21,7 @@ from cfmr.index.codec import Floats
 
 BLOCK, SMALLEST_BLOCK = 128, 32  # weights that share a scale; ONNX Runtime has no fast kernel for fewer than 32
 LEVELS = 127  # of 8 bits, on either side of zero
-EVENED = 0.5  # how far inputs are evened out; at 1, all weight would be on the matrix
+EVENED = 0.5  # 0 leaves inputs as they are, 1 brings all places to one reach, which the matrix then makes up for
 TINY = np.float32(1e-30)
 Tensors = dict[str, NDArray[Any]]
 

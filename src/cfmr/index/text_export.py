@@ -20,8 +20,8 @@ TOLERANCE = 1e-5  # between the graph and the model, times the largest number of
 WHOLE, SMALL, PROBE = "whole.onnx", "small.onnx", "probe.onnx"
 Read = Callable[[str, int], Floats]  # vectors (n, dim) of the first n sentences, by the graph of a name
 
-#: What a matrix that multiplies several rows can be, the fastest first, and what it costs more than that: so much a
-#: weight, and so much. The unit is the time that a weight takes, in either case, where it has a scale a block.
+#: Forms of a matrix that multiplies several rows, the fastest first, each with what it costs more than that: for each
+#: weight, and once. The unit is what blocks cost more for a weight.
 SEVERAL_ROWS = [
     (Precision.COLUMNS, 0.0, 0),
     (Precision.EVEN, 0.0, 1 << 13),
