@@ -8,8 +8,9 @@
 `ray` runs work that sleeps as long as a GPU would compute, so that more workers than cores can be told apart. `milvus`
 makes moments of the published model's size (7 concepts of 256 numbers) in bunches, writes them to both, and asks the
 same 200 questions of each, by one thread and by four. `memory` starts servers of its own in FOLDER, one that holds what
-it has loaded in memory and one that maps it, kills each when it is filled, starts it again, asks the questions and says
-what it holds: memory of its own, and pages of mapped files, which the system takes back where it needs them. `cost`
+it has loaded in memory, one whose index has its rows in a folder, and one that maps what it has loaded, kills each when
+it is filled, starts it again, asks the questions and says what it holds: memory of its own, and pages of mapped files,
+which the system takes back where it needs them. `cost`
 gives what an hour of video takes at each station, in seconds of a core and in bytes: footage of two sizes is made up,
 extracted and encoded (parameters are random, which costs as much as trained ones); then made-up moments are written
 into a directory, and into Milvus where an address is given, with what the server's process took, what its folder grew
@@ -164,6 +165,9 @@ def asked(index: Any, queries: np.ndarray, truth: np.ndarray) -> str:
 # --- memory of the server ---------------------------------------------------------------------------------------------
 
 
+MEMORIES = ("in memory", "rows in a folder", "mapped")
+
+
 def resident(process: int) -> tuple[int, int]:
     """Bytes of a process: memory of its own, and pages of files."""
     lines = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
@@ -190,22 +194,20 @@ def measure_memory(folder: Path, rows: int, only: str | None) -> None:
     print(f"{moments:,} moments\n")
     print("| | empty, MB | own memory, MB | pages of files, MB | own, B a moment | p50, ms | recall@10 |")
     print("|---|--:|--:|--:|--:|--:|--:|", flush=True)
-    for name, mapped in (("in memory", False), ("mapped", True)):
-        if only not in (None, name):
-            continue
+    for name in MEMORIES if only is None else [only]:
         place = folder / name.replace(" ", "-")
         place.mkdir(parents=True)
-        server = Server(place, mapped)
+        server = Server(place, name == "mapped")
         server.start()
         try:
             assert server.process is not None
             empty, _ = settled(server.process.pid)
-            address = parse_address(f"{server.address}/memory")
+            rows_in = f"?rows={place / 'rows'}" if name == "rows in a folder" else ""
+            address = parse_address(f"{server.address}/memory{rows_in}")
             write(address, codec, items, queries)
             server.kill()
             server.start()
-            index: Any = open_index(address)
-            wait_until_loaded(index, queries[0])
+            index = opened(address, queries[0])
             p50, recall = timed_top(index, queries, truth)
             own, pages = settled(server.process.pid)
         finally:
@@ -215,15 +217,17 @@ def measure_memory(folder: Path, rows: int, only: str | None) -> None:
         print(f"| {name} | {sizes} | {p50:.1f} | {recall:.3f} |", flush=True)
 
 
-def wait_until_loaded(index: Any, query: np.ndarray) -> None:
-    """A server that has just been started answers when it has loaded what it had before."""
+def opened(address: MilvusAddress, query: np.ndarray) -> Any:
+    """The index at an address; a server that has just been started answers when it has loaded what it had before."""
     for attempt in range(12):
         try:
+            index: Any = open_index(address)
             index.top(query, 10)
-            return
+            return index
         except InputError:  # after the ten seconds that every call is tried for
             if attempt == 11:
                 raise
+    raise AssertionError("unreachable")
 
 
 def timed_top(index: Any, queries: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
@@ -421,7 +425,7 @@ def main() -> None:
     memory = commands.add_parser("memory")
     memory.add_argument("--folder", type=Path, required=True)
     memory.add_argument("--rows", type=int, default=100_000)
-    memory.add_argument("--only", choices=["in memory", "mapped"])
+    memory.add_argument("--only", choices=MEMORIES)
     cost = commands.add_parser("cost")
     cost.add_argument("--minutes", type=float, default=2.0)
     cost.add_argument("--rows", type=int, default=200_000)

@@ -17,6 +17,7 @@ from cfmr.search.retriever import MomentRetriever
         ("milvus://db.example.org/videos", MilvusAddress("db.example.org", 19530, "videos")),
         ("milvus://10.0.0.7:19530/media/videos", MilvusAddress("10.0.0.7", 19530, "videos", "media")),
         ("milvus+tls://[::1]:443/_v2", MilvusAddress("[::1]", 443, "_v2", secure=True)),
+        ("milvus://db/videos?rows=/mnt/the rows", MilvusAddress("db", 19530, "videos", rows=Path("/mnt/the rows"))),
     ],
 )
 def test_an_address_is_read_and_written(text: str, expected: MilvusAddress) -> None:
@@ -41,6 +42,8 @@ def test_anything_else_is_a_directory(tmp_path: Path) -> None:
         ("milvus://host:1/a/b/c", "not an address"),
         ("milvus://host:1/my-videos", "'my-videos' cannot be a collection's name"),
         ("milvus://host:1/7", "'7' cannot be a collection's name"),
+        ("milvus://host:1/videos?rows=", r"\?rows= names no folder"),
+        ("milvus://host:1/videos?folder=/mnt", "not an address"),
         ("http://host:19530/videos", "an index is a directory, or milvus://host:port/collection"),
     ],
 )

@@ -24,7 +24,7 @@ from cfmr.index.milvus import reader as store
 from cfmr.index.milvus.connection import Connection
 from cfmr.index.milvus.reader import MilvusIndex
 from cfmr.index.milvus.writer import MilvusWriter
-from cfmr.index.open import parse_location
+from cfmr.index.open import open_writer, parse_location
 from cfmr.index.report import IndexReport
 from cfmr.search.retriever import MomentRetriever, SearchResult
 from tests.support.searchable import Searchable, make_searchable, save_checkpoint
@@ -52,6 +52,22 @@ def filled(milvus: Server, made: Searchable) -> str:
     address = f"{milvus.address}/filled"
     fill(made, address)
     return address
+
+
+@pytest.fixture(params=["", "?rows="], ids=["rows on the server", "rows in a folder"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """What stands behind a collection's name."""
+    return f"{request.param}{tmp_path / 'rows'}" if request.param else ""
+
+
+def named(name: str, place: str) -> str:
+    """A name of a collection of its own for either place."""
+    return f"{name}_{'folder' if place else 'server'}{place}"
+
+
+def files_of(place: str) -> list[Path]:
+    """The files of rows in a place."""
+    return sorted(Path(place.removeprefix("?rows=")).glob("*/*/*.npy")) if place else []
 
 
 def with_metadata(made: Searchable) -> Searchable:
@@ -101,10 +117,10 @@ def assert_same_index(made: Searchable, address: str) -> None:
 
 @pytest.mark.parametrize("kind", ["made", "dense"])
 def test_answers_are_those_of_an_index_in_a_directory(
-    milvus: Server, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    milvus: Server, kind: str, place: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = request.getfixturevalue(kind)
-    address = f"{milvus.address}/same_{kind}"
+    address = f"{milvus.address}/{named(f'same_{kind}', place)}"
     report = fill(made, address)
     assert (report.added, report.rows) == (12, count(address))
     assert_same_index(made, address)
@@ -128,9 +144,9 @@ def test_answers_are_those_of_an_index_in_a_directory(
     }
 
 
-def test_videos_are_added_replaced_and_taken_out(milvus: Server, tmp_path: Path) -> None:
+def test_videos_are_added_replaced_and_taken_out(milvus: Server, tmp_path: Path, place: str) -> None:
     made = with_metadata(make_searchable(tmp_path))
-    address = f"{milvus.address}/changing"
+    address = f"{milvus.address}/{named('changing', place)}"
     fill(made, address)
     reader = MomentRetriever.load(address)
     assert fill(made, address).unchanged == 12
@@ -149,6 +165,7 @@ def test_videos_are_added_replaced_and_taken_out(milvus: Server, tmp_path: Path)
     assert len(reader.videos()) == 12
     assert not reader.reload()
     assert count(address, "videos") == 12, "nothing is kept of what was replaced or taken out"
+    assert len(files_of(place)) == (12 if place else 0)
 
 
 def test_what_is_asked_wrongly_is_told_as_for_a_directory(
@@ -291,7 +308,8 @@ def search_until(retriever: MomentRetriever, done: threading.Event, answers: lis
 
 
 def test_a_new_model_is_switched_to_without_a_query_failing(milvus: Server, made: Searchable, tmp_path: Path) -> None:
-    address = f"{milvus.address}/switched"
+    place = f"?rows={tmp_path / 'rows'}"  # as on the server, and the folder's rows are switched, too
+    address = f"{milvus.address}/{named('switched', place)}"
     fill(made, address)
     other = Searchable(made.world, save_checkpoint(made.world, tmp_path / "other", seed=1), tmp_path / "second")
     other.build()
@@ -316,8 +334,9 @@ def test_a_new_model_is_switched_to_without_a_query_failing(milvus: Server, made
     np.testing.assert_allclose(answers[0], best[0], atol=1e-5)
     np.testing.assert_allclose(answers[-10:], best[1], atol=1e-5)
     server = connection(address)
-    left = [n for n in server.call("list_collections") if n.startswith("switched__")]
+    left = [n for n in server.call("list_collections") if n.startswith("switched_folder__")]
     assert len(left) == 3, "the old model's index is gone"
+    assert len({path.parents[1] for path in files_of(place)}) == 1
 
 
 class Broken(BaseException):
@@ -325,9 +344,10 @@ class Broken(BaseException):
 
 
 def test_a_writer_that_died_leaves_nothing_behind(
-    milvus: Server, made: Searchable, monkeypatch: pytest.MonkeyPatch
+    milvus: Server, made: Searchable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    address = f"{milvus.address}/died"
+    place = f"?rows={tmp_path / 'rows'}"  # as on the server, and files are left behind, too
+    address = f"{milvus.address}/{named('died', place)}"
     monkeypatch.setattr("cfmr.index.milvus.writer.BATCH", 96)
     original, calls = MilvusWriter._upsert_videos, []
 
@@ -347,6 +367,37 @@ def test_a_writer_that_died_leaves_nothing_behind(
     assert report.unchanged > 0, "it went on where it was"
     assert report.added + report.unchanged == 12
     assert_same_index(made, address)
+    assert len(files_of(place)) == (12 if place else 0)
+
+
+def test_where_the_rows_are_has_to_be_said(milvus: Server, made: Searchable, filled: str, tmp_path: Path) -> None:
+    rows = tmp_path / "rows"
+    address = f"{milvus.address}/told"
+    fill(made, f"{address}?rows={rows}")
+    with pytest.raises(
+        InputError, match=r"/told: the rows of this index are in a folder; name it: .*/told\?rows=FOLDER"
+    ):
+        MomentRetriever.load(address)
+    with open_writer(parse_location(address)) as writer, pytest.raises(InputError, match="are in a folder; name it"):
+        writer.add([])
+    with pytest.raises(InputError, match=r"the rows of this index are on the server; leave out \?rows="):
+        MomentRetriever.load(f"{filled}?rows={rows}")
+    elsewhere = MomentRetriever.load(f"{address}?rows={tmp_path / 'elsewhere'}")
+    with pytest.raises(
+        InputError, match=r"\.npy: missing; is .*elsewhere the folder that the index was written with\?"
+    ):
+        elsewhere.search(SENTENCES[0])
+    fill(made, address, rebuild=True)
+    assert_same_index(made, address)
+
+
+def test_a_damaged_file_of_rows_is_named(milvus: Server, made: Searchable, tmp_path: Path) -> None:
+    address = f"{milvus.address}/torn?rows={tmp_path / 'rows'}"
+    fill(made, address)
+    for path in files_of(f"?rows={tmp_path / 'rows'}"):
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"\.npy: .*damaged"):
+        MomentRetriever.load(address).search(SENTENCES[0])
 
 
 def wait_for(address: str) -> None:
@@ -354,11 +405,13 @@ def wait_for(address: str) -> None:
     deadline = time.monotonic() + 120
     while True:
         try:
-            MomentRetriever.load(address).search(SENTENCES[0])
-            return
+            retriever = MomentRetriever.load(address)
+            if retriever.search(SENTENCES[0]) and retriever.videos():
+                return  # what it had not yet put in order is read from its log again, and is not seen until then
         except InputError:
             if time.monotonic() > deadline:
                 raise
+        assert time.monotonic() < deadline
 
 
 def test_a_server_that_dies_in_the_middle_of_an_insert(

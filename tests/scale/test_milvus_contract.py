@@ -1,4 +1,5 @@
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -17,3 +18,9 @@ class TestMilvusStore(StoreContract):
     @pytest.fixture
     def location(self, milvus: Server) -> IndexLocation:
         return parse_location(f"{milvus.address}/contract_{next(NUMBERS)}")
+
+
+class TestMilvusStoreWithRowsInAFolder(StoreContract):
+    @pytest.fixture
+    def location(self, milvus: Server, tmp_path: Path) -> IndexLocation:
+        return parse_location(f"{milvus.address}/contract_{next(NUMBERS)}?rows={tmp_path / 'rows'}")

@@ -7,8 +7,8 @@
 
 `vector` is what FAISS is given in an index directory, the projection to at most 256 strong directions; Milvus keeps it
 in one byte a number (IVF_SQ8). `exact` holds the row itself with its norms, 4 (d + K) bytes, of which what was found
-is scored again. A row is its video's number shifted by ROW_BITS, and its position in the video: so nothing is there
-twice, and the rows of a video can be named without asking.
+is scored again; it is left out where rows are in a folder (`exact.py`). A row is its video's number shifted by
+ROW_BITS, and its position in the video: so nothing is there twice, and the rows of a video can be named without asking.
 """
 
 import base64
@@ -156,14 +156,17 @@ def video_of(entity: Mapping[str, Any]) -> Video:
 
 
 def moment_entities(
-    number: int, tagged: list[int], spans: NDArray[np.float64], exact: list[str], vectors: Floats
+    number: int, tagged: list[int], spans: NDArray[np.float64], exact: list[str] | None, vectors: Floats
 ) -> list[dict[str, Any]]:
-    """The rows of a video as entities."""
+    """The rows of a video as entities; `exact` where they hold the rows themselves."""
     ids = row_ids(number, len(spans))
-    return [
-        {"row": row, "video": number, "tags": tagged, "start": start, "end": end, "exact": text, "vector": vector}
-        for row, (start, end), text, vector in zip(ids, spans.tolist(), exact, vectors, strict=True)
+    entities: list[dict[str, Any]] = [
+        {"row": row, "video": number, "tags": tagged, "start": start, "end": end, "vector": vector}
+        for row, (start, end), vector in zip(ids, spans.tolist(), vectors, strict=True)
     ]
+    for entity, text in zip(entities, exact or (), strict=False):
+        entity["exact"] = text
+    return entities
 
 
 def make_files(connection: Connection, generation: Generation) -> None:
@@ -201,7 +204,7 @@ def make_moments(
 
     Args:
         dim: of the vectors that are searched.
-        exact_bytes: that hold a row exactly.
+        exact_bytes: that hold a row exactly; 0 where rows are elsewhere.
         lists: inverted lists of each part of the collection.
         shards: over which writing is spread.
     """
@@ -212,8 +215,9 @@ def make_moments(
         ("tags", types.ARRAY, {"element_type": types.INT64, "max_capacity": TAGS}),
         ("start", types.DOUBLE, {}),
         ("end", types.DOUBLE, {}),
-        ("exact", types.VARCHAR, {"max_length": min(-(-exact_bytes // 3) * 4, 65_535)}),
     ]
+    if exact_bytes:
+        fields.append(("exact", types.VARCHAR, {"max_length": min(-(-exact_bytes // 3) * 4, 65_535)}))
     description = describe(connection.address, generation)
     _make(connection, generation.moments, fields, dim, "IVF_SQ8", {"nlist": lists}, description, shards)
 

@@ -33,6 +33,7 @@ from cfmr.index.files import FileRecord, part_file, read_array
 from cfmr.index.milvus import layout
 from cfmr.index.milvus.address import MilvusAddress
 from cfmr.index.milvus.connection import Connection, MissingCollectionError
+from cfmr.index.milvus.exact import MissingRowsError, exact_rows
 from cfmr.index.milvus.layout import Generation, VideoState
 from cfmr.index.projection import PROJECTION, project
 from cfmr.index.tuning import nprobe_factor, num_candidates
@@ -43,7 +44,7 @@ MAX_LIMIT = 16_384  # entities that the server gives in one answer
 CACHED_VIDEOS = 100_000
 OFFERED = 50_000  # videos among which a similar name is looked for
 
-_FOUND = ["video", "start", "end", "exact"]
+_FOUND = ["video", "start", "end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,13 @@ class MilvusIndex:
         self.model_path = fetch_files(connection, generation, self.state["files"])
         self.card = load_card(self.model_path / CARD)
         self.codec, self.projection = read_codec(self.model_path, self.state["files"], int(self.card["width"]))
+        concepts = 0 if self.codec.weight is None else len(self.codec.weight)
+        self._exact = exact_rows(self.root, generation, self.state, self.codec.width, concepts)
+        self._fields = [*_FOUND, *self._exact.fields]
         self.ann = Effort(**self.state["effort"])
         self._videos: dict[int, Video] = {}
         self._numbers: dict[str, int] = {}
+        self._gone: set[int] = set()  # videos whose rows are, whatever a late answer of the server says
         self._lock = threading.Lock()
         self._selections = SelectionCache(FilterSelection(int(self.state["rows"]), True), self._select_matching)
 
@@ -158,7 +163,7 @@ class MilvusIndex:
                 self._videos.clear()
                 self._numbers.clear()
             for entity in entities:
-                if entity["state"] == VideoState.READY:
+                if entity["state"] == VideoState.READY and entity["number"] not in self._gone:
                     self._videos[entity["number"]] = layout.video_of(entity)
                     self._numbers[entity["id"]] = entity["number"]
 
@@ -213,11 +218,7 @@ class MilvusIndex:
             found = list(self._rows(chosen))
         else:
             found = self._candidates(vector, count, chosen, exact)
-        scores = self._scores(found, self.codec.prepare(vector))
-        known = self._cached(entity["video"] for entity in found)
-        there = np.array([entity["video"] in known for entity in found], bool)
-        if not there.all():  # rows of videos that are not finished
-            found, scores = [e for e, kept in zip(found, there, strict=True) if kept], scores[there]
+        found, known, scores = self._scored(found, self.codec.prepare(vector))
         return [
             Hit(known[found[i]["video"]], found[i]["start"], found[i]["end"], float(scores[i]))
             for i in top_k(scores, count).tolist()
@@ -242,32 +243,60 @@ class MilvusIndex:
                 "metric_type": "IP",
                 "params": {"nprobe": self.ann.lists if exact else min(nprobe, self.ann.lists)},
             },
-            output_fields=_FOUND,
+            output_fields=self._fields,
         )
         return [hit["entity"] for hit in found[0]]
 
     def _rows(self, chosen: FilterSelection) -> Iterator[Any]:
-        options = {"filter": chosen.expression, "output_fields": _FOUND, "limit": MAX_LIMIT}
+        options = {"filter": chosen.expression, "output_fields": self._fields, "limit": MAX_LIMIT}
         yield from self._ask("query", self._names.moments, **options)
 
-    def _scores(self, entities: Sequence[Mapping[str, Any]], query: PreparedQuery) -> Floats:
-        rows, scales = layout.unpacked([entity["exact"] for entity in entities], self.codec.width)
-        return Codec.score(rows, scales, query)
+    def _scored(self, entities: list[Any], query: PreparedQuery) -> tuple[list[Any], dict[int, Video], Floats]:
+        """Those entities whose videos are finished, these videos by number, and the scores."""
+        while True:
+            known = self._cached(entity["video"] for entity in entities)
+            entities = [entity for entity in entities if entity["video"] in known]
+            try:
+                rows, scales = self._exact.of(entities)
+                return entities, known, Codec.score(rows, scales, query)
+            except MissingRowsError as error:
+                self._forget(error)
+
+    def _forget(self, error: MissingRowsError) -> None:
+        """A video whose rows are gone; raises InputError if it should be there."""
+        asked = f"number == {error.number}"
+        options = {"output_fields": layout.VIDEO_FIELDS, "consistency_level": "Strong"}
+        found = self._ask("query", self._names.videos, filter=asked, **options)
+        if any(entity["state"] == VideoState.READY for entity in found):
+            raise InputError(
+                f"{error.path}: missing; is {self.root.rows} the folder that the index was written with?"
+            ) from error
+        with self._lock:
+            self._gone.add(error.number)
+            video = self._videos.pop(error.number, None)
+            if video is not None and self._numbers.get(video.id) == error.number:
+                del self._numbers[video.id]
 
     def curve(self, vector: Floats, name: str) -> tuple[NDArray[np.float64], Floats]:
         """Spans (n, 2) in seconds and scores (n,) of all rows of one video."""
-        spans, entities = self._rows_of(name)
-        return spans, self._scores(entities, self.codec.prepare(vector))
+        spans, rows, scales = self._rows_of(name)
+        return spans, Codec.score(rows, scales, self.codec.prepare(vector))
 
     def vectors(self, name: str) -> tuple[NDArray[np.float64], Floats]:
         """Spans (n, 2) in seconds and vectors (n, dim) of all rows of one video."""
-        spans, entities = self._rows_of(name)
-        rows, scales = layout.unpacked([entity["exact"] for entity in entities], self.codec.width)
+        spans, rows, scales = self._rows_of(name)
         return spans, self.codec.expand(rows, scales)
 
-    def _rows_of(self, name: str) -> tuple[NDArray[np.float64], list[Any]]:
-        """Spans (n, 2) of all rows of one video, and the rows as the server has them, in order."""
-        video = self.video(name)
+    def _rows_of(self, name: str) -> tuple[NDArray[np.float64], Floats, Floats | None]:
+        """Spans (n, 2) of all rows of one video, the rows (n, d) and their scales (n, K), in order."""
+        while True:
+            spans, entities = self._entities_of(self.video(name))
+            try:
+                return spans, *self._exact.of(entities)
+            except MissingRowsError as error:  # replaced meanwhile
+                self._forget(error)
+
+    def _entities_of(self, video: Video) -> tuple[NDArray[np.float64], list[Any]]:
         ids = layout.row_ids(video.first, video.rows)
         entities: list[Any] = []
         for at in range(0, len(ids), PAGE):
@@ -276,7 +305,7 @@ class MilvusIndex:
                 "query",
                 self._names.moments,
                 filter=f"row >= {page[0]} and row <= {page[-1]}",
-                output_fields=["row", *_FOUND[1:]],
+                output_fields=sorted({"row", *self._fields}),
                 limit=MAX_LIMIT,
             )
             entities += sorted(found, key=lambda entity: int(entity["row"]))

@@ -21,12 +21,14 @@ from typing import Any
 import numpy as np
 
 from cfmr.errors import InputError
+from cfmr.files.atomic import make_directory
 from cfmr.index.base import CARD, CODEC, PendingVideos, Video, VideoRows, check_rows, no_index, not_removable
 from cfmr.index.codec import Codec, Floats
 from cfmr.index.files import FileRecord, npy_bytes
 from cfmr.index.milvus import layout, reader
 from cfmr.index.milvus.address import MilvusAddress
 from cfmr.index.milvus.connection import Connection, MissingCollectionError
+from cfmr.index.milvus.exact import FOLDER, KEPT, ExactRows, check_place, drop_rows, exact_rows
 from cfmr.index.milvus.layout import Generation, VideoState
 from cfmr.index.milvus.lease import Lease
 from cfmr.index.projection import PROJECTED, PROJECTION, projection
@@ -55,6 +57,7 @@ class MilvusWriter:
         self._written: dict[str, Video] = {}  # `first` is the number
         self._next = 0
         self._pending = PendingVideos()
+        self._exact: ExactRows | None = None
         self._changed = False
         self._queries: Callable[[], Floats] | None = None
         self._sample: Callable[[], Floats] | None = None
@@ -128,6 +131,8 @@ class MilvusWriter:
         folder = reader.fetch_files(self.connection, generation, self._state["files"])
         self._card = json.loads((folder / CARD).read_bytes())
         self._codec, self._projection = reader.read_codec(folder, self._state["files"], int(self._card["width"]))
+        in_place = (self._state.get(KEPT) == FOLDER) == (self.root.rows is not None)
+        self._exact = self._exact_rows(generation) if in_place else None  # then only a new generation can be written
         self._written, broken = {}, []
         for video, state in reader.all_videos(self.connection, generation, strongly=True):
             self._next = video.first + 1
@@ -151,7 +156,8 @@ class MilvusWriter:
         """Begin a new generation for a model, beside the one that is searched; one that broke off is taken up."""
         whole = {**card, "width": codec.width, "dim": codec.dim}
         for generation, state in self._unfinished():
-            if state is not None and state["card"] == _identity(whole):
+            same_place = state is not None and (state.get(KEPT) == FOLDER) == (self.root.rows is not None)
+            if state is not None and same_place and state["card"] == _identity(whole):
                 self._take_up(generation)
                 return
             self._drop(generation)
@@ -181,15 +187,16 @@ class MilvusWriter:
         concepts = 0 if codec.weight is None else len(codec.weight)
         rows = self._expected()
         lists = num_lists(max(min(rows, SEGMENT), 4096))
+        exact_bytes = 4 * (codec.width + concepts) if self.root.rows is None else 0
+        if self.root.rows is not None:
+            make_directory(self.root.rows)
         dim = codec.dim if self._projection is None else len(self._projection)
         shards = 1 + min(rows // SHARD, 15)
         with ThreadPoolExecutor() as pool:  # each takes the server some seconds
             made = [
                 pool.submit(layout.make_files, self.connection, generation),
                 pool.submit(layout.make_videos, self.connection, generation),
-                pool.submit(
-                    layout.make_moments, self.connection, generation, dim, 4 * (codec.width + concepts), lists, shards
-                ),
+                pool.submit(layout.make_moments, self.connection, generation, dim, exact_bytes, lists, shards),
             ]
             for one in made:
                 one.result()
@@ -203,7 +210,9 @@ class MilvusWriter:
             "notes": {},
             "rows": 0,
             "videos": 0,
+            **({} if self.root.rows is None else {KEPT: FOLDER}),
         }
+        self._exact = self._exact_rows(generation)
         self._now, self._changed = generation, True
         self._save_state()
         self._lease.take(generation)
@@ -211,6 +220,7 @@ class MilvusWriter:
     def add(self, videos: Iterable[VideoRows]) -> None:
         """Add or replace videos; see `IndexWriter`. Raises InputError also for one with too many rows."""
         assert self._codec is not None, "set_model comes first"
+        check_place(self.root, self._state)
         for item in videos:
             check_rows(item, self._codec.width)
             _check_fits(item)
@@ -251,10 +261,17 @@ class MilvusWriter:
             self._save_state()
             self._wait_until_visible(generation)
             self._turn_alias(generation)
+        if self._exact is not None:
+            self._exact.keep_only([video.first for video in self._written.values()])
         self._changed = False
         return int(self._state["generation"])
 
     # --- how ---------------------------------------------------------------------------------------------------------
+
+    def _exact_rows(self, generation: Generation) -> ExactRows:
+        assert self._codec is not None
+        concepts = 0 if self._codec.weight is None else len(self._codec.weight)
+        return exact_rows(self.root, generation, self._state, self._codec.width, concepts)
 
     def _generation(self) -> Generation:
         assert self._now is not None, "set_model comes first"
@@ -283,6 +300,7 @@ class MilvusWriter:
 
     def _insert_rows(self, numbered: Sequence[tuple[Video, VideoRows]]) -> None:
         assert self._codec is not None
+        assert self._exact is not None
         project = self._codec.row_projection(self._projection)
         batch: list[dict[str, Any]] = []
         for video, item in numbered:
@@ -290,7 +308,8 @@ class MilvusWriter:
             scales = self._codec.scales(rows)
             vectors = np.ascontiguousarray(project(rows, scales), np.float32)
             tagged = layout.tags(video.metadata)
-            batch += layout.moment_entities(video.first, tagged, item.spans, layout.packed(rows, scales), vectors)
+            exact = self._exact.put(video.first, rows, scales)
+            batch += layout.moment_entities(video.first, tagged, item.spans, exact, vectors)
             while len(batch) >= BATCH:
                 self._insert(batch[:BATCH])
                 batch = batch[BATCH:]
@@ -360,6 +379,7 @@ class MilvusWriter:
         for name in generation.collections:
             with contextlib.suppress(MissingCollectionError):
                 self.connection.call("drop_collection", name, slow=True)
+        drop_rows(self.root, generation)
 
     def _unfinished(self) -> Iterator[tuple[Generation, dict[str, Any] | None]]:
         """Generations of this index that no alias points to, with their state if they are worth continuing."""
