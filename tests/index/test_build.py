@@ -112,7 +112,7 @@ def test_another_model_is_refused_and_both_are_named(made: Searchable, tmp_path:
 
 
 def test_without_a_duration_the_user_is_told_where_to_give_it(made: Searchable) -> None:
-    with pytest.raises(InputError, match=r"does not say how long v\d\d is; give --annotations"):
+    with pytest.raises(InputError, match=r"does not say how long v00 is; give --annotations"):
         made.build(annotations=[], rebuild=True)
 
 

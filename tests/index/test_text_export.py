@@ -103,6 +103,13 @@ def test_one_layer_is_enough(tmp_path: Path) -> None:
     np.testing.assert_allclose(encoded(model, tmp_path / "t.onnx", words)[0], expected, atol=1e-5)
 
 
+def test_eight_bits_point_about_the_same_way(model: CFMR, graph: Path, tmp_path: Path) -> None:
+    quantize(graph, tmp_path / "small.onnx")
+    words = np.random.default_rng(0).standard_normal((1, 6, 10)).astype(np.float32)
+    (exact,), (small,) = (encoded(model, path, words) for path in (graph, tmp_path / "small.onnx"))
+    assert exact @ small / (np.linalg.norm(exact) * np.linalg.norm(small)) > 0.99
+
+
 @pytest.mark.parametrize(("share", "expected"), [(0.0, "fastest"), (None, "some"), (1.1, "none")])
 def test_as_many_layers_get_eight_bits_as_still_answer_alike(
     model: CFMR, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float | None, expected: str

@@ -36,7 +36,7 @@ def filled(milvus: Server, made: Searchable) -> str:
 
 def wait_for(address: str) -> None:
     """A server that was killed takes its time to find its data again."""
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 120
     while True:
         try:
             retriever = MomentRetriever.load(address)

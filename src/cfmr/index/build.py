@@ -205,7 +205,8 @@ class IndexBuild:
     def _some_moments(self, count: int) -> Floats:
         """Vectors (n, dim) of about so many moments of videos at random, or of all videos where these have fewer."""
         names, found, rows = self.sources.features.videos, list[Floats](), 0
-        for number in np.random.default_rng(0).permutation(len(names)).tolist():
+        order = np.random.default_rng(0).permutation(len(names)).tolist()
+        for number in sorted(order, key=bool):  # the first one first: what all lack is told of it
             vectors = self._moments_of(names[number])
             found.append(vectors[:: -(-len(vectors) // MOMENTS_PER_VIDEO)])
             rows += len(found[-1])

@@ -153,13 +153,18 @@ def exact_rows(
     return RowsInFolder(address.rows, generation, width, concepts)
 
 
+def in_place(address: MilvusAddress, state: Mapping[str, Any]) -> bool:
+    """Whether an address says where the rows of a generation are."""
+    return (state.get(KEPT) == FOLDER) == (address.rows is not None)
+
+
 def check_place(address: MilvusAddress, state: Mapping[str, Any]) -> None:
     """Raise InputError if an address does not say where the rows of a generation are."""
-    in_folder = state.get(KEPT) == FOLDER
-    if in_folder and address.rows is None:
+    if in_place(address, state):
+        return
+    if address.rows is None:
         raise InputError(f"{address}: the rows of this index are in a folder; name it: {address}?rows=FOLDER")
-    if not in_folder and address.rows is not None:
-        raise InputError(f"{address}: the rows of this index are on the server; leave out ?rows=, or use --rebuild")
+    raise InputError(f"{address}: the rows of this index are on the server; leave out ?rows=, or use --rebuild")
 
 
 def drop_rows(address: MilvusAddress, generation: Generation) -> None:

@@ -28,7 +28,7 @@ from cfmr.index.files import FileRecord, npy_bytes
 from cfmr.index.milvus import layout, reader
 from cfmr.index.milvus.address import MilvusAddress
 from cfmr.index.milvus.connection import Connection, MissingCollectionError
-from cfmr.index.milvus.exact import FOLDER, KEPT, ExactRows, check_place, drop_rows, exact_rows
+from cfmr.index.milvus.exact import FOLDER, KEPT, ExactRows, check_place, drop_rows, exact_rows, in_place
 from cfmr.index.milvus.layout import Generation, VideoState
 from cfmr.index.milvus.lease import Lease
 from cfmr.index.projection import PROJECTED, PROJECTION, projection
@@ -131,8 +131,8 @@ class MilvusWriter:
         folder = reader.fetch_files(self.connection, generation, self._state["files"])
         self._card = json.loads((folder / CARD).read_bytes())
         self._codec, self._projection = reader.read_codec(folder, self._state["files"], int(self._card["width"]))
-        in_place = (self._state.get(KEPT) == FOLDER) == (self.root.rows is not None)
-        self._exact = self._exact_rows(generation) if in_place else None  # then only a new generation can be written
+        known = in_place(self.root, self._state)
+        self._exact = self._exact_rows(generation) if known else None  # then only a new generation can be written
         self._written, broken = {}, []
         for video, state in reader.all_videos(self.connection, generation, strongly=True):
             self._next = video.first + 1
@@ -156,8 +156,7 @@ class MilvusWriter:
         """Begin a new generation for a model, beside the one that is searched; one that broke off is taken up."""
         whole = {**card, "width": codec.width, "dim": codec.dim}
         for generation, state in self._unfinished():
-            same_place = state is not None and (state.get(KEPT) == FOLDER) == (self.root.rows is not None)
-            if state is not None and same_place and state["card"] == _identity(whole):
+            if state is not None and in_place(self.root, state) and state["card"] == _identity(whole):
                 self._take_up(generation)
                 return
             self._drop(generation)
